@@ -1,0 +1,11 @@
+//! Arithmetic on slices: no shapes as types, no tape, no devices. Each kernel is compiled once per element type and
+//! knows nothing of models. Layouts are row-major; pictures are NHWC. Backward kernels **accumulate** into their gradients.
+//!
+//! Determinism: the split of the work is a function of the sizes alone, never of the thread count, and partial sums are
+//! added in a fixed order, so results are bit-identical for any number of threads.
+
+mod real;
+
+pub mod cpu;
+
+pub use real::Real;
