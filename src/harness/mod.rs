@@ -1,0 +1,3 @@
+//! From a spec to a run directory.
+
+pub mod spec;

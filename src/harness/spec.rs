@@ -1,0 +1,151 @@
+//! The experiment spec: what to train on what, and what to expect of it.
+
+use crate::train::config::{ClipStage, FirstStage, TransformerStage};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A whole experiment. Every key but `name` and `preset` has a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Names the folder under `results/`.
+    pub name: String,
+    /// A row of the preset table: every model dimension.
+    pub preset: String,
+    /// The root of every random stream.
+    #[serde(default)]
+    pub seed: u64,
+    /// Pictures and captions.
+    #[serde(default)]
+    pub data: DataSpec,
+    /// The tokenizer.
+    #[serde(default)]
+    pub text: TextSpec,
+    /// Pictures to tokens.
+    #[serde(default)]
+    pub first_stage: FirstStage,
+    /// Captions to tokens.
+    #[serde(default)]
+    pub transformer: TransformerStage,
+    /// Captions against pictures.
+    #[serde(default)]
+    pub clip: ClipStage,
+    /// What is drawn after training.
+    #[serde(default)]
+    pub sample: SampleSpec,
+    /// What is measured after training.
+    #[serde(default)]
+    pub evaluate: EvaluateSpec,
+    /// Lines `dotted.path.in.results (<|<=|>|>=) number`; one that fails makes the run exit 3.
+    #[serde(default)]
+    pub expect: Vec<String>,
+}
+
+/// Where pairs come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSpec {
+    /// shapes, webdataset or folder.
+    pub kind: DataKind,
+    /// shapes: scenes to train on.
+    pub train_scenes: usize,
+    /// shapes: scenes to validate on.
+    pub validation_scenes: usize,
+    /// webdataset, folder: files, folders or globs (`*`), relative to the spec's folder or to `DALLE_DATA`.
+    pub train: Vec<String>,
+    /// webdataset, folder: named validation sets.
+    pub validation: BTreeMap<String, Vec<String>>,
+    /// The paper's random crops; off, pictures are only resized and centre-cropped.
+    pub augment: bool,
+    /// Random horizontal flips in the first stage.
+    pub flip: bool,
+    /// The share of broken samples above which a run stops with exit code 4.
+    pub max_bad: f64,
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        DataSpec {
+            kind: DataKind::Shapes,
+            train_scenes: 20_000,
+            validation_scenes: 512,
+            train: Vec::new(),
+            validation: BTreeMap::new(),
+            augment: false,
+            flip: false,
+            max_bad: 0.1,
+        }
+    }
+}
+
+/// The kinds of source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataKind {
+    /// Procedural, embedded.
+    Shapes,
+    /// Tar shards.
+    Webdataset,
+    /// Pictures and captions by stem.
+    Folder,
+}
+
+/// The tokenizer's training and use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextSpec {
+    /// Vocabulary size; 0: the preset's. It may not exceed the preset's.
+    pub vocabulary: usize,
+    /// Probability that a merge is skipped while training; 0.1 in the paper.
+    pub dropout: f64,
+}
+
+impl Default for TextSpec {
+    fn default() -> Self {
+        TextSpec { vocabulary: 0, dropout: 0.1 }
+    }
+}
+
+/// How pictures are drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleSpec {
+    /// Candidates per caption; 512 in the paper.
+    pub candidates: usize,
+    /// 1 in the paper.
+    pub temperature: f64,
+    /// Only the k likeliest tokens; 0: all.
+    pub top_k: usize,
+    /// Only the likeliest tokens that hold this share; 1: all.
+    pub top_p: f64,
+    /// Classifier-free guidance; 1: none.
+    pub guidance: f64,
+    /// Captions shown in the report.
+    pub shown: usize,
+}
+
+impl Default for SampleSpec {
+    fn default() -> Self {
+        SampleSpec { candidates: 8, temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, shown: 12 }
+    }
+}
+
+/// What is measured after training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateSpec {
+    /// Validation pairs for the ELBO and the reconstructions; 0: all.
+    pub pairs: usize,
+    /// shapes: one-object captions of kinds seen in training.
+    pub seen: usize,
+    /// shapes: one-object captions of held-out (shape, colour) pairs.
+    pub held_out: usize,
+    /// shapes: two-object captions.
+    pub two_objects: usize,
+}
+
+impl Default for EvaluateSpec {
+    fn default() -> Self {
+        EvaluateSpec { pairs: 256, seen: 256, held_out: 128, two_objects: 128 }
+    }
+}

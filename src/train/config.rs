@@ -1,0 +1,244 @@
+//! What a spec may say of each stage. Every value has a default; the paper's are named in the comments (facts of A.2, B.2).
+//! Each departure from the paper is one of these keys.
+
+use serde::{Deserialize, Serialize};
+
+/// How a value goes from `from` to `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Curve {
+    /// to + (from − to)·½(1 + cos πt): the paper's for all of stage 1.
+    Cosine,
+    /// from + (to − from)·t.
+    Linear,
+}
+
+/// A value as a closed-form function of the step: `from` until `warmup` is over, then along `curve` to `to` at step `steps`, then constant.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// The value at step 0 (after the warm-up).
+    pub from: f64,
+    /// The value from step `steps` on.
+    pub to: f64,
+    /// When `to` is reached; 0: at the end of the stage.
+    pub steps: u64,
+    /// The shape between.
+    pub curve: Curve,
+    /// A linear rise from 0 to `from` over this many first steps (step sizes only).
+    pub warmup: u64,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule { from: 1.0, to: 1.0, steps: 0, curve: Curve::Cosine, warmup: 0 }
+    }
+}
+
+impl Schedule {
+    /// `from` → `to` along a cosine over `steps` (0: the whole stage).
+    pub const fn cosine(from: f64, to: f64, steps: u64) -> Self {
+        Schedule { from, to, steps, curve: Curve::Cosine, warmup: 0 }
+    }
+}
+
+/// AdamW's constants and the clipping of the gradient's global norm.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimizer {
+    /// The step size.
+    pub lr: Schedule,
+    /// Decay of the running mean.
+    pub beta1: f64,
+    /// Decay of the running variance.
+    pub beta2: f64,
+    /// Added to the root of the variance.
+    pub epsilon: f64,
+    /// Decoupled weight decay; gains, biases and embeddings are exempt.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0: no clipping.
+    pub clip: f64,
+    /// Upper bound on the running variance (5 in B.2); 0: none.
+    pub max_variance: f64,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Optimizer {
+            lr: Schedule::cosine(1e-3, 1e-4, 0),
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 1e-4,
+            clip: 0.0,
+            max_variance: 0.0,
+        }
+    }
+}
+
+/// An exponential moving average of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ema {
+    /// 0 switches it off; 0.999 in A.2, 0.99 in B.2.
+    pub decay: f64,
+    /// Applied every so many steps: 1 in A.2, 25 in B.2.
+    pub every: u64,
+}
+
+impl Default for Ema {
+    fn default() -> Self {
+        Ema { decay: 0.999, every: 1 }
+    }
+}
+
+/// Which first stage turns pictures into tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirstStageKind {
+    /// The paper's discrete VAE: Gumbel-softmax, logit-Laplace, KL to the uniform prior.
+    Dvae,
+    /// The alternative: nearest code, straight-through, commitment loss.
+    Vqvae,
+}
+
+/// The first stage (paper A.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FirstStage {
+    /// dVAE or VQ-VAE.
+    pub kind: FirstStageKind,
+    /// Updates.
+    pub steps: u64,
+    /// Pictures per update; 512 in the paper.
+    pub batch: usize,
+    /// The paper's: cosine 1e-4 → 1.25e-6 over 1,200,000, β 0.9 and 0.999, decay 1e-4.
+    pub optimizer: Optimizer,
+    /// 0.999 in the paper.
+    pub ema: Ema,
+    /// τ of the relaxation; the paper's: cosine 1 → 1/16 over 150,000.
+    pub temperature: Schedule,
+    /// β per latent position; the paper's: cosine 0 → 6.6 over 5,000, at 192 values a position.
+    pub kl_weight: Schedule,
+    /// One-hot values forward, relaxed gradients backward; the paper: false.
+    pub straight_through: bool,
+    /// Bound on |ln b| in training.
+    pub clamp_log_b: f64,
+    /// VQ-VAE: weight of the commitment loss.
+    pub commitment: f64,
+    /// Steps between measurements on validation pictures (hard ELBO, usage, PSNR).
+    pub validate_every: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for FirstStage {
+    fn default() -> Self {
+        FirstStage {
+            kind: FirstStageKind::Dvae,
+            steps: 1000,
+            batch: 32,
+            optimizer: Optimizer::default(),
+            ema: Ema::default(),
+            temperature: Schedule::cosine(1.0, 1.0 / 16.0, 0),
+            kl_weight: Schedule::cosine(0.0, 6.6, 0),
+            straight_through: false,
+            clamp_log_b: 7.0,
+            commitment: 0.25,
+            validate_every: 100,
+            checkpoint_every: 500,
+        }
+    }
+}
+
+/// The transformer (paper B.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransformerStage {
+    /// Updates.
+    pub steps: u64,
+    /// Pairs per update; 1024 in the paper.
+    pub batch: usize,
+    /// The paper's: peak 4.5e-4 after 5,000 steps of warm-up, β 0.9 and 0.96, decay 4.5e-2, clip 4, variance bound 5.
+    pub optimizer: Optimizer,
+    /// The paper's: 0.99 every 25 steps.
+    pub ema: Ema,
+    /// One pattern a layer (`full`, `row`, `col`, `conv`, `axial_row`, `axial_col`, `conv_like`); empty: the paper's order.
+    pub attention: Vec<String>,
+    /// Side of the convolutional pattern's kernel; 11 in the paper.
+    pub conv_kernel: usize,
+    /// Weight of the text loss; the image loss has the rest. 1/8 in the paper.
+    pub text_weight: f64,
+    /// Whether pads count in the text loss.
+    pub pad_loss: bool,
+    /// Share of captions replaced by pads alone, for classifier-free guidance; 0 in the paper.
+    pub caption_dropout: f64,
+    /// Steps between measurements on validation pairs.
+    pub validate_every: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for TransformerStage {
+    fn default() -> Self {
+        TransformerStage {
+            steps: 1000,
+            batch: 32,
+            optimizer: Optimizer {
+                lr: Schedule { from: 4.5e-4, to: 4.5e-5, warmup: 100, ..Schedule::default() },
+                beta2: 0.96,
+                weight_decay: 4.5e-2,
+                clip: 4.0,
+                max_variance: 5.0,
+                ..Optimizer::default()
+            },
+            ema: Ema { decay: 0.99, every: 25 },
+            attention: Vec::new(),
+            conv_kernel: 11,
+            text_weight: 0.125,
+            pad_loss: true,
+            caption_dropout: 0.0,
+            validate_every: 100,
+            checkpoint_every: 500,
+        }
+    }
+}
+
+/// The contrastive model that reranks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClipStage {
+    /// Updates.
+    pub steps: u64,
+    /// Pairs per update: each is contrasted with all others.
+    pub batch: usize,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// The average that reranks.
+    pub ema: Ema,
+    /// Largest exp(logit_scale); 100 in CLIP.
+    pub max_scale: f64,
+    /// Steps between measurements on validation pairs.
+    pub validate_every: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for ClipStage {
+    fn default() -> Self {
+        ClipStage {
+            steps: 1000,
+            batch: 64,
+            optimizer: Optimizer {
+                lr: Schedule { from: 5e-4, to: 5e-6, warmup: 50, ..Schedule::default() },
+                beta2: 0.98,
+                weight_decay: 0.1,
+                ..Optimizer::default()
+            },
+            ema: Ema { decay: 0.99, every: 1 },
+            max_scale: 100.0,
+            validate_every: 100,
+            checkpoint_every: 500,
+        }
+    }
+}
