@@ -1,5 +1,24 @@
 //! Pairs of pictures and captions: where they come from, how they are augmented, in what order they are seen.
+//!
+//! A [`Source`] yields samples by index ([`shapes`] are drawn, a [`Folder`] and a [`WebDataset`] are read), an [`Order`]
+//! says which index comes when, a [`View`] crops and resizes, and a [`Loader`] puts them together into batches.
 
+pub mod augment;
+mod captions;
+pub mod colour;
+mod decode;
+mod folder;
+mod loader;
+mod order;
 pub mod sample;
+pub mod shapes;
+mod webdataset;
 
+pub use augment::View;
+pub use decode::Flaw;
+pub use folder::Folder;
+pub use loader::{BadCounts, Example, Loader};
+pub use order::Order;
 pub use sample::{BadSample, Picture, Sample, Source};
+pub use shapes::Shapes;
+pub use webdataset::WebDataset;

@@ -1,5 +1,6 @@
 //! The experiment spec: what to train on what, and what to expect of it.
 
+pub use super::load::{Loaded, load};
 use crate::train::config::{ClipStage, FirstStage, TransformerStage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

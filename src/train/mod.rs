@@ -1,3 +1,15 @@
-//! Training: what a spec says of a stage, schedules, the optimiser, checkpoints and the erased stages.
+//! Training: what a spec says of a stage, schedules, the optimiser, and the stages behind their erased traits.
 
+pub mod checkpoint;
+pub mod clip_stage;
 pub mod config;
+pub mod durable;
+pub mod first_stage;
+mod schedule;
+pub mod stage;
+mod trainer;
+pub mod transformer_stage;
+mod weights;
+
+pub use stage::{Batch, Geometry, ImageTokenizer, Numbers, Ranker, Reconstruction, Sequence, Stage, TokenModel};
+pub use trainer::{Files, Trainer, Update};

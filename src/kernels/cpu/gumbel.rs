@@ -1,18 +1,165 @@
-//! Gumbel-softmax relaxation and the analytic KL to the uniform prior (paper A.2). Shapes: logits, noise, z (R, V), kl (R).
+//! Gumbel-softmax relaxation and the analytic KL to the uniform prior (paper A.2). Shapes: logits, noise, z (R, V), kl (R);
+//! V is `vocab`, τ is `tau`, ln is natural.
+
+use super::lanes::{sum_by, vectorised};
+use super::parallel::{expect_lengths, rows_per_task};
+use super::softmax::{backward_scaled, logsumexp, row_in_place};
 use crate::kernels::Real;
+use rayon::prelude::*;
+
 /// z = softmax((logits + noise)/τ)
 pub fn relax_forward<E: Real>(logits: &[E], noise: &[E], vocab: usize, tau: f64, z: &mut [E]) {
-    todo!()
+    let rows = logits.len() / vocab;
+    let n = rows * vocab;
+    let lengths = [("logits", logits.len(), n), ("noise", noise.len(), n), ("z", z.len(), n)];
+    expect_lengths("gumbel::relax_forward", &lengths);
+    let scale = E::of(1.0 / tau);
+    let chunk = rows_per_task(rows, vocab) * vocab;
+    let tasks = z.par_chunks_mut(chunk).zip_eq(logits.par_chunks(chunk)).zip_eq(noise.par_chunks(chunk));
+    tasks.for_each(|((z, logits), noise)| {
+        vectorised!(move || {
+            for ((z, logit), noise) in z.iter_mut().zip(logits).zip(noise) {
+                *z = (*logit + *noise) * scale;
+            }
+            for z in z.chunks_exact_mut(vocab) {
+                row_in_place(z);
+            }
+        });
+    });
 }
+
 /// dlogits += (z·(dz − Σ z·dz))/τ
 pub fn relax_backward<E: Real>(dz: &[E], z: &[E], vocab: usize, tau: f64, dlogits: &mut [E]) {
-    todo!()
+    let n = z.len() / vocab * vocab;
+    let lengths = [("dz", dz.len(), n), ("z", z.len(), n), ("dlogits", dlogits.len(), n)];
+    expect_lengths("gumbel::relax_backward", &lengths);
+    backward_scaled(dz, z, vocab, E::of(1.0 / tau), dlogits);
 }
+
 /// kl[r] = Σ_v q ln q + ln V, q = softmax(logits[r]); in [0, ln V] nats
 pub fn kl_forward<E: Real>(logits: &[E], vocab: usize, kl: &mut [E]) {
-    todo!()
+    let rows = kl.len();
+    expect_lengths("gumbel::kl_forward", &[("logits", logits.len(), rows * vocab)]);
+    let most = E::of((vocab as f64).ln());
+    let chunk = rows_per_task(rows, vocab);
+    kl.par_chunks_mut(chunk).zip_eq(logits.par_chunks(chunk * vocab)).for_each(|(kl, logits)| {
+        vectorised!(move || {
+            for (kl, logits) in kl.iter_mut().zip(logits.chunks_exact(vocab)) {
+                // Rounding must not leave the range: a KL of −1e-7 would be reported as a fault.
+                *kl = (minus_entropy(logits, logsumexp(logits)) + most).max(E::of(0.0)).min(most);
+            }
+        });
+    });
 }
+
 /// dlogits += dkl[r]·q·(ln q − Σ q ln q)
 pub fn kl_backward<E: Real>(dkl: &[E], logits: &[E], vocab: usize, dlogits: &mut [E]) {
-    todo!()
+    let rows = dkl.len();
+    let lengths = [("logits", logits.len(), rows * vocab), ("dlogits", dlogits.len(), rows * vocab)];
+    expect_lengths("gumbel::kl_backward", &lengths);
+    let chunk = rows_per_task(rows, vocab);
+    let tasks = dlogits.par_chunks_mut(chunk * vocab).zip_eq(logits.par_chunks(chunk * vocab));
+    tasks.zip_eq(dkl.par_chunks(chunk)).for_each(|((dlogits, logits), dkl)| {
+        vectorised!(move || {
+            let rows = dlogits.chunks_exact_mut(vocab).zip(logits.chunks_exact(vocab));
+            for ((dlogits, logits), dkl) in rows.zip(dkl) {
+                let dkl = *dkl;
+                let lse = logsumexp(logits);
+                let mean = minus_entropy(logits, lse);
+                for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
+                    let ln_q = *logit - lse;
+                    *dlogit += dkl * ln_q.fast_exp() * (ln_q - mean);
+                }
+            }
+        });
+    });
+}
+
+/// Σ q ln q with ln q = logit − lse, which stays finite where q underflows to 0.
+#[inline(always)]
+fn minus_entropy<E: Real>(logits: &[E], lse: E) -> E {
+    sum_by([logits], |[logit]| {
+        let ln_q = logit - lse;
+        ln_q.fast_exp() * ln_q
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::cpu::testing::{assert_close, assert_gradient, assert_same_on_any_threads, normals, weighted};
+
+    fn naive_softmax(x: &[f64]) -> Vec<f64> {
+        let sum: f64 = x.iter().map(|x| x.exp()).sum();
+        x.iter().map(|x| x.exp() / sum).collect()
+    }
+
+    fn naive_relax(logits: &[f64], noise: &[f64], vocab: usize, tau: f64) -> Vec<f64> {
+        let y: Vec<f64> = logits.iter().zip(noise).map(|(l, n)| (l + n) / tau).collect();
+        y.chunks(vocab).flat_map(naive_softmax).collect()
+    }
+
+    fn naive_kl(logits: &[f64], vocab: usize) -> Vec<f64> {
+        let row = |x: &[f64]| naive_softmax(x).iter().map(|q| q * (q * vocab as f64).ln()).sum();
+        logits.chunks(vocab).map(row).collect()
+    }
+
+    #[test]
+    fn the_relaxation_equals_the_definition_and_its_gradient() {
+        let (vocab, tau) = (19, 0.7);
+        let (logits, noise) = (normals::<f64>("logits", 3 * vocab), normals::<f64>("noise", 3 * vocab));
+        let dz = normals::<f64>("dz", 3 * vocab);
+        let mut z = vec![0.0; logits.len()];
+        relax_forward(&logits, &noise, vocab, tau, &mut z);
+        assert_close(&z, &naive_relax(&logits, &noise, vocab, tau), 1e-13);
+        let mut dlogits = vec![0.0; logits.len()];
+        relax_backward(&dz, &z, vocab, tau, &mut dlogits);
+        assert_gradient(&logits, &dlogits, |logits| weighted(&naive_relax(logits, &noise, vocab, tau), &dz));
+    }
+
+    #[test]
+    fn the_kl_equals_the_definition_and_its_gradient() {
+        let vocab = 19;
+        let (logits, dkl) = (normals::<f64>("logits", 3 * vocab), [1.0, -0.5, 2.0]);
+        let mut kl = [0.0; 3];
+        kl_forward(&logits, vocab, &mut kl);
+        assert_close(&kl, &naive_kl(&logits, vocab), 1e-13);
+        let mut dlogits = vec![0.0; logits.len()];
+        kl_backward(&dkl, &logits, vocab, &mut dlogits);
+        assert_gradient(&logits, &dlogits, |logits| weighted(&naive_kl(logits, vocab), &dkl));
+    }
+
+    #[test]
+    fn the_kl_reaches_both_ends_of_its_range() {
+        let mut logits = vec![0.3f32; 2 * 8192];
+        logits[8192 + 5] = 1000.0;
+        let mut kl = [f32::NAN; 2];
+        kl_forward(&logits, 8192, &mut kl);
+        assert!(kl[0] >= 0.0 && kl[0] < 1e-5, "uniform: {}", kl[0]);
+        assert_eq!(kl[1], 8192f32.ln());
+        let mut dlogits = vec![0.0; logits.len()];
+        kl_backward(&[1.0, 1.0], &logits, 8192, &mut dlogits);
+        assert!(dlogits.iter().all(|x| x.abs() < 1e-5));
+    }
+
+    #[test]
+    fn a_low_temperature_is_nearly_one_hot() {
+        let mut z = [0f32; 3];
+        relax_forward(&[1.0, 2.0, 0.0], &[0.5, 0.0, 0.0], 3, 0.01, &mut z);
+        assert!(z[0] < 1e-20 && z[1] == 1.0 && z[2] == 0.0, "{z:?}");
+    }
+
+    #[test]
+    fn threads_do_not_change_the_bits() {
+        let (rows, vocab) = (400, 130);
+        let (logits, noise) = (normals::<f32>("logits", rows * vocab), normals::<f32>("noise", rows * vocab));
+        assert_same_on_any_threads(|| {
+            let (mut z, mut d, mut kl) = (vec![0.0; rows * vocab], vec![0.0; rows * vocab], vec![0.0; rows]);
+            relax_forward(&logits, &noise, vocab, 0.5, &mut z);
+            relax_backward(&noise, &z, vocab, 0.5, &mut d);
+            kl_forward(&logits, vocab, &mut kl);
+            kl_backward(&kl, &logits, vocab, &mut d);
+            [z, d, kl].concat()
+        });
+    }
 }

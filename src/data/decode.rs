@@ -1,0 +1,174 @@
+//! Bytes to pictures and back. Sizes are checked on the header, before anything is decoded.
+
+use super::{BadSample, Picture};
+use crate::{Error, Result};
+use image::metadata::Orientation;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits};
+use std::io::Cursor;
+use std::path::Path;
+
+/// Why a picture cannot be used: a [`BadSample`] that does not know its name yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// One of the words of [`BadSample::reason`].
+    pub reason: &'static str,
+    /// What exactly was wrong.
+    pub detail: String,
+}
+
+impl Flaw {
+    /// A flaw with its reason and detail.
+    pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
+        Flaw { reason, detail: detail.into() }
+    }
+
+    /// The flaw of the sample `key`.
+    pub fn of(self, key: &str) -> BadSample {
+        BadSample { key: key.to_owned(), reason: self.reason, detail: self.detail }
+    }
+}
+
+/// Largest width and height in pixels.
+const MAX_SIDE: u32 = 8192;
+/// Largest number of pixels.
+const MAX_PIXELS: u64 = 64 << 20;
+/// What the decoder may allocate: 64 Mpx of 16-bit RGBA.
+const MAX_BYTES: u64 = 512 << 20;
+
+/// Decodes PNG, JPEG or WebP, told apart by their first bytes, to 8-bit RGB: turned as the file asks, alpha composited
+/// on white, the first frame of an animation.
+pub fn decode(bytes: &[u8]) -> std::result::Result<Picture, Flaw> {
+    let flaw = |error: ImageError| match error {
+        ImageError::Limits(_) => Flaw::new("too-large", error.to_string()),
+        _ => Flaw::new("decode", error.to_string()),
+    };
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_BYTES);
+    let guessed = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let mut reader = guessed.map_err(|error| Flaw::new("decode", error.to_string()))?;
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(flaw)?;
+    let (width, height) = decoder.dimensions();
+    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        let expected = format!("at most {MAX_SIDE} pixels a side and {} Mpx", MAX_PIXELS >> 20);
+        return Err(Flaw::new("too-large", format!("{width}x{height} pixels; expected {expected}")));
+    }
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(flaw)?;
+    image.apply_orientation(orientation);
+    Ok(Picture { width: image.width() as usize, height: image.height() as usize, rgb: opaque(image) })
+}
+
+/// 8-bit RGB on white.
+fn opaque(image: DynamicImage) -> Vec<u8> {
+    if !image.color().has_alpha() {
+        return image.into_rgb8().into_raw();
+    }
+    let on_white = |value: u8, alpha: u8| {
+        let (value, alpha) = (u16::from(value), u16::from(alpha));
+        ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+    };
+    image.into_rgba8().pixels().flat_map(|pixel| [0, 1, 2].map(|channel| on_white(pixel[channel], pixel[3]))).collect()
+}
+
+impl Picture {
+    /// Reads a PNG, JPEG or WebP file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Data`] if it cannot be decoded.
+    pub fn open(path: impl AsRef<Path>) -> Result<Picture> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        decode(&bytes)
+            .map_err(|flaw| Error::data(path, format!("expected a picture; {}: {}", flaw.reason, flaw.detail)))
+    }
+
+    /// Writes a PNG file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written, [`Error::Data`] if the picture has no pixels.
+    pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        std::fs::write(path, self.png().map_err(|flaw| Error::data(path, flaw.detail))?)
+            .map_err(Error::io("write", path))
+    }
+
+    /// The bytes of a PNG file; a picture without pixels, or with the wrong number of bytes, has none.
+    pub fn png(&self) -> std::result::Result<Vec<u8>, Flaw> {
+        let (width, height) = (self.width as u32, self.height as u32);
+        if self.rgb.is_empty() || self.rgb.len() != 3 * self.width * self.height {
+            return Err(Flaw::new("decode", format!("{width}x{height} pixels in {} bytes of RGB", self.rgb.len())));
+        }
+        let mut bytes = Vec::new();
+        let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+        match encoder.write_image(&self.rgb, width, height, ExtendedColorType::Rgb8) {
+            Ok(()) => Ok(bytes),
+            Err(error) => Err(Flaw::new("decode", error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::codecs::png::PngEncoder;
+
+    fn png(bytes: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Vec<u8> {
+        let mut png = Vec::new();
+        PngEncoder::new(&mut png).write_image(bytes, width, height, colour).unwrap();
+        png
+    }
+
+    /// A PNG of 1×1 whose header claims another size, with the checksum to match.
+    fn claiming(width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = png(&[0; 3], 1, 1, ExtendedColorType::Rgb8);
+        bytes[16..20].copy_from_slice(&width.to_be_bytes());
+        bytes[20..24].copy_from_slice(&height.to_be_bytes());
+        let mut crc = flate2::Crc::new();
+        crc.update(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn every_colour_type_becomes_rgb_on_white() {
+        let rgb = |bytes: &[u8], colour| decode(&png(bytes, 1, 1, colour)).unwrap().rgb;
+        assert_eq!(rgb(&[1, 2, 3], ExtendedColorType::Rgb8), [1, 2, 3]);
+        assert_eq!(rgb(&[7], ExtendedColorType::L8), [7, 7, 7]);
+        assert_eq!(rgb(&0xABCDu16.to_ne_bytes(), ExtendedColorType::L16), [0xAB; 3]);
+        assert_eq!(rgb(&[200, 0, 0, 0], ExtendedColorType::Rgba8), [255, 255, 255]);
+        assert_eq!(rgb(&[0, 100, 255, 51], ExtendedColorType::Rgba8), [204, 224, 255]);
+        assert_eq!(rgb(&[0, 128], ExtendedColorType::La8), [127, 127, 127]);
+    }
+
+    #[test]
+    fn garbage_and_truncation_are_flaws() {
+        let whole = png(&[9; 32 * 32 * 3], 32, 32, ExtendedColorType::Rgb8);
+        assert!(decode(&whole).is_ok());
+        for bytes in [&b""[..], b"not a picture", &whole[..8], &whole[..40], &whole[..whole.len() / 2]] {
+            assert_eq!(decode(bytes).unwrap_err().reason, "decode", "{} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_huge_picture_is_refused_on_its_header() {
+        let started = std::time::Instant::now();
+        for (width, height) in [(30_000, 30_000), (1, 8193), (8193, 1), (8192, 8193), (i32::MAX as u32, 1)] {
+            assert_eq!(decode(&claiming(width, height)).unwrap_err().reason, "too-large", "{width}x{height}");
+        }
+        assert!(started.elapsed().as_secs_f64() < 1.0);
+    }
+
+    #[test]
+    fn png_files_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        let picture = Picture { width: 3, height: 2, rgb: (0..18).collect() };
+        picture.save_png(&path).unwrap();
+        assert_eq!(Picture::open(&path).unwrap(), picture);
+        assert_eq!(Picture::open(folder.path().join("no")).unwrap_err().exit_code(), 6);
+        std::fs::write(&path, b"no").unwrap();
+        assert_eq!(Picture::open(&path).unwrap_err().exit_code(), 4);
+        assert!(Picture { width: 0, height: 0, rgb: vec![] }.save_png(&path).is_err());
+    }
+}

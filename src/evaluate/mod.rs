@@ -1,0 +1,4 @@
+//! Measures of what was learned.
+
+pub mod oracle;
+pub mod reading;

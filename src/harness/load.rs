@@ -1,0 +1,104 @@
+//! A file and `--set` arguments to a checked [`Spec`]: read with a cap, parsed to a tree with places, overridden, held against
+//! the schema, and only then read by serde.
+
+use super::parse::{self, MOST_BYTES};
+use super::problem::{self, Place, Problem, Source};
+use super::spec::Spec;
+use super::{schema, set};
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// A spec that checks, and where it came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// With every default filled in and every `--set` applied.
+    pub spec: Spec,
+    /// The file as given.
+    pub text: String,
+    /// The file's folder: data paths are relative to it.
+    pub folder: PathBuf,
+}
+
+/// Reads and checks the spec at `path`; `sets` are `key.path=value`, `presets` the names of the preset table.
+///
+/// # Errors
+/// [`Error::Usage`] without such a file; [`Error::Spec`] with every problem of the file and of the arguments.
+pub fn load(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Result<Loaded> {
+    let path = path.as_ref();
+    let text = read(path)?;
+    let spec = check(&path.display().to_string(), &text, sets, presets)?;
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    Ok(Loaded { spec, text, folder })
+}
+
+/// Checks the text of a spec; `name` stands for the file in messages.
+///
+/// # Errors
+/// [`Error::Spec`] with every problem of the text and of the arguments.
+pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Result<Spec> {
+    let mut sources = vec![Source { name: name.to_owned(), text: text.to_owned() }];
+    sources.extend(sets.iter().map(|text| Source { name: "--set".to_owned(), text: text.clone() }));
+    let mut problems = Vec::new();
+    let mut root = match parse::parse(text, 0, 0, &mut problems) {
+        Ok(root) => root,
+        Err(problem) => return Err(problem::report([problems, vec![problem]].concat(), &sources)),
+    };
+    for (source, text) in (1..).zip(sets) {
+        set::apply(&mut root, text, source, &mut problems);
+    }
+    problems.extend(schema::check(&root, presets));
+    if problems.is_empty() {
+        match serde_yaml::from_value(root.to_value()) {
+            Ok(spec) => return Ok(spec),
+            Err(error) => problems.push(Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")),
+        }
+    }
+    Err(problem::report(problems, &sources))
+}
+
+fn read(path: &Path) -> Result<String> {
+    let usage = |what: &str| Error::Usage(format!("{}: {what}", path.display()));
+    let file = File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => usage("no such spec"),
+        _ => Error::io("read", path)(error),
+    })?;
+    if path.is_dir() {
+        return Err(usage("a folder, not a spec"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() > MOST_BYTES {
+        return Err(Error::Spec(format!(
+            "{}: larger than {MOST_BYTES} bytes, the most that a spec may hold",
+            path.display()
+        )));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count();
+        Error::Spec(format!("{}:{line}: not UTF-8 at byte {valid}", path.display()))
+    })
+}
+
+impl Spec {
+    /// The spec with every default filled in, as YAML; reading it gives the same spec.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] for a value that YAML cannot hold; none of a checked spec is.
+    pub fn resolved(&self) -> Result<String> {
+        serde_yaml::to_string(self).map_err(|error| Error::Spec(error.to_string()))
+    }
+
+    /// The first 8 hexadecimal digits of blake3 of [`Spec::resolved`]: equal for specs that mean the same.
+    ///
+    /// # Errors
+    /// Those of [`Spec::resolved`].
+    pub fn hash(&self) -> Result<String> {
+        Ok(blake3::hash(self.resolved()?.as_bytes()).to_hex()[..8].to_owned())
+    }
+}

@@ -1,0 +1,259 @@
+//! Attention patterns as data (arXiv 2102.12092, section 2.2, appendix B.1 and figure 11).
+//!
+//! [`Pattern::sees`] is the one definition of which key a query may attend to. The dense mask, the block-sparse
+//! [`Tiles`], the [`Reach`] that a key-value cache needs, the [`Picture`] of a report and the order of the layers all
+//! come from it. Every pattern is causal, every position sees itself, text never sees the image, and the image sees the
+//! whole text.
+//!
+//! Legend: `text` text slots come first, then `grid`² image slots in raster order; `sequence = text + grid²`. A slot is
+//! named by the token that it *predicts*, so slot `text + i` stands for the image position in row `i / grid` and column
+//! `i % grid`. Masks are row-major `[query, key]`.
+
+mod order;
+mod picture;
+mod reach;
+mod tiles;
+
+pub use order::paper_order;
+pub use picture::Picture;
+pub use reach::Reach;
+pub use tiles::{Tile, Tiles};
+
+use crate::{Error, Result};
+
+/// The sequence that a mask covers: text slots, then a square grid of image slots in raster order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Layout {
+    /// The number of text slots, pads included.
+    pub text: usize,
+    /// The side of the image grid; 0 leaves a text-only sequence.
+    pub grid: usize,
+}
+
+impl Layout {
+    /// The number of image slots.
+    pub const fn image(self) -> usize {
+        self.grid * self.grid
+    }
+
+    /// The number of slots: text and image.
+    pub const fn sequence(self) -> usize {
+        self.text + self.image()
+    }
+}
+
+/// Which earlier positions an image position attends to.
+///
+/// The first four are the paper's. The last three are those of dalle-pytorch, for its checkpoints and for comparison:
+/// they place a slot by the token that it *reads*, one position behind the token that it predicts, so the first image
+/// slot (which reads the end of the text there) still counts as text, and slot `text + 1 + i` stands for image position
+/// `i`.
+///
+/// As text, in a spec: `full`, `row`, `col`, `conv:11`, `axial_row`, `axial_col`, `conv_like:5`. A bare `conv` has the
+/// paper's kernel 11 and a bare `conv_like` dalle-pytorch's 5.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Pattern {
+    /// Every earlier position.
+    Full,
+    /// The previous `grid` positions in raster order and the position itself: it wraps over the row's edge and ends with
+    /// the position right above.
+    Row,
+    /// The same column in earlier rows, and the position itself.
+    Column,
+    /// The causal half of a `kernel`×`kernel` window centred on the position, as flat raster offsets: past a row's edge
+    /// it goes on in the neighbouring row.
+    Conv {
+        /// The window's side, odd.
+        kernel: usize,
+    },
+    /// dalle-pytorch: the position's own row, without wrapping.
+    AxialRow,
+    /// dalle-pytorch: the position's own column.
+    AxialColumn,
+    /// dalle-pytorch: the `kernel`×`kernel` window whose bottom right corner is the position, without wrapping.
+    ConvLike {
+        /// The window's side, odd.
+        kernel: usize,
+    },
+}
+
+impl Pattern {
+    /// Whether slot `query` attends to slot `key`; both are below `layout.sequence()`. This is the definition.
+    pub fn sees(self, layout: Layout, query: usize, key: usize) -> bool {
+        let prefix = self.prefix(layout);
+        if key > query {
+            return false;
+        }
+        if key < prefix {
+            return true;
+        }
+        let grid = layout.grid;
+        let (query, key) = (query - prefix, key - prefix);
+        let offset = query - key;
+        match self {
+            Pattern::Full => true,
+            Pattern::Row => offset <= grid,
+            Pattern::Column | Pattern::AxialColumn => offset.is_multiple_of(grid),
+            Pattern::Conv { kernel } => {
+                // The nearest centre of a window row at or before the key; a small grid has windows that overlap.
+                let half = kernel / 2;
+                let rows = ((offset + half) / grid).min(half);
+                offset.saturating_sub(rows * grid) <= half
+            }
+            Pattern::AxialRow => query / grid == key / grid,
+            Pattern::ConvLike { kernel } => {
+                let (row, column) = (query / grid, query % grid);
+                let (key_row, key_column) = (key / grid, key % grid);
+                row - key_row < kernel && key_column <= column && column - key_column < kernel
+            }
+        }
+    }
+
+    /// The dense mask, row-major `[sequence, sequence]`: true where the query (row) sees the key (column).
+    pub fn dense(self, layout: Layout) -> Vec<bool> {
+        let sequence = layout.sequence();
+        let mut mask = vec![false; sequence * sequence];
+        for (query, row) in mask.chunks_exact_mut(sequence.max(1)).enumerate() {
+            for (key, seen) in row[..=query].iter_mut().enumerate() {
+                *seen = self.sees(layout, query, key);
+            }
+        }
+        mask
+    }
+
+    /// The slots before the first that the pattern places on the grid: the text, and for dalle-pytorch's patterns the
+    /// first image slot too.
+    fn prefix(self, layout: Layout) -> usize {
+        match self {
+            Pattern::Full | Pattern::Row | Pattern::Column | Pattern::Conv { .. } => layout.text,
+            Pattern::AxialRow | Pattern::AxialColumn | Pattern::ConvLike { .. } => layout.text + 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Pattern::Full => f.write_str("full"),
+            Pattern::Row => f.write_str("row"),
+            Pattern::Column => f.write_str("col"),
+            Pattern::Conv { kernel } => write!(f, "conv:{kernel}"),
+            Pattern::AxialRow => f.write_str("axial_row"),
+            Pattern::AxialColumn => f.write_str("axial_col"),
+            Pattern::ConvLike { kernel } => write!(f, "conv_like:{kernel}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Pattern {
+    type Err = Error;
+
+    /// Reads the names that [`Pattern`] lists.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for another name, a kernel that is not an odd number, or a kernel where none belongs.
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, kernel) = match text.split_once(':') {
+            Some((name, kernel)) => (name, Some(kernel)),
+            None => (text, None),
+        };
+        let kernel_or = |default: usize| match kernel {
+            None => Ok(default),
+            Some(digits) => digits.parse::<usize>().ok().filter(|kernel| kernel % 2 == 1).ok_or_else(|| {
+                Error::Usage(format!("attention pattern {text:?}: expected an odd kernel, got {digits:?}"))
+            }),
+        };
+        let pattern = match name {
+            "conv" => return Ok(Pattern::Conv { kernel: kernel_or(11)? }),
+            "conv_like" => return Ok(Pattern::ConvLike { kernel: kernel_or(5)? }),
+            "full" => Pattern::Full,
+            "row" => Pattern::Row,
+            "col" => Pattern::Column,
+            "axial_row" => Pattern::AxialRow,
+            "axial_col" => Pattern::AxialColumn,
+            _ => {
+                return Err(Error::Usage(format!(
+                    "unknown attention pattern {text:?}: expected full, row, col, conv[:kernel], axial_row, axial_col or conv_like[:kernel]"
+                )));
+            }
+        };
+        match kernel {
+            None => Ok(pattern),
+            Some(_) => Err(Error::Usage(format!("attention pattern {text:?}: only conv and conv_like take a kernel"))),
+        }
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAPER: Layout = Layout { text: 256, grid: 32 };
+
+    #[test]
+    fn the_papers_extents() {
+        let image_keys = |pattern: Pattern, query: usize| {
+            (256..=query).filter(|&key| pattern.sees(PAPER, query, key)).collect::<Vec<_>>()
+        };
+        let conv = image_keys(Pattern::Conv { kernel: 11 }, 1279);
+        assert_eq!((conv.len(), 1279 - conv[0]), (61, 165));
+        assert_eq!(image_keys(Pattern::Row, 1000), (968..=1000).collect::<Vec<_>>());
+        assert_eq!(image_keys(Pattern::Column, 256 + 70), [256 + 6, 256 + 38, 256 + 70]);
+    }
+
+    #[test]
+    fn the_papers_figure() {
+        // Figure 11's hypothetical transformer: 6 text tokens, a 4×4 grid, extent 5 and a 3×3 kernel. The query is
+        // image position 9, row 2 and column 1.
+        let seen = |pattern: Pattern| {
+            let layout = Layout { text: 6, grid: 4 };
+            (0..16).filter(|key| pattern.sees(layout, 15, 6 + key)).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(Pattern::Full), (0..=9).collect::<Vec<_>>());
+        assert_eq!(seen(Pattern::Row), [5, 6, 7, 8, 9]);
+        assert_eq!(seen(Pattern::Column), [1, 5, 9]);
+        assert_eq!(seen(Pattern::Conv { kernel: 3 }), [4, 5, 6, 8, 9]);
+        // One behind: the slot reads image position 8, row 2 and column 0, and key slots shift alike.
+        assert_eq!(seen(Pattern::AxialRow), [0, 9]);
+        assert_eq!(seen(Pattern::AxialColumn), [0, 1, 5, 9]);
+        assert_eq!(seen(Pattern::ConvLike { kernel: 3 }), [0, 1, 5, 9]);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        let names = ["full", "row", "col", "conv:7", "axial_row", "axial_col", "conv_like:3"];
+        for name in names {
+            assert_eq!(name.parse::<Pattern>().unwrap().to_string(), name);
+        }
+        assert_eq!("conv".parse::<Pattern>().unwrap(), Pattern::Conv { kernel: 11 });
+        assert_eq!("conv_like".parse::<Pattern>().unwrap(), Pattern::ConvLike { kernel: 5 });
+        for wrong in ["rows", "", "conv:", "conv:4", "conv:0", "conv:-3", "row:3", "Row"] {
+            assert!(matches!(wrong.parse::<Pattern>(), Err(Error::Usage(_))), "{wrong:?}");
+        }
+        let list: Vec<Pattern> = serde_json::from_str(r#"["row", "conv:5"]"#).unwrap();
+        assert_eq!(serde_json::to_string(&list).unwrap(), r#"["row","conv:5"]"#);
+    }
+
+    #[test]
+    fn a_sequence_of_text_alone_is_causal() {
+        let layout = Layout { text: 3, grid: 0 };
+        for pattern in [Pattern::Full, Pattern::Row, Pattern::AxialColumn] {
+            assert_eq!(pattern.dense(layout), [true, false, false, true, true, false, true, true, true]);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The encoder: 7×7, up to four groups with a 2×2 max-pool between them, ReLU, 1×1 to the logits.
+
+use super::Grid;
+use super::block::Group;
+use crate::kernels::Real;
+use crate::nn::Conv;
+use crate::ops::{Backend, Input};
+use crate::shape::{DvaeShape, Groups, Side};
+use dfdx::nn::{ModuleVisitor, TensorCollection};
+use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, HasShape, ReshapeTo, Storage, Tape, Tensor};
+
+type First<S> = <S as DvaeShape>::Down;
+type Second<S> = <First<S> as Groups>::Rest;
+type Third<S> = <Second<S> as Groups>::Rest;
+type Fourth<S> = <Third<S> as Groups>::Rest;
+type Channels<G> = <G as Groups>::Channels;
+type EncoderGroup<S, I, G, E, D> = Group<S, I, G, 3, 1, E, D>;
+
+/// Pictures to `O` maps on the grid: logits over the codes in the dVAE, vectors to quantise in the VQ-VAE.
+/// Groups past the preset's count are empty.
+#[derive(Debug, Clone)]
+pub struct Encoder<S: DvaeShape, O: ConstDim, E: Dtype, D: Storage<E>> {
+    input: Conv<Const<3>, Channels<First<S>>, 7, E, D>,
+    group_1: EncoderGroup<S, Channels<First<S>>, First<S>, E, D>,
+    group_2: Vec<EncoderGroup<S, Channels<First<S>>, Second<S>, E, D>>,
+    group_3: Vec<EncoderGroup<S, Channels<Second<S>>, Third<S>, E, D>>,
+    group_4: Vec<EncoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>>,
+    output: Conv<<First<S> as Groups>::Last, O, 1, E, D>,
+}
+
+impl<S: DvaeShape, O: ConstDim, E: Dtype, D: Device<E>> TensorCollection<E, D> for Encoder<S, O, E, D> {
+    type To<E2: Dtype, D2: Device<E2>> = Encoder<S, O, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        let there = |group: usize| 0..usize::from(S::Down::COUNT >= group);
+        visitor.visit_fields(
+            (
+                Self::module("blocks.input", |s| &s.input, |s| &mut s.input),
+                Self::module("blocks.group_1", |s| &s.group_1, |s| &mut s.group_1),
+                there(2)
+                    .map(|i| Self::module("blocks.group_2", move |s| &s.group_2[i], move |s| &mut s.group_2[i]))
+                    .collect::<Vec<_>>(),
+                there(3)
+                    .map(|i| Self::module("blocks.group_3", move |s| &s.group_3[i], move |s| &mut s.group_3[i]))
+                    .collect::<Vec<_>>(),
+                there(4)
+                    .map(|i| Self::module("blocks.group_4", move |s| &s.group_4[i], move |s| &mut s.group_4[i]))
+                    .collect::<Vec<_>>(),
+                Self::module("blocks.output.conv", |s| &s.output, |s| &mut s.output),
+            ),
+            |(input, group_1, group_2, group_3, group_4, output)| Encoder {
+                input,
+                group_1,
+                group_2,
+                group_3,
+                group_4,
+                output,
+            },
+        )
+    }
+}
+
+impl<S: DvaeShape, O: ConstDim, E: Real, D: Backend<E>> Encoder<S, O, E, D> {
+    /// Shapes: x (B, H, W, 3), values φ(pixels) in (0, 1) → (B, H/2ⁿ, W/2ⁿ, O) for n + 1 groups. Sides must be multiples of 2ⁿ.
+    #[allow(clippy::type_complexity)] // the shape is the documentation
+    pub fn forward<B: Dim, H: Side, W: Side, T: Tape<E, D>>(
+        &self,
+        x: Tensor<(B, H, W, Const<3>), E, D, T>,
+    ) -> Result<Tensor<(B, Grid<S, H>, Grid<S, W>, O), E, D, T>, D::Err> {
+        let x = self.group_1.forward(self.input.forward(x, Input::Picture)?)?;
+        let Some(group_2) = self.group_2.first() else { return self.read_out::<B, H, W, _, _>(x) };
+        let x = group_2.forward(D::max_pool(x)?)?;
+        let Some(group_3) = self.group_3.first() else { return self.read_out::<B, H, W, _, _>(x) };
+        let x = group_3.forward(D::max_pool(x)?)?;
+        let Some(group_4) = self.group_4.first() else { return self.read_out::<B, H, W, _, _>(x) };
+        self.read_out::<B, H, W, _, _>(group_4.forward(D::max_pool(x)?)?)
+    }
+
+    /// ReLU, 1×1. Which group was the last is a constant of the preset that the types of the groups do not show.
+    #[allow(clippy::type_complexity)]
+    fn read_out<B: Dim, H: Side, W: Side, Q: dfdx::shapes::Shape<Concrete = [usize; 4]>, T: Tape<E, D>>(
+        &self,
+        x: Tensor<Q, E, D, T>,
+    ) -> Result<Tensor<(B, Grid<S, H>, Grid<S, W>, O), E, D, T>, D::Err> {
+        let [batch, height, width, _] = x.shape().concrete();
+        let last = (batch, height, width, <First<S> as Groups>::Last::default());
+        let logits = self.output.forward(x.try_reshape_like(&last)?, Input::Relu)?;
+        let grid = Dim::from_size(batch).zip(Grid::<S, H>::from_size(height)).zip(Grid::<S, W>::from_size(width));
+        let ((batch, height), width) = grid.expect("the groups halve every side as their types say");
+        logits.try_reshape_like(&(batch, height, width, O::default()))
+    }
+}

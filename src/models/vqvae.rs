@@ -1,0 +1,108 @@
+//! The alternative first stage: a VQ-VAE (arXiv 1711.00937) with the dVAE's encoder and decoder around a nearest-code
+//! quantiser, so that the two differ in nothing but the bottleneck.
+
+use super::dvae::{Encoder, Grid, Picture, Trunk};
+use crate::kernels::Real;
+use crate::nn::Init;
+use crate::ops::{ABSENT, Backend, nearest_rows, to_vec};
+use crate::shape::{DvaeShape, Side};
+use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
+use dfdx::prelude::*;
+
+/// Encoder, codebook, decoder. Parameters: codebook (V, Init).
+#[derive(Debug, Clone)]
+pub struct Vqvae<S: DvaeShape, E: Dtype, D: Storage<E>> {
+    encoder: Encoder<S, S::Init, E, D>,
+    codebook: Tensor<(S::Codes, S::Init), E, D>,
+    decoder: Trunk<S, E, D>,
+}
+
+impl<S: DvaeShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Vqvae<S, E, D> {
+    type To<E2: Dtype, D2: Device<E2>> = Vqvae<S, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        let () = S::CHECK;
+        visitor.visit_fields(
+            (
+                Self::module("encoder", |s| &s.encoder, |s| &mut s.encoder),
+                Self::tensor(
+                    "quantize.embed.weight",
+                    |s| &s.codebook,
+                    |s| &mut s.codebook,
+                    TensorOptions::reset_to_zeros(),
+                ),
+                Self::module("decoder.blocks", |s| &s.decoder, |s| &mut s.decoder),
+            ),
+            |(encoder, codebook, decoder)| Vqvae { encoder, codebook, decoder },
+        )
+    }
+}
+
+/// What a training step of the VQ-VAE needs: statistics (B, H, W, 6), codes, and per picture the two quantisation losses.
+pub struct Quantised<S: DvaeShape, B: Dim, E: Dtype, D: Storage<E>, T> {
+    /// μ and ln b of the picture.
+    pub stats: Tensor<(B, S::Side, S::Side, Const<6>), E, D, T>,
+    /// Σ‖sg(z) − e‖² over the batch: moves the codes.
+    pub codebook_loss: Tensor<(), E, D, T>,
+    /// Σ‖z − sg(e)‖² over the batch: holds the encoder to its codes.
+    pub commitment_loss: Tensor<(), E, D, T>,
+    /// The nearest codes.
+    pub codes: Vec<u32>,
+}
+
+impl<S: DvaeShape, E: Real, D: Backend<E>> Vqvae<S, E, D> {
+    /// Quantises with straight-through gradients. x (B, Side, Side, 3), values φ(pixels).
+    pub fn forward<B: Dim, T: Tape<E, D>>(
+        &self,
+        x: Tensor<(B, S::Side, S::Side, Const<3>), E, D, T>,
+    ) -> Result<Quantised<S, B, E, D, T>, D::Err> {
+        let batch = x.shape().0;
+        let z = self.encoder.forward(x)?;
+        let shape = *z.shape();
+        let device = z.with_empty_tape().split_tape().0.device().clone();
+        let plain = z.with_empty_tape().split_tape().0;
+        let codes = nearest_rows(plain.clone(), &self.codebook)?;
+        let e = D::gather_rows(self.codebook.retaped::<T>(), &codes, shape)?;
+        let (e_values, z_values) = (to_vec(e.with_empty_tape().split_tape().0)?, to_vec(plain)?);
+        let constant = |values: Vec<E>| device.try_tensor_from_vec(values, shape);
+        let square = |a: Tensor<_, E, D, T>, b: Vec<E>| -> Result<Tensor<(), E, D, T>, D::Err> {
+            a.try_sub(constant(b)?)?.try_square()?.try_sum()
+        };
+        let codebook_loss = square(e, z_values.clone())?;
+        let commitment_loss = square(z.with_empty_tape(), e_values.clone())?;
+        // Straight-through: the value of e, the gradient of z.
+        let gap = e_values.iter().zip(&z_values).map(|(&e, &z)| e - z).collect();
+        let through = D::add_scaled(z, constant(gap)?.retaped::<T>(), 1.0)?;
+        let grid = (batch, S::Grid::default(), S::Grid::default(), S::Init::default());
+        let stats = self.decoder.forward(through.try_reshape_like(&grid)?)?;
+        let stats = stats.try_reshape_like(&(batch, S::Side::default(), S::Side::default(), Const))?;
+        Ok(Quantised { stats, codebook_loss, commitment_loss, codes })
+    }
+
+    /// The nearest codes of pictures. x (B, H, W, 3) → B·grid² ids.
+    pub fn encode<B: Dim, H: Side, W: Side>(&self, x: Tensor<(B, H, W, Const<3>), E, D>) -> Result<Vec<u32>, D::Err> {
+        let z: Tensor<(B, Grid<S, H>, Grid<S, W>, S::Init), E, D> = self.encoder.forward(x)?;
+        nearest_rows(z, &self.codebook)
+    }
+
+    /// Statistics of the pictures of `codes`, as [`Dvae::decode`](super::dvae::Dvae::decode).
+    #[allow(clippy::type_complexity)] // the shape is the documentation
+    pub fn decode<B: Dim, H: Side, W: Side>(
+        &self,
+        codes: &[u32],
+        (batch, height, width): (B, H, W),
+    ) -> Result<Tensor<(B, Picture<S, H>, Picture<S, W>, Const<6>), E, D>, D::Err> {
+        debug_assert!(codes.iter().all(|&code| code != ABSENT));
+        let shape = (batch, height, width, S::Init::default());
+        self.decoder.forward::<B, H, W, NoneTape>(D::gather_rows(self.codebook.clone(), codes, shape)?)
+    }
+}
+
+/// As the dVAE's; codes uniform over a small range would do as well, normal with standard deviation 1/V keeps to one rule.
+pub fn init(name: &str, shape: &[usize]) -> Init {
+    if name.ends_with("embed.weight") {
+        Init::Normal(1.0 / (shape[1] as f64).sqrt())
+    } else {
+        super::dvae::init(name, shape)
+    }
+}

@@ -1,0 +1,124 @@
+//! The pre-norm transformer block that DALL·E's transformer and both CLIP towers are made of.
+//!
+//! Legend: B batch, S sequence, W::Dim width.
+
+use super::{LayerNorm, Linear};
+use crate::kernels::Real;
+use crate::ops::{Activation, Backend, KvCache, Mask};
+use crate::shape::BlockShape;
+use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
+use dfdx::prelude::{ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor, WithEmptyTape};
+use std::marker::PhantomData;
+
+/// The names of a block's parameters in the published checkpoints, and its nonlinearity.
+pub trait BlockNames: 'static + std::fmt::Debug + Clone {
+    /// The norm before attention.
+    const LN_1: &'static str;
+    /// Weight and bias of the fused queries, keys and values.
+    const QKV: [&'static str; 2];
+    /// Attention's output.
+    const OUT: &'static str;
+    /// The norm before the MLP.
+    const LN_2: &'static str;
+    /// The MLP's first map.
+    const UP: &'static str;
+    /// The MLP's second map.
+    const DOWN: &'static str;
+    /// Between them.
+    const ACTIVATION: Activation;
+}
+
+/// x + attention(norm(x)), then x + mlp(norm(x)).
+#[derive(Debug, Clone)]
+pub struct Block<W: BlockShape, N: BlockNames, E: Dtype, D: Storage<E>> {
+    /// Before attention.
+    pub ln_1: LayerNorm<W::Dim, E, D>,
+    /// Queries, keys and values.
+    pub qkv: Linear<W::Dim, W::Qkv, E, D>,
+    /// Attention's output.
+    pub out: Linear<W::Dim, W::Dim, E, D>,
+    /// Before the MLP.
+    pub ln_2: LayerNorm<W::Dim, E, D>,
+    /// Widens.
+    pub up: Linear<W::Dim, W::Mlp, E, D>,
+    /// Narrows.
+    pub down: Linear<W::Mlp, W::Dim, E, D>,
+    names: PhantomData<N>,
+}
+
+impl<W: BlockShape, N: BlockNames, E: Dtype, D: Device<E>> TensorCollection<E, D> for Block<W, N, E, D> {
+    type To<E2: Dtype, D2: Device<E2>> = Block<W, N, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        let () = W::CHECK;
+        visitor.visit_fields(
+            (
+                Self::module(N::LN_1, |s| &s.ln_1, |s| &mut s.ln_1),
+                (
+                    Self::tensor(N::QKV[0], |s| &s.qkv.weight, |s| &mut s.qkv.weight, TensorOptions::reset_to_zeros()),
+                    Self::tensor(N::QKV[1], |s| &s.qkv.bias, |s| &mut s.qkv.bias, TensorOptions::reset_to_zeros()),
+                ),
+                Self::module(N::OUT, |s| &s.out, |s| &mut s.out),
+                Self::module(N::LN_2, |s| &s.ln_2, |s| &mut s.ln_2),
+                Self::module(N::UP, |s| &s.up, |s| &mut s.up),
+                Self::module(N::DOWN, |s| &s.down, |s| &mut s.down),
+            ),
+            |(ln_1, (weight, bias), out, ln_2, up, down)| Block {
+                ln_1,
+                qkv: Linear { weight, bias },
+                out,
+                ln_2,
+                up,
+                down,
+                names: PhantomData,
+            },
+        )
+    }
+}
+
+type Stream<B, S, W, E, D, T> = Tensor<(B, S, <W as BlockShape>::Dim), E, D, T>;
+
+impl<W: BlockShape, N: BlockNames, E: Real, D: Backend<E>> Block<W, N, E, D> {
+    /// Shapes: x (B, S, Dim) → (B, S, Dim); `mask` (S, S).
+    pub fn forward<B: Dim, S: Dim, T: Tape<E, D>>(
+        &self,
+        x: Stream<B, S, W, E, D, T>,
+        mask: &Mask,
+    ) -> Result<Stream<B, S, W, E, D, T>, D::Err> {
+        let attend = |x| self.out.forward(D::attention::<W, B, S, T>(self.qkv.forward(self.ln_1.forward(x)?)?, mask)?);
+        let mlp = |x| self.down.forward(D::activation(self.up.forward(self.ln_2.forward(x)?)?, N::ACTIVATION)?);
+        let x = residual(x, attend)?;
+        residual(x, mlp)
+    }
+
+    /// The next positions of a sequence whose earlier ones are in `cache`: the same values as [`Block::forward`] gives them,
+    /// and the same bits whatever the batch and however many come at once. Shapes as there; `mask` (capacity, capacity).
+    pub fn decode<B: Dim, S: Dim>(
+        &self,
+        x: Stream<B, S, W, E, D, dfdx::prelude::NoneTape>,
+        cache: &mut KvCache<E>,
+        mask: &Mask,
+    ) -> Result<Stream<B, S, W, E, D, dfdx::prelude::NoneTape>, D::Err> {
+        let attend = |x| {
+            let qkv = self.qkv.decode(self.ln_1.forward(x)?)?;
+            self.out.decode(D::attention_decode::<W, B, S>(qkv, cache, mask)?)
+        };
+        let mlp = |x| self.down.decode(D::activation(self.up.decode(self.ln_2.forward(x)?)?, N::ACTIVATION)?);
+        let x = residual(x, attend)?;
+        residual(x, mlp)
+    }
+
+    /// An empty cache for this block.
+    pub fn cache(batch: usize, capacity: usize) -> KvCache<E> {
+        KvCache::new(batch, capacity, W::Dim::SIZE)
+    }
+}
+
+fn residual<S: dfdx::prelude::Shape, E: Real, D: Backend<E>, T: Tape<E, D>>(
+    x: Tensor<S, E, D, T>,
+    f: impl FnOnce(Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>, D::Err>,
+) -> Result<Tensor<S, E, D, T>, D::Err> {
+    // The skip keeps the id of x: both paths accumulate into one gradient.
+    let skip = x.with_empty_tape();
+    D::add_scaled(f(x)?, skip, 1.0)
+}

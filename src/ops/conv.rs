@@ -1,0 +1,128 @@
+//! Same-padded, stride-1 convolution of NHWC pictures with the published checkpoints' weight layout.
+
+use super::tape::{slot, values};
+use crate::kernels::Real;
+use crate::kernels::cpu::conv::{self, Conv};
+use dfdx::prelude::{Device, *};
+use dfdx::tensor::CpuError;
+
+/// Convolutions. Shapes: x (B, H, W, I), w (O, I, K, K), b (O,), y (B, H, W, O). K odd.
+pub trait ConvOp<E: Real>: Device<E> {
+    /// w ∗ x + b, or w ∗ max(x, 0) + b where `input` says so.
+    fn conv2d<B: Dim, H: Dim, W: Dim, I: ConstDim, O: ConstDim, K: ConstDim, T: Tape<E, Self>>(
+        x: Tensor<(B, H, W, I), E, Self, T>,
+        w: &Tensor<(O, I, K, K), E, Self>,
+        b: &Tensor<(O,), E, Self>,
+        input: Input,
+    ) -> Result<Tensor<(B, H, W, O), E, Self, T>, Self::Err> {
+        composed(x, w, b, input)
+    }
+}
+
+/// What is convolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Data: x as it is, and no gradient for it.
+    Picture,
+    /// x as it is.
+    Linear,
+    /// max(x, 0): the ReLU before every convolution of a residual block, without its copy.
+    Relu,
+}
+
+/// The composition of dfdx operations that [`ConvOp::conv2d`] equals: gather the neighbours of each pixel, then multiply.
+pub fn composed<B: Dim, H: Dim, W: Dim, I: ConstDim, O: ConstDim, K: ConstDim, E: Real, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(B, H, W, I), E, D, T>,
+    w: &Tensor<(O, I, K, K), E, D>,
+    b: &Tensor<(O,), E, D>,
+    input: Input,
+) -> Result<Tensor<(B, H, W, O), E, D, T>, D::Err> {
+    let device = x.device().clone();
+    let (batch, height, width, _) = *x.shape();
+    let (images, h, w_side) = (batch.size(), height.size(), width.size());
+    let pixels = h * w_side;
+    let x = if input == Input::Relu { x.try_relu()? } else { x };
+    let border = device.try_zeros_like(&(images, 1usize, I::SIZE))?;
+    let x = x.try_reshape_like(&(images, pixels, I::SIZE))?;
+    let padded = (x, border).try_concat_along(Axis::<1>)?;
+    let neighbours =
+        device.try_tensor_from_vec(taps(h, w_side, K::SIZE).repeat(images), (images, pixels * K::SIZE * K::SIZE))?;
+    let columns = padded.try_gather(neighbours)?.try_reshape_like(&(images * pixels, K::SIZE * K::SIZE * I::SIZE))?;
+    let weight = w
+        .retaped::<T>()
+        .try_permute::<(K, K, I, O), Axes4<2, 3, 1, 0>>()?
+        .try_reshape_like(&(K::SIZE * K::SIZE * I::SIZE, O::SIZE))?;
+    let bias = b.retaped::<T>().try_reshape_like(&(O::SIZE,))?;
+    let bias = BroadcastTo::try_broadcast_like::<_, Axis<0>>(bias, &(images * pixels, O::SIZE))?;
+    let y = columns.try_matmul(weight)?.try_add(bias)?;
+    y.try_reshape_like(&(batch, height, width, O::default()))
+}
+
+/// For each pixel, the indices of its K² neighbours; those outside the picture are `height · width`, the row of zeros.
+fn taps(height: usize, width: usize, kernel: usize) -> Vec<usize> {
+    let (h, w, radius) = (height as isize, width as isize, (kernel / 2) as isize);
+    let mut taps = Vec::with_capacity(height * width * kernel * kernel);
+    for y in 0..h {
+        for x in 0..w {
+            for dy in -radius..=radius {
+                for dx in -radius..=radius {
+                    let inside = (0..h).contains(&(y + dy)) && (0..w).contains(&(x + dx));
+                    taps.push(if inside { ((y + dy) * w + x + dx) as usize } else { height * width });
+                }
+            }
+        }
+    }
+    taps
+}
+
+impl<E: Real> ConvOp<E> for Cpu
+where
+    Cpu: Device<E>,
+{
+    fn conv2d<B: Dim, H: Dim, W: Dim, I: ConstDim, O: ConstDim, K: ConstDim, T: Tape<E, Self>>(
+        x: Tensor<(B, H, W, I), E, Self, T>,
+        w: &Tensor<(O, I, K, K), E, Self>,
+        b: &Tensor<(O,), E, Self>,
+        input: Input,
+    ) -> Result<Tensor<(B, H, W, O), E, Self, T>, Self::Err> {
+        on_cpu(x, w, b, input)
+    }
+}
+
+fn on_cpu<B: Dim, H: Dim, W: Dim, I: ConstDim, O: ConstDim, K: ConstDim, E: Real, T: Tape<E, Cpu>>(
+    x: Tensor<(B, H, W, I), E, Cpu, T>,
+    w: &Tensor<(O, I, K, K), E, Cpu>,
+    b: &Tensor<(O,), E, Cpu>,
+    input: Input,
+) -> Result<Tensor<(B, H, W, O), E, Cpu, T>, CpuError> {
+    let (x, mut tape) = x.try_contiguous()?.split_tape();
+    let device = x.device().clone();
+    let (batch, height, width, _) = *x.shape();
+    let sizes = Conv {
+        batch: batch.size(),
+        height: height.size(),
+        width: width.size(),
+        inputs: I::SIZE,
+        outputs: O::SIZE,
+        kernel: K::SIZE,
+        relu: input == Input::Relu,
+    };
+    let shape = (batch, height, width, O::default());
+    let (xs, ws, bs) = (values(&x), values(w), values(b));
+    let mut ys = vec![E::zero(); shape.num_elements()];
+    conv::forward(sizes, &xs, &ws, &bs, &mut ys);
+    let y = device.try_tensor_from_vec(ys, shape)?;
+    let (x_slot, w_slot, b_slot, y_slot) = (slot(&x), slot(w), slot(b), slot(&y));
+    tape.add_backward_op(move |grads| {
+        let dy = y_slot.take(grads)?;
+        let (mut dw, mut db) = (vec![E::zero(); ws.len()], vec![E::zero(); O::SIZE]);
+        if input == Input::Picture {
+            conv::backward(sizes, &dy, &xs, &ws, None, &mut dw, &mut db);
+        } else {
+            x_slot.accumulate(grads, |dx| conv::backward(sizes, &dy, &xs, &ws, Some(dx), &mut dw, &mut db))?;
+        }
+        w_slot.accumulate(grads, |total| total.iter_mut().zip(&dw).for_each(|(t, &d)| *t += d))?;
+        b_slot.accumulate(grads, |total| total.iter_mut().zip(&db).for_each(|(t, &d)| *t += d))
+    });
+    Ok(y.put_tape(tape))
+}

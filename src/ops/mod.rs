@@ -1,0 +1,71 @@
+//! Typed differentiable operations: a thin generic function (shapes, tape, contiguity) over a kernel on slices.
+//!
+//! An operation that a device may do faster than a composition of dfdx's own is a trait over the device, implemented for
+//! `Cpu` by the kernels. Each keeps its composition as `composed`: the oracle of its tests, and what a device without a
+//! kernel runs. [`Backend`] is all of them.
+//!
+//! Legend: B batch, S sequence, C channels, I inputs, O outputs, H and W picture sides, V codes or vocabulary.
+
+mod activation;
+mod attention;
+mod conv;
+mod cross_entropy;
+mod gather;
+mod gumbel;
+mod laplace;
+mod linear;
+mod norm;
+mod pool;
+mod readout;
+mod sum;
+mod tape;
+
+pub use crate::kernels::cpu::activation::Activation;
+pub use activation::ActivationOp;
+pub use attention::{AttentionOp, KvCache, Mask};
+pub use conv::{ConvOp, Input};
+pub use cross_entropy::CrossEntropyOp;
+pub use gather::{ABSENT, GatherOp};
+pub use gumbel::GumbelOp;
+pub use laplace::LaplaceOp;
+pub use linear::LinearOp;
+pub use norm::NormOp;
+pub use pool::PoolOp;
+pub use readout::{argmax_rows, nearest_rows, to_vec};
+pub use sum::SumOp;
+
+use crate::kernels::Real;
+use dfdx::tensor_ops::Device;
+
+/// A device with every operation that the models use.
+pub trait Backend<E: Real>:
+    Device<E>
+    + ActivationOp<E>
+    + AttentionOp<E>
+    + ConvOp<E>
+    + CrossEntropyOp<E>
+    + GatherOp<E>
+    + GumbelOp<E>
+    + LaplaceOp<E>
+    + LinearOp<E>
+    + NormOp<E>
+    + PoolOp<E>
+    + SumOp<E>
+{
+}
+
+impl<E: Real, D> Backend<E> for D where
+    D: Device<E>
+        + ActivationOp<E>
+        + AttentionOp<E>
+        + ConvOp<E>
+        + CrossEntropyOp<E>
+        + GatherOp<E>
+        + GumbelOp<E>
+        + LaplaceOp<E>
+        + LinearOp<E>
+        + NormOp<E>
+        + PoolOp<E>
+        + SumOp<E>
+{
+}

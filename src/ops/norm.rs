@@ -1,0 +1,73 @@
+//! Layer normalisation of the last axis.
+
+use super::tape::{slot, values};
+use crate::kernels::{Real, cpu::norm};
+use crate::shape::Rows;
+use dfdx::prelude::{Device, *};
+use dfdx::tensor::CpuError;
+
+/// y = (x − mean)/√(var + ε)·gain + bias over the last axis. Shapes: x, y (…, C), gain, bias (C,).
+pub trait NormOp<E: Real>: Device<E> {
+    /// Normalises each row; the variance is the population's.
+    fn layer_norm<S: Rows<C>, C: ConstDim, T: Tape<E, Self>>(
+        x: Tensor<S, E, Self, T>,
+        gain: &Tensor<(C,), E, Self>,
+        bias: &Tensor<(C,), E, Self>,
+        epsilon: f64,
+    ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
+        composed(x, gain, bias, epsilon)
+    }
+}
+
+/// The composition of dfdx operations that [`NormOp::layer_norm`] equals.
+pub fn composed<S: Rows<C>, C: ConstDim, E: Real, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<S, E, D, T>,
+    gain: &Tensor<(C,), E, D>,
+    bias: &Tensor<(C,), E, D>,
+    epsilon: f64,
+) -> Result<Tensor<S, E, D, T>, D::Err> {
+    let shape = *x.shape();
+    let rows = (shape.rows(), C::default());
+    let x = x.try_reshape_like(&rows)?.try_normalize::<Axis<1>>(epsilon)?;
+    let y = x.try_mul(gain.retaped::<T>().try_broadcast_like(&rows)?)?;
+    y.try_add(bias.retaped::<T>().try_broadcast_like(&rows)?)?.try_reshape_like(&shape)
+}
+
+impl<E: Real> NormOp<E> for Cpu
+where
+    Cpu: Device<E>,
+{
+    fn layer_norm<S: Rows<C>, C: ConstDim, T: Tape<E, Self>>(
+        x: Tensor<S, E, Self, T>,
+        gain: &Tensor<(C,), E, Self>,
+        bias: &Tensor<(C,), E, Self>,
+        epsilon: f64,
+    ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
+        on_cpu(x, gain, bias, epsilon)
+    }
+}
+
+fn on_cpu<S: Rows<C>, C: ConstDim, E: Real, T: Tape<E, Cpu>>(
+    x: Tensor<S, E, Cpu, T>,
+    gain: &Tensor<(C,), E, Cpu>,
+    bias: &Tensor<(C,), E, Cpu>,
+    epsilon: f64,
+) -> Result<Tensor<S, E, Cpu, T>, CpuError> {
+    let (x, mut tape) = x.try_contiguous()?.split_tape();
+    let device = x.device().clone();
+    let rows = x.shape().rows();
+    let (xs, gains, biases) = (values(&x), values(gain), values(bias));
+    let mut ys = vec![E::zero(); xs.len()];
+    let (mut mean, mut rstd) = (vec![E::zero(); rows], vec![E::zero(); rows]);
+    norm::forward(&xs, &gains, &biases, epsilon, &mut ys, &mut mean, &mut rstd);
+    let y = device.try_tensor_from_vec(ys, *x.shape())?;
+    let (x_slot, gain_slot, bias_slot, y_slot) = (slot(&x), slot(gain), slot(bias), slot(&y));
+    tape.add_backward_op(move |grads| {
+        let dy = y_slot.take(grads)?;
+        let (mut dgain, mut dbias) = (vec![E::zero(); C::SIZE], vec![E::zero(); C::SIZE]);
+        x_slot.accumulate(grads, |dx| norm::backward(&dy, &xs, &gains, &mean, &rstd, dx, &mut dgain, &mut dbias))?;
+        gain_slot.accumulate(grads, |total| total.iter_mut().zip(&dgain).for_each(|(t, &d)| *t += d))?;
+        bias_slot.accumulate(grads, |total| total.iter_mut().zip(&dbias).for_each(|(t, &d)| *t += d))
+    });
+    Ok(y.put_tape(tape))
+}

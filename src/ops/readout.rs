@@ -1,0 +1,34 @@
+//! What leaves the tape: indices of the largest value, and of the nearest row.
+
+use crate::kernels::Real;
+use crate::kernels::cpu::argmax;
+use crate::shape::Rows;
+use dfdx::prelude::{ConstDim, Device, Dim, HasShape, ReshapeTo, Tensor};
+use rayon::prelude::*;
+
+/// The index of the largest value of each row, the first one on ties.
+pub fn argmax_rows<S: Rows<V>, V: Dim, E: Real, D: Device<E>>(x: Tensor<S, E, D>) -> Result<Vec<u32>, D::Err> {
+    let cols = x.shape().last().size();
+    Ok(to_vec(x)?.par_chunks(cols).map(|row| argmax(row) as u32).collect())
+}
+
+/// The index of the row of `table` (V, C) with the least squared distance to each row of `x` (…, C).
+pub fn nearest_rows<S: Rows<C>, V: ConstDim, C: ConstDim, E: Real, D: Device<E>>(
+    x: Tensor<S, E, D>,
+    table: &Tensor<(V, C), E, D>,
+) -> Result<Vec<u32>, D::Err> {
+    let (x, table) = (to_vec(x)?, to_vec(table.clone())?);
+    let distance = |a: &[E], b: &[E]| a.iter().zip(b).map(|(&a, &b)| (a - b) * (a - b)).sum::<E>();
+    let nearest = |row: &[E]| {
+        let negative: Vec<E> = table.chunks(C::SIZE).map(|code| -distance(row, code)).collect();
+        argmax(&negative) as u32
+    };
+    Ok(x.par_chunks(C::SIZE).map(nearest).collect())
+}
+
+/// The values in row-major order, on the host.
+pub fn to_vec<S: dfdx::shapes::Shape, E: Real, D: Device<E>>(x: Tensor<S, E, D>) -> Result<Vec<E>, D::Err> {
+    let mut out = vec![E::zero(); x.shape().num_elements()];
+    x.try_contiguous()?.copy_into(&mut out);
+    Ok(out)
+}

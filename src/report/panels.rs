@@ -1,0 +1,126 @@
+//! Which metrics share a chart, with their units. A key that no panel names gets a chart of its own.
+
+use std::collections::BTreeMap;
+
+use super::axis::Axis;
+use super::charts::Chart;
+use super::run::Stage;
+
+/// A chart to come: keys of `metrics.jsonl` with their names in the legend.
+struct Panel {
+    title: &'static str,
+    unit: &'static str,
+    log: bool,
+    lines: &'static [(&'static str, &'static str)],
+}
+
+const fn panel(
+    title: &'static str,
+    unit: &'static str,
+    log: bool,
+    lines: &'static [(&'static str, &'static str)],
+) -> Panel {
+    Panel { title, unit, log, lines }
+}
+
+/// The first stage: losses are divided by pixels × channels.
+const FIRST_STAGE: &[Panel] = &[
+    panel("Loss", "nats per dimension", false, &[("loss", "loss"), ("nll", "−ln p(x|z)")]),
+    panel("ELBO", "nats per dimension", false, &[("elbo", "relaxed"), ("hard_elbo", "hard (argmax)")]),
+    panel("KL to the uniform prior", "nats per dimension", false, &[("kl", "KL")]),
+    panel("Codebook", "codes", false, &[("usage", "in use"), ("perplexity", "perplexity")]),
+    panel("Reconstruction", "PSNR (dB)", false, &[("psnr", "PSNR")]),
+    panel("Relaxation temperature", "τ (log)", true, &[("temperature", "τ")]),
+    panel("KL weight", "β", false, &[("kl_weight", "β")]),
+];
+
+const TRANSFORMER: &[Panel] = &[
+    panel("Loss", "nats per token, text and image weighted", false, &[("loss", "train"), ("val_loss", "validation")]),
+    panel("Text loss", "nats per token", false, &[("text_loss", "train"), ("val_text_loss", "validation")]),
+    panel("Image loss", "nats per token", false, &[("image_loss", "train"), ("val_image_loss", "validation")]),
+];
+
+const CLIP: &[Panel] = &[
+    panel("Contrastive loss", "nats", false, &[("loss", "train"), ("val_loss", "validation")]),
+    panel("Matching accuracy", "share of the batch", false, &[("accuracy", "train"), ("val_accuracy", "validation")]),
+    panel("Logit scale", "1 / temperature (log)", true, &[("logit_scale", "scale")]),
+];
+
+/// What every stage may log.
+const COMMON: &[Panel] = &[
+    panel("Learning rate", "step size", false, &[("lr", "learning rate")]),
+    panel("Gradient norm", "before clipping (log)", true, &[("grad_norm", "norm")]),
+];
+
+/// The charts of a stage, known panels first.
+pub(super) fn charts(stage: &Stage) -> Vec<Chart> {
+    let own = match stage.name.as_str() {
+        "transformer" => TRANSFORMER,
+        "clip" => CLIP,
+        _ => FIRST_STAGE,
+    };
+    let curve = |key: &str| stage.curves.iter().find(|curve| curve.0 == key).map(|curve| points(&curve.1));
+    let mut charts = Vec::new();
+    let mut used = Vec::new();
+    for panel in own.iter().chain(COMMON) {
+        let y = if panel.log { Axis::log(panel.unit) } else { Axis::linear(panel.unit) };
+        let mut chart = Chart::new(panel.title, Axis::linear("step"), y);
+        for (key, name) in panel.lines {
+            if let Some(points) = curve(key) {
+                chart = chart.with(*name, points);
+                used.push(*key);
+            }
+        }
+        // Alone in its panel, a line still has to say which of the panel's quantities it is.
+        if let ([only], [_, _, ..]) = (&chart.series[..], panel.lines) {
+            chart.title = format!("{}: {}", chart.title, only.name);
+        }
+        charts.extend((!chart.series.is_empty()).then_some(chart));
+    }
+    for (key, values) in stage.curves.iter().filter(|curve| !used.contains(&curve.0.as_str())) {
+        let title: String = key.replace('_', " ").chars().take(40).collect();
+        charts.push(Chart::new(title, Axis::linear("step"), Axis::linear("value")).with("value", points(values)));
+    }
+    charts
+}
+
+fn points(curve: &BTreeMap<u64, f64>) -> Vec<(f64, f64)> {
+    curve.iter().map(|(step, value)| (*step as f64, *value)).collect()
+}
+
+/// A stage's name for people.
+pub(super) fn title(stage: &str) -> String {
+    match stage {
+        "dvae" => "Discrete VAE".into(),
+        "vqvae" => "VQ-VAE".into(),
+        "transformer" => "Transformer".into(),
+        "clip" => "CLIP".into(),
+        other => other.replace('_', " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(name: &str, keys: &[&str]) -> Stage {
+        let curves = keys.iter().map(|key| (key.to_string(), BTreeMap::from([(0, 1.0), (1, 2.0)]))).collect();
+        Stage { name: name.into(), curves, step: 1, time: None }
+    }
+
+    #[test]
+    fn every_key_is_drawn_exactly_once() {
+        let keys = ["loss", "nll", "elbo", "hard_elbo", "lr", "grad_norm", "temperature", "something_new", "val_loss"];
+        for name in ["dvae", "transformer", "clip", "new_stage"] {
+            let charts = charts(&stage(name, &keys));
+            assert_eq!(charts.iter().map(|chart| chart.series.len()).sum::<usize>(), keys.len(), "{name}");
+            assert!(charts.iter().any(|chart| chart.title == "something new"));
+        }
+    }
+
+    #[test]
+    fn training_and_validation_share_a_chart() {
+        let charts = charts(&stage("transformer", &["loss", "val_loss"]));
+        assert_eq!((charts.len(), charts[0].series[1].name.as_str()), (1, "validation"));
+    }
+}

@@ -1,0 +1,402 @@
+//! Checkpoints that survive a crash at any moment and notice any damage.
+//!
+//! `checkpoints/<stage>/step-N/` holds the files and `MANIFEST.json` (their sizes and blake3); `LATEST` names the newest. A
+//! checkpoint appears by one rename of a finished, synced `step-N.tmp/`; what it replaces is set aside as `step-N.old/` until
+//! then. Reading deletes nothing, so a running run may be read; the writer tidies up.
+
+use super::durable::{replace, sync_folder, write_synced};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Checkpoints kept of a stage: the newest, and one to fall back to.
+pub const KEPT: usize = 2;
+const MANIFEST: &str = "MANIFEST.json";
+const LATEST: &str = "LATEST";
+const UNFINISHED: &str = ".tmp";
+const OLD: &str = ".old";
+
+/// A checkpoint whose every byte was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Steps done.
+    pub step: u64,
+    /// Its folder.
+    pub path: PathBuf,
+    /// What is wrong with newer ones that were passed over; empty in a healthy run.
+    pub warnings: Vec<String>,
+    manifest: Manifest,
+}
+
+impl Checkpoint {
+    /// The content of one of its files, verified again.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the checkpoint has no such file or it has changed.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path.join(name);
+        let entry =
+            self.manifest.files.get(name).ok_or_else(|| Error::data(&path, "the checkpoint has no such file"))?;
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let got = Entry::of(&bytes);
+        if got == *entry { Ok(bytes) } else { Err(Error::data(&path, entry.differs(&got))) }
+    }
+
+    /// The names of its files.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.manifest.files.keys().map(String::as_str)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    step: u64,
+    files: BTreeMap<String, Entry>,
+}
+
+impl Manifest {
+    fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec_pretty(self)?)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    size: u64,
+    blake3: String,
+}
+
+impl Entry {
+    fn of(bytes: &[u8]) -> Self {
+        Entry { size: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+    }
+
+    /// The same without holding the file in memory.
+    fn of_file(path: &Path) -> io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        let size = io::copy(&mut File::open(path)?, &mut hasher)?;
+        Ok(Entry { size, blake3: hasher.finalize().to_hex().to_string() })
+    }
+
+    fn differs(&self, got: &Entry) -> String {
+        if self.size == got.size {
+            format!("expected blake3 {}, got {}", self.blake3, got.blake3)
+        } else {
+            format!("expected {} bytes, got {}", self.size, got.size)
+        }
+    }
+}
+
+/// Writes the checkpoint of `step` into `dir` (`checkpoints/<stage>`) and keeps the newest [`KEPT`].
+///
+/// Checkpoints of later steps are removed: they were passed over as damaged when this run resumed before them.
+///
+/// # Errors
+/// [`Error::Io`]; then the earlier checkpoints are as they were.
+pub fn write(dir: impl AsRef<Path>, step: u64, files: &[(&str, Vec<u8>)]) -> Result<()> {
+    let dir = dir.as_ref();
+    let written = write_before(dir, step, files, &mut |_| Ok(()));
+    if written.is_err() {
+        // Free the space of the unfinished one: the disk may be full.
+        let _ = fs::remove_dir_all(dir.join(format!("step-{step}{UNFINISHED}")));
+    }
+    written
+}
+
+/// [`write`], calling `before` with each action's name just before it: a test stops it at any of them.
+fn write_before(
+    dir: &Path,
+    step: u64,
+    files: &[(&str, Vec<u8>)],
+    before: &mut dyn FnMut(&str) -> io::Result<()>,
+) -> Result<()> {
+    let name = |end: &str| dir.join(format!("step-{step}{end}"));
+    let (unfinished, done, old) = (name(UNFINISHED), name(""), name(OLD));
+    let mut act = |what: &str, path: &Path, action: &dyn Fn() -> io::Result<()>| {
+        before(what).and_then(|()| action()).map_err(Error::io("write", path))
+    };
+    act("create the folder", dir, &|| fs::create_dir_all(dir))?;
+    act("tidy up", dir, &|| tidy(dir))?;
+    act("create the unfinished", &unfinished, &|| fs::create_dir(&unfinished))?;
+    for (name, bytes) in files {
+        let path = unfinished.join(name);
+        act("write a file", &path, &|| write_synced(&path, bytes))?;
+    }
+    let entries = files.iter().map(|(name, bytes)| ((*name).to_owned(), Entry::of(bytes))).collect();
+    let (path, manifest) = (unfinished.join(MANIFEST), Manifest { step, files: entries });
+    act("write the manifest", &path, &|| write_synced(&path, &manifest.to_bytes()?))?;
+    act("sync the unfinished", &unfinished, &|| sync_folder(&unfinished))?;
+    if done.exists() {
+        act("set the old aside", &done, &|| fs::rename(&done, &old))?;
+    }
+    act("rename", &done, &|| fs::rename(&unfinished, &done))?;
+    act("sync the folder", dir, &|| sync_folder(dir))?;
+    let latest = dir.join(LATEST);
+    act("write LATEST", &latest, &|| replace(&latest, format!("step-{step}\n").as_bytes()))?;
+    act("tidy up", dir, &|| tidy(dir))?;
+    let mut others = steps(dir).map_err(Error::io("read", dir))?;
+    others.sort_unstable_by_key(|&other| std::cmp::Reverse(other));
+    let (later, earlier): (Vec<u64>, Vec<u64>) =
+        others.into_iter().filter(|&other| other != step).partition(|&other| other > step);
+    for other in later.into_iter().chain(earlier.into_iter().skip(KEPT - 1)) {
+        let path = dir.join(format!("step-{other}"));
+        act("remove one", &path, &|| discard(&path))?;
+    }
+    Ok(())
+}
+
+/// The newest checkpoint of `dir` (`checkpoints/<stage>`) whose sizes and hashes are right: the one that `LATEST` names, else
+/// the newest good one, with warnings about those passed over. `None` before the first.
+///
+/// # Errors
+/// [`Error::Data`] if there are checkpoints and none is good; [`Error::Io`] if the folder cannot be read.
+pub fn latest(dir: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
+    let dir = dir.as_ref();
+    if !dir.exists() {
+        return Ok(None);
+    }
+    let mut candidates = steps(dir).map_err(Error::io("read", dir))?;
+    candidates.sort_unstable_by_key(|&step| std::cmp::Reverse(step));
+    let mut warnings = Vec::new();
+    if let Ok(named) = fs::read(dir.join(LATEST)) {
+        let step = std::str::from_utf8(&named).ok().and_then(|text| step_of(text.strip_suffix('\n')?));
+        match step.and_then(|step| candidates.iter().position(|&candidate| candidate == step)) {
+            Some(at) => candidates[..=at].rotate_right(1),
+            None => warnings.push(format!("{LATEST} names no checkpoint: {:?}", String::from_utf8_lossy(&named))),
+        }
+    }
+    let any = !candidates.is_empty();
+    for step in candidates {
+        match verify(dir, step) {
+            Ok((path, manifest)) => return Ok(Some(Checkpoint { step, path, warnings, manifest })),
+            Err(error) => warnings.push(error.to_string()),
+        }
+    }
+    if any { Err(Error::data(dir, format!("no checkpoint is good: {}", warnings.join("; ")))) } else { Ok(None) }
+}
+
+/// Removes what a crash left behind: unfinished checkpoints and half-removed ones. Only for the one who writes `dir`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn clean(dir: impl AsRef<Path>) -> Result<()> {
+    let dir = dir.as_ref();
+    if dir.exists() { tidy(dir).map_err(Error::io("write", dir)) } else { Ok(()) }
+}
+
+fn verify(dir: &Path, step: u64) -> Result<(PathBuf, Manifest)> {
+    let set_aside = dir.join(format!("step-{step}{OLD}"));
+    let path = Some(dir.join(format!("step-{step}"))).filter(|path| path.exists()).unwrap_or(set_aside);
+    let manifest_path = path.join(MANIFEST);
+    let bytes = fs::read(&manifest_path).map_err(Error::io("read", &manifest_path))?;
+    let manifest = serde_json::from_slice::<Manifest>(&bytes)
+        .ok()
+        // Byte for byte as it was written: a flipped bit that JSON does not mind is damage too.
+        .filter(|manifest| manifest.step == step && manifest.to_bytes().is_ok_and(|written| written == bytes))
+        .ok_or_else(|| Error::data(&manifest_path, "damaged"))?;
+    for (name, entry) in &manifest.files {
+        let file = path.join(name);
+        let got = Entry::of_file(&file).map_err(Error::io("read", &file))?;
+        if got != *entry {
+            return Err(Error::data(&file, entry.differs(&got)));
+        }
+    }
+    Ok((path, manifest))
+}
+
+fn step_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("step-")?;
+    // Not `+7` or `007`, which parse but are not how a folder is named.
+    digits.parse::<u64>().ok().filter(|step| step.to_string() == digits)
+}
+
+/// The steps that have a finished folder, or one set aside, in no order.
+fn steps(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        found.extend(name.to_str().and_then(|name| step_of(name.strip_suffix(OLD).unwrap_or(name))));
+    }
+    Ok(found.into_iter().collect())
+}
+
+fn tidy(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if name.ends_with(UNFINISHED) {
+            if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+        } else if let Some(done) = name.strip_suffix(OLD) {
+            let done = dir.join(done);
+            // The crash came between setting aside and renaming: put it back.
+            if done.exists() { discard(&path)? } else { fs::rename(&path, &done)? }
+        }
+    }
+    Ok(())
+}
+
+/// Removes a folder by way of an unfinished one, so that a crash leaves no half of it under its name.
+fn discard(path: &Path) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    fs::rename(path, &unfinished)?;
+    fs::remove_dir_all(&unfinished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(step: u64) -> Vec<(&'static str, Vec<u8>)> {
+        vec![("model.safetensors", vec![step as u8; 40]), ("state.json", format!("{{\"step\":{step}}}").into_bytes())]
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_newest_two_are_kept_and_the_newest_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("checkpoints/first_stage");
+        assert_eq!(latest(&dir).unwrap(), None);
+        for step in [1, 5, 10, 20] {
+            write(&dir, step, &files(step)).unwrap();
+        }
+        assert_eq!(names(&dir), ["LATEST", "step-10", "step-20"]);
+        let found = latest(&dir).unwrap().unwrap();
+        assert_eq!((found.step, found.warnings.len()), (20, 0));
+        assert_eq!(found.files().collect::<Vec<_>>(), ["model.safetensors", "state.json"]);
+        assert_eq!(found.read("state.json").unwrap(), b"{\"step\":20}");
+        assert_eq!(found.read("ema.safetensors").unwrap_err().exit_code(), 4);
+        fs::write(found.path.join("state.json"), "{\"step\":21}").unwrap();
+        assert_eq!(found.read("state.json").unwrap_err().exit_code(), 4);
+    }
+
+    /// Every file of checkpoint 20 and `LATEST`.
+    fn targets(dir: &Path) -> Vec<PathBuf> {
+        let newest = dir.join("step-20");
+        names(&newest).into_iter().map(|name| newest.join(name)).chain([dir.join(LATEST)]).collect()
+    }
+
+    #[test]
+    fn any_flipped_or_missing_byte_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        write(dir, 10, &files(10)).unwrap();
+        write(dir, 20, &files(20)).unwrap();
+        for path in targets(dir) {
+            let good = fs::read(&path).unwrap();
+            let flips = (0..good.len() * 8).map(|bit| {
+                let mut bad = good.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                bad
+            });
+            for bad in flips.chain((0..good.len()).map(|length| good[..length].to_vec())) {
+                fs::write(&path, &bad).unwrap();
+                let found = latest(dir).unwrap().unwrap();
+                if path.ends_with(LATEST) {
+                    // A flip may name the other checkpoint only if the step's digits differ in one bit; 10 and 20 do not.
+                    assert!(found.step == 20 && found.warnings.len() == 1, "{bad:?}: {found:?}");
+                } else {
+                    assert!(found.step == 10 && found.warnings.len() == 1, "{}: {found:?}", path.display());
+                    assert!(found.warnings[0].contains("step-20"), "{found:?}");
+                }
+            }
+            fs::write(&path, &good).unwrap();
+            fs::remove_file(&path).unwrap();
+            assert_eq!(latest(dir).unwrap().unwrap().step, if path.ends_with(LATEST) { 20 } else { 10 });
+            fs::write(&path, &good).unwrap();
+        }
+        assert_eq!(latest(dir).unwrap().unwrap().warnings, [""; 0]);
+    }
+
+    #[test]
+    fn with_none_good_it_is_an_error_that_names_each() {
+        let folder = tempfile::tempdir().unwrap();
+        for step in [1, 2] {
+            write(folder.path(), step, &files(step)).unwrap();
+            fs::write(folder.path().join(format!("step-{step}/state.json")), "").unwrap();
+        }
+        let error = latest(folder.path()).unwrap_err();
+        assert_eq!(error.exit_code(), 4);
+        let text = error.to_string();
+        assert!(text.contains("step-1") && text.contains("step-2") && text.lines().count() == 1, "{text}");
+    }
+
+    /// Stops a write of `step` before its k-th action for every k; the state left must load, before and after tidying, and the next write must succeed.
+    fn crash_everywhere(existing: &[u64], step: u64, loadable: &[u64]) {
+        for stop in 0.. {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = folder.path();
+            existing.iter().for_each(|&step| write(dir, step, &files(step)).unwrap());
+            let mut actions = 0;
+            let crashed = write_before(dir, step, &files(step), &mut |_| {
+                actions += 1;
+                if actions > stop { Err(io::Error::other("crash")) } else { Ok(()) }
+            });
+            for tidied in [false, true] {
+                if tidied {
+                    clean(dir).unwrap();
+                    assert!(
+                        !names(dir).iter().any(|name| name.ends_with(UNFINISHED) || name.ends_with(OLD)),
+                        "{:?}",
+                        names(dir)
+                    );
+                }
+                let found = latest(dir).unwrap().map(|found| found.step);
+                assert!(
+                    found.map_or(existing.is_empty(), |found| loadable.contains(&found)),
+                    "stopped before action {stop}: {found:?} of {:?}",
+                    names(dir)
+                );
+            }
+            write(dir, step, &files(step)).unwrap();
+            assert_eq!(latest(dir).unwrap().unwrap().step, step);
+            if crashed.is_ok() {
+                assert!(actions > 10, "only {actions} actions");
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_before_any_action_leaves_a_loadable_state() {
+        crash_everywhere(&[], 1, &[1]);
+        crash_everywhere(&[1], 2, &[1, 2]);
+        crash_everywhere(&[1, 2], 3, &[2, 3]);
+        // Writing the only checkpoint again must not lose it.
+        crash_everywhere(&[7], 7, &[7]);
+    }
+
+    #[test]
+    fn later_checkpoints_that_were_passed_over_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        for step in [100, 200] {
+            write(dir, step, &files(step)).unwrap();
+        }
+        fs::write(dir.join("step-200/state.json"), "damaged").unwrap();
+        assert_eq!(latest(dir).unwrap().unwrap().step, 100);
+        write(dir, 150, &files(150)).unwrap();
+        assert_eq!(names(dir), ["LATEST", "step-100", "step-150"]);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_no_unfinished_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1, &files(1)).unwrap();
+        // A file in a folder that does not exist cannot be written.
+        let error = write(folder.path(), 2, &[("no/such/file", vec![])]).unwrap_err();
+        assert_eq!(error.exit_code(), 6);
+        assert_eq!(names(folder.path()), ["LATEST", "step-1"]);
+    }
+}

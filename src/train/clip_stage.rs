@@ -1,0 +1,113 @@
+//! CLIP in training: the symmetric contrastive loss over a batch of pairs (arXiv 2103.00020), with the learned temperature
+//! held below its bound.
+
+use super::config::ClipStage as Config;
+use super::stage::{Batch, Numbers, Ranker, Stage};
+use super::trainer::{Files, Trainer};
+use crate::error::{Error, Result};
+use crate::models::clip::{self, Clip};
+use crate::nn;
+use crate::ops::{Backend, argmax_rows, to_vec};
+use crate::shape::ClipShape;
+use dfdx::prelude::*;
+
+/// Pairs that are embedded at once after training, to bound memory.
+const CHUNK: usize = 64;
+
+/// CLIP in training.
+pub struct ClipStage<S: ClipShape, D: Backend<f32>> {
+    trainer: Trainer<Clip<S, f32, D>, D>,
+    frozen: Clip<S, f32, D>,
+}
+
+impl<S: ClipShape, D: Backend<f32>> ClipStage<S, D>
+where
+    Error: From<D::Err>,
+{
+    /// A fresh one.
+    pub fn new(config: &Config, seed: u64, device: D) -> Result<Self> {
+        let model: Clip<S, f32, D> = nn::build(&device, seed, clip::init::<S>())?;
+        let frozen = model.clone();
+        let trainer = Trainer::new("clip", model, device, config.optimizer, config.ema, config.steps)?
+            .bounded("logit_scale", config.max_scale.ln() as f32);
+        Ok(ClipStage { trainer, frozen })
+    }
+}
+
+impl<S: ClipShape, D: Backend<f32>> Stage for ClipStage<S, D>
+where
+    Error: From<D::Err>,
+{
+    fn name(&self) -> &'static str {
+        "clip"
+    }
+
+    fn num_parameters(&self) -> usize {
+        self.trainer.num_parameters()
+    }
+
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
+        let tape = self.trainer.tape()?;
+        let device = self.trainer.device().clone();
+        let model = self.trainer.model();
+        let images = model.image(batch.size, clip::patchify::<S, f32>(&batch.pixels), &device, tape)?;
+        let texts = model.text(batch.size, &batch.text, OwnedTape::default())?;
+        let logits = model.logits(images, texts)?;
+        let pairs: Vec<u32> = (0..batch.size as u32).collect();
+        let plain = logits.with_empty_tape().split_tape().0;
+        let right = argmax_rows(plain)?.iter().zip(&pairs).filter(|(a, b)| a == b).count();
+        let by_text = logits.with_empty_tape().try_permute::<(usize, usize), Axes2<1, 0>>()?;
+        let of_images = D::cross_entropy(logits, &pairs)?.try_mean::<(), _>()?;
+        let of_texts = D::cross_entropy(by_text, &pairs)?.try_mean::<(), _>()?;
+        let loss = of_images.try_add(of_texts)?.try_mul(0.5f32)?;
+        let update = self.trainer.update(step, loss)?;
+        Ok(vec![
+            ("loss", update.loss),
+            ("accuracy", right as f64 / batch.size as f64),
+            ("lr", update.lr),
+            ("grad_norm", update.grad_norm),
+        ])
+    }
+
+    fn checkpoint(&self) -> Result<Files> {
+        self.trainer.checkpoint()
+    }
+
+    fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+        self.trainer.restore(read)?;
+        self.freeze()
+    }
+}
+
+impl<S: ClipShape, D: Backend<f32>> Ranker for ClipStage<S, D>
+where
+    Error: From<D::Err>,
+{
+    fn context(&self) -> usize {
+        S::Context::SIZE
+    }
+
+    fn freeze(&mut self) -> Result<()> {
+        self.frozen = self.trainer.averaged()?;
+        Ok(())
+    }
+
+    fn images(&self, size: usize, pixels: &[f32]) -> Result<Vec<f32>> {
+        let each = pixels.len() / size.max(1);
+        let mut out = Vec::new();
+        for chunk in pixels.chunks((CHUNK * each).max(1)) {
+            let patches = clip::patchify::<S, f32>(chunk);
+            out.extend(to_vec(self.frozen.image(chunk.len() / each, patches, self.trainer.device(), NoneTape)?)?);
+        }
+        Ok(out)
+    }
+
+    fn texts(&self, size: usize, ids: &[u32]) -> Result<Vec<f32>> {
+        let each = ids.len() / size.max(1);
+        let mut out = Vec::new();
+        for chunk in ids.chunks((CHUNK * each).max(1)) {
+            out.extend(to_vec(self.frozen.text(chunk.len() / each, chunk, NoneTape)?)?);
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,115 @@
+//! The erased boundary: what the harness, notebooks and reports may ask of a stage. Plain data crosses it; tensors, shapes
+//! and devices never do.
+
+use super::trainer::Files;
+use crate::error::Result;
+use crate::models::transformer::Tokens;
+use std::ops::Range;
+
+/// One batch of pictures and captions, as numbers. Each stage reads what it needs.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// Pairs.
+    pub size: usize,
+    /// B·side·side·3 values in [0, 1], rows of pixels, channels last.
+    pub pixels: Vec<f32>,
+    /// B·T text slots for the transformer, B·Context for CLIP.
+    pub text: Vec<u32>,
+    /// B·grid² codes.
+    pub codes: Vec<u32>,
+}
+
+/// What one step says: named numbers, the first of them `loss`.
+pub type Numbers = Vec<(&'static str, f64)>;
+
+/// Something that is trained step by step.
+pub trait Stage {
+    /// Its name in specs, metrics and checkpoints.
+    fn name(&self) -> &'static str;
+    /// How many numbers it learns.
+    fn num_parameters(&self) -> usize;
+    /// One update. Pure in (weights, step, batch): noise comes from the step's own stream.
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers>;
+    /// The files of a checkpoint.
+    fn checkpoint(&self) -> Result<Files>;
+    /// Takes the weights and the optimiser back.
+    fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()>;
+}
+
+/// Sizes of a first stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Side of the pictures.
+    pub side: usize,
+    /// Side of the token grid.
+    pub grid: usize,
+    /// Codes.
+    pub codes: usize,
+}
+
+/// A first stage's measurements of some pictures.
+#[derive(Debug, Clone, Default)]
+pub struct Reconstruction {
+    /// −ln p(x | z*) per picture with the argmax codes, in nats, as a density of φ(x).
+    pub nll: Vec<f64>,
+    /// Analytic KL(q ‖ uniform) per picture, in nats; grid²·ln V for a first stage without a posterior.
+    pub kl: Vec<f64>,
+    /// The codes, B·grid².
+    pub codes: Vec<u32>,
+    /// The decoded pictures, values in [0, 1].
+    pub pixels: Vec<f32>,
+}
+
+/// A first stage: pictures to codes and back. Measures and codes with the averaged weights.
+pub trait ImageTokenizer: Stage {
+    /// Sizes.
+    fn geometry(&self) -> Geometry;
+    /// Fixes the weights that the methods below use (the average, as it is now).
+    fn freeze(&mut self) -> Result<()>;
+    /// B·grid² codes of `size` pictures.
+    fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>>;
+    /// Pictures of B·grid² codes, values in [0, 1].
+    fn decode(&self, codes: &[u32]) -> Result<Vec<f32>>;
+    /// The codes of one picture of any size that the strides allow: (height, width) → their grid.
+    fn encode_any(&self, height: usize, width: usize, pixels: &[f32]) -> Result<(usize, usize, Vec<u32>)>;
+    /// The picture of a grid of codes of any size: → (height, width, values).
+    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)>;
+    /// Codes, likelihood and pictures.
+    fn reconstruct(&self, size: usize, pixels: &[f32]) -> Result<Reconstruction>;
+}
+
+/// A second stage: the joint distribution of text and image tokens.
+pub trait TokenModel: Stage {
+    /// Text slots and grid side.
+    fn layout(&self) -> crate::mask::Layout;
+    /// Image codes.
+    fn codes(&self) -> usize;
+    /// Fixes the weights that the methods below use.
+    fn freeze(&mut self) -> Result<()>;
+    /// −ln p of each text and each image token, in nats: (B·T, B·grid²).
+    fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)>;
+    /// Image logits of whole sequences, uncached: B·grid²·codes. For tests and small batches.
+    fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>>;
+    /// A cached sequence of `batch` rows that starts empty.
+    fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>>;
+}
+
+/// Rows of tokens that grow together, each layer's keys and values kept.
+pub trait Sequence {
+    /// Runs `slots` (which must follow on the last ones) and gives the image logits of the last, B·codes.
+    fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>>;
+    /// Each row `times` times, one after the other.
+    fn repeat(&mut self, times: usize);
+}
+
+/// A reranker.
+pub trait Ranker: Stage {
+    /// Slots of a caption.
+    fn context(&self) -> usize;
+    /// Fixes the weights that the methods below use.
+    fn freeze(&mut self) -> Result<()>;
+    /// Unit features of `size` pictures, B·embed.
+    fn images(&self, size: usize, pixels: &[f32]) -> Result<Vec<f32>>;
+    /// Unit features of `size` captions, B·embed.
+    fn texts(&self, size: usize, ids: &[u32]) -> Result<Vec<f32>>;
+}

@@ -1,0 +1,242 @@
+//! What every stage shares: a model with its gradients, AdamW over all its parameters, the moving average, the checkpoint.
+
+use super::config::{Ema, Optimizer};
+use super::weights;
+use crate::error::{Error, Result};
+use crate::kernels::cpu::adamw::{self, AdamW};
+use crate::nn::{self, Parameter};
+use crate::ops::{Backend, to_vec};
+use dfdx::nn::{TensorCollection, ZeroGrads};
+use dfdx::prelude::{Backward, Gradients, OwnedTape, SplitTape, Tensor, WithEmptyTape};
+
+/// A checkpoint's files.
+pub type Files = Vec<(&'static str, Vec<u8>)>;
+
+/// A model in training.
+#[derive(Debug)]
+pub struct Trainer<M, D: Backend<f32>> {
+    stage: &'static str,
+    model: M,
+    device: D,
+    gradients: Option<Gradients<f32, D>>,
+    /// The weights as the optimiser keeps them; the model holds the same.
+    weights: Vec<Parameter<f32>>,
+    mean: Vec<Vec<f32>>,
+    variance: Vec<Vec<f32>>,
+    average: Vec<Vec<f32>>,
+    optimizer: Optimizer,
+    ema: Ema,
+    total: u64,
+    /// Parameters held below a bound after each update.
+    bounds: Vec<(&'static str, f32)>,
+}
+
+/// What one update says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Update {
+    /// The loss before the update.
+    pub loss: f64,
+    /// The gradient's global norm before clipping.
+    pub grad_norm: f64,
+    /// The step size used.
+    pub lr: f64,
+}
+
+impl<M, D> Trainer<M, D>
+where
+    D: Backend<f32>,
+    M: TensorCollection<f32, D, To<f32, D> = M> + Clone,
+{
+    /// Around a model that was just built.
+    pub fn new(stage: &'static str, model: M, device: D, optimizer: Optimizer, ema: Ema, total: u64) -> Result<Self> {
+        let weights = nn::export(&model)?;
+        let zeros: Vec<Vec<f32>> = weights.iter().map(|p| vec![0.0; p.values.len()]).collect();
+        let average = if ema.decay > 0.0 { weights.iter().map(|p| p.values.clone()).collect() } else { Vec::new() };
+        let gradients = Some(model.try_alloc_grads().map_err(device_error)?);
+        let (mean, variance) = (zeros.clone(), zeros);
+        Ok(Trainer {
+            stage,
+            model,
+            device,
+            gradients,
+            weights,
+            mean,
+            variance,
+            average,
+            optimizer,
+            ema,
+            total,
+            bounds: Vec::new(),
+        })
+    }
+
+    /// Holds parameter `name` at or below `bound`.
+    pub fn bounded(mut self, name: &'static str, bound: f32) -> Self {
+        self.bounds.push((name, bound));
+        self
+    }
+
+    /// The weights in training.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// How many numbers are learned.
+    pub fn num_parameters(&self) -> usize {
+        self.weights.iter().map(|p| p.values.len()).sum()
+    }
+
+    /// The weights that measure and sample: the moving average where there is one (paper A.2, B.2).
+    pub fn averaged(&self) -> Result<M> {
+        let mut model = self.model.clone();
+        if !self.average.is_empty() {
+            let mut values = self.average.iter();
+            nn::import(&mut model, |name, _| values.next().cloned().ok_or_else(|| missing(name)))?;
+        }
+        Ok(model)
+    }
+
+    /// A tape that accumulates into this model's gradients.
+    pub fn tape(&mut self) -> Result<OwnedTape<f32, D>> {
+        let gradients = match self.gradients.take() {
+            Some(gradients) => gradients,
+            None => self.model.try_alloc_grads().map_err(device_error)?,
+        };
+        nn::tape_with(&self.device, gradients)
+    }
+
+    /// Runs the tape of `loss` backwards and updates every parameter.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] where the loss or a gradient is not finite: nothing has been changed then.
+    pub fn update(&mut self, step: u64, loss: Tensor<(), f32, D, OwnedTape<f32, D>>) -> Result<Update> {
+        let value = to_vec(loss.with_empty_tape().split_tape().0).map_err(device_error)?[0];
+        if !value.is_finite() {
+            return Err(self.not_finite(step, "loss", value.into()));
+        }
+        let mut gradients = loss.try_backward().map_err(device_error)?;
+        let mut squares = 0.0;
+        let (stage, mut worst) = (self.stage, None);
+        nn::with_gradients(&mut self.model, &gradients, |_, name, gradient| {
+            let sum = adamw::sum_of_squares(gradient);
+            if !sum.is_finite() && worst.is_none() {
+                worst = Some((name.to_owned(), sum));
+            }
+            squares += sum;
+            Ok(None)
+        })?;
+        if let Some((name, sum)) = worst {
+            let tensor = format!("the gradient of {name}");
+            return Err(Error::Numeric { stage: stage.into(), step, tensor, value: sum.to_string() });
+        }
+        let grad_norm = squares.sqrt();
+        let lr = self.optimizer.lr.at(step, self.total);
+        self.apply(step, lr, grad_norm, &gradients)?;
+        if self.ema.decay > 0.0 && (step + 1) % self.ema.every.max(1) == 0 {
+            self.average_weights();
+        }
+        self.model.try_zero_grads(&mut gradients).map_err(device_error)?;
+        self.gradients = Some(gradients);
+        Ok(Update { loss: value.into(), grad_norm, lr })
+    }
+
+    fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, gradients: &Gradients<f32, D>) -> Result<()> {
+        let o = self.optimizer;
+        // torch.nn.utils.clip_grad_norm_'s factor.
+        let grad_scale = if o.clip > 0.0 { (o.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
+        let (weights, mean, variance, bounds) = (&mut self.weights, &mut self.mean, &mut self.variance, &self.bounds);
+        nn::with_gradients(&mut self.model, gradients, |index, name, gradient| {
+            let weight = &mut weights[index];
+            let constants = AdamW {
+                lr,
+                beta1: o.beta1,
+                beta2: o.beta2,
+                epsilon: o.epsilon,
+                weight_decay: if decays(name, &weight.shape) { o.weight_decay } else { 0.0 },
+                step: step + 1,
+                grad_scale,
+                max_variance: (o.max_variance > 0.0).then_some(o.max_variance),
+            };
+            adamw::update(constants, &mut weight.values, gradient, &mut mean[index], &mut variance[index]);
+            for (_, bound) in bounds.iter().filter(|(bounded, _)| *bounded == name) {
+                weight.values.iter_mut().for_each(|v| *v = v.min(*bound));
+            }
+            Ok(Some(weight.values.clone()))
+        })
+    }
+
+    fn average_weights(&mut self) {
+        let decay = self.ema.decay as f32;
+        for (average, weight) in self.average.iter_mut().zip(&self.weights) {
+            average.iter_mut().zip(&weight.values).for_each(|(a, &w)| *a = decay * *a + (1.0 - decay) * w);
+        }
+    }
+
+    fn not_finite(&self, step: u64, tensor: &str, value: f64) -> Error {
+        Error::Numeric { stage: self.stage.into(), step, tensor: tensor.into(), value: value.to_string() }
+    }
+
+    /// Everything that a resumed run needs: weights, moving average, moments.
+    pub fn checkpoint(&self) -> Result<Files> {
+        let named = |values: &[Vec<f32>], prefix: &str| -> Vec<Parameter<f32>> {
+            let pair = |(p, v): (&Parameter<f32>, &Vec<f32>)| Parameter {
+                name: format!("{prefix}{}", p.name),
+                shape: p.shape.clone(),
+                values: v.clone(),
+            };
+            self.weights.iter().zip(values).map(pair).collect()
+        };
+        let mut moments = named(&self.mean, "mean.");
+        moments.extend(named(&self.variance, "variance."));
+        let mut files = vec![
+            ("model.safetensors", weights::to_bytes(&self.weights)?),
+            ("optimizer.safetensors", weights::to_bytes(&moments)?),
+        ];
+        if !self.average.is_empty() {
+            files.push(("ema.safetensors", weights::to_bytes(&named(&self.average, ""))?));
+        }
+        Ok(files)
+    }
+
+    /// Takes everything back from [`Trainer::checkpoint`]'s files, by name.
+    pub fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+        let mut model = weights::from_bytes(&read("model.safetensors")?, "model.safetensors")?;
+        for weight in &mut self.weights {
+            weight.values = weights::take(&mut model, &weight.name, &weight.shape, "model.safetensors")?;
+        }
+        let mut moments = weights::from_bytes(&read("optimizer.safetensors")?, "optimizer.safetensors")?;
+        for (index, weight) in self.weights.iter().enumerate() {
+            let mut take = |prefix: &str| {
+                weights::take(&mut moments, &format!("{prefix}{}", weight.name), &weight.shape, "optimizer.safetensors")
+            };
+            self.mean[index] = take("mean.")?;
+            self.variance[index] = take("variance.")?;
+        }
+        if !self.average.is_empty() {
+            let mut average = weights::from_bytes(&read("ema.safetensors")?, "ema.safetensors")?;
+            for (index, weight) in self.weights.iter().enumerate() {
+                self.average[index] = weights::take(&mut average, &weight.name, &weight.shape, "ema.safetensors")?;
+            }
+        }
+        let mut values = self.weights.iter();
+        nn::import(&mut self.model, |name, _| values.next().map(|p| p.values.clone()).ok_or_else(|| missing(name)))
+    }
+}
+
+/// Gains, biases and embeddings are exempt from weight decay (facts §3, 11).
+fn decays(name: &str, shape: &[usize]) -> bool {
+    shape.len() > 1 && !name.contains("embed")
+}
+
+fn missing(name: &str) -> Error {
+    Error::data(name, "the model has more parameters than the state")
+}
+
+fn device_error<X: std::fmt::Display>(error: X) -> Error {
+    Error::Device(error.to_string())
+}

@@ -1,0 +1,174 @@
+//! The transformer in training (paper B.2): text and image cross-entropy, each a mean over its own tokens, 1/8 and 7/8.
+
+use super::config::TransformerStage as Config;
+use super::stage::{Batch, Numbers, Sequence, Stage, TokenModel};
+use super::trainer::{Files, Trainer};
+use crate::error::{Error, Result};
+use crate::mask::{Layout, Pattern, paper_order};
+use crate::models::transformer::{self, Caches, Tokens, Transformer};
+use crate::nn;
+use crate::ops::{Backend, Mask, to_vec};
+use crate::shape::TransformerShape;
+use dfdx::prelude::*;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// The pattern of each of `depth` layers that the spec asks for.
+///
+/// # Errors
+/// [`Error::Usage`] for an unknown name, or a list that is not as long as the transformer is deep.
+pub fn patterns(config: &Config, depth: usize) -> Result<Vec<Pattern>> {
+    if config.attention.is_empty() {
+        return Ok(paper_order(depth, config.conv_kernel));
+    }
+    if config.attention.len() != depth {
+        let got = config.attention.len();
+        return Err(Error::Usage(format!(
+            "transformer.attention: expected one pattern for each of {depth} layers, got {got}"
+        )));
+    }
+    let named = |name: &String| match name.as_str() {
+        "conv" => Ok(Pattern::Conv { kernel: config.conv_kernel }),
+        name => name.parse(),
+    };
+    config.attention.iter().map(named).collect()
+}
+
+/// One mask a layer; layers of one pattern share it.
+pub fn masks(patterns: &[Pattern], layout: Layout) -> Vec<Mask> {
+    let mut made: HashMap<Pattern, Mask> = HashMap::new();
+    patterns.iter().map(|p| made.entry(*p).or_insert_with(|| Mask::dense(p.dense(layout))).clone()).collect()
+}
+
+/// The transformer in training.
+pub struct TransformerStage<S: TransformerShape, D: Backend<f32>> {
+    config: Config,
+    masks: Vec<Mask>,
+    trainer: Trainer<Transformer<S, f32, D>, D>,
+    frozen: Transformer<S, f32, D>,
+}
+
+impl<S: TransformerShape, D: Backend<f32>> TransformerStage<S, D>
+where
+    Error: From<D::Err>,
+{
+    /// A fresh one.
+    pub fn new(config: &Config, seed: u64, device: D) -> Result<Self> {
+        let layout = Layout { text: S::Text::SIZE, grid: S::Grid::SIZE };
+        let masks = masks(&patterns(config, S::DEPTH)?, layout);
+        let model: Transformer<S, f32, D> = nn::build(&device, seed, transformer::init(S::DEPTH))?;
+        let frozen = model.clone();
+        let trainer = Trainer::new("transformer", model, device, config.optimizer, config.ema, config.steps)?;
+        Ok(TransformerStage { config: config.clone(), masks, trainer, frozen })
+    }
+
+    /// The weight of each text target: 1 over their number, pads left out where the spec says so.
+    fn text_weights(&self, text: &[u32]) -> Vec<f32> {
+        let first_pad = (S::TextVocab::SIZE - S::Text::SIZE) as u32;
+        let counts = |id: &u32| self.config.pad_loss || *id < first_pad;
+        let total = text.iter().filter(|id| counts(id)).count().max(1) as f32;
+        text.iter().map(|id| if counts(id) { 1.0 / total } else { 0.0 }).collect()
+    }
+}
+
+impl<S: TransformerShape, D: Backend<f32>> Stage for TransformerStage<S, D>
+where
+    Error: From<D::Err>,
+{
+    fn name(&self) -> &'static str {
+        "transformer"
+    }
+
+    fn num_parameters(&self) -> usize {
+        self.trainer.num_parameters()
+    }
+
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
+        let tape = self.trainer.tape()?;
+        let device = self.trainer.device().clone();
+        let tokens = Tokens { text: &batch.text, image: &batch.codes };
+        let (text, image) = self.trainer.model().forward(batch.size, tokens, &self.masks, tape)?;
+        let text_share = self.config.text_weight as f32;
+        let weights = device.try_tensor_from_vec(self.text_weights(&batch.text), (batch.text.len(),))?;
+        let text = D::cross_entropy(text, &batch.text)?.try_mul(weights)?.try_sum::<(), _>()?;
+        let image = D::cross_entropy(image, &batch.codes)?.try_mean::<(), _>()?;
+        let value = |loss: &Tensor<(), f32, D, OwnedTape<f32, D>>| -> Result<f64> {
+            Ok(f64::from(to_vec(loss.with_empty_tape().split_tape().0)?[0]))
+        };
+        let (text_loss, image_loss) = (value(&text)?, value(&image)?);
+        let loss = image.try_mul(1.0 - text_share)?.try_add(text.try_mul(text_share)?)?;
+        let update = self.trainer.update(step, loss)?;
+        Ok(vec![
+            ("loss", update.loss),
+            ("text_loss", text_loss),
+            ("image_loss", image_loss),
+            ("lr", update.lr),
+            ("grad_norm", update.grad_norm),
+        ])
+    }
+
+    fn checkpoint(&self) -> Result<Files> {
+        self.trainer.checkpoint()
+    }
+
+    fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+        self.trainer.restore(read)?;
+        self.freeze()
+    }
+}
+
+impl<S: TransformerShape, D: Backend<f32>> TokenModel for TransformerStage<S, D>
+where
+    Error: From<D::Err>,
+{
+    fn layout(&self) -> Layout {
+        Layout { text: S::Text::SIZE, grid: S::Grid::SIZE }
+    }
+
+    fn codes(&self) -> usize {
+        S::Codes::SIZE
+    }
+
+    fn freeze(&mut self) -> Result<()> {
+        self.frozen = self.trainer.averaged()?;
+        Ok(())
+    }
+
+    fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)> {
+        let (text, image) = self.frozen.forward(size, tokens, &self.masks, NoneTape)?;
+        let widen = |nll: Vec<f32>| nll.into_iter().map(f64::from).collect();
+        let text = to_vec(D::cross_entropy(text, tokens.text)?)?;
+        let image = to_vec(D::cross_entropy(image, tokens.image)?)?;
+        Ok((widen(text), widen(image)))
+    }
+
+    fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>> {
+        let (_, image) = self.frozen.forward(size, tokens, &self.masks, NoneTape)?;
+        Ok(to_vec(image)?)
+    }
+
+    fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>> {
+        Ok(Box::new(Cached { stage: self, batch, caches: self.frozen.caches(batch) }))
+    }
+}
+
+struct Cached<'a, S: TransformerShape, D: Backend<f32>> {
+    stage: &'a TransformerStage<S, D>,
+    batch: usize,
+    caches: Caches<f32>,
+}
+
+impl<S: TransformerShape, D: Backend<f32>> Sequence for Cached<'_, S, D>
+where
+    Error: From<D::Err>,
+{
+    fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>> {
+        let logits = self.stage.frozen.decode(self.batch, tokens, slots, &mut self.caches, &self.stage.masks)?;
+        Ok(to_vec(logits)?)
+    }
+
+    fn repeat(&mut self, times: usize) {
+        self.batch *= times;
+        self.caches.iter_mut().for_each(|cache| *cache = cache.repeated(times));
+    }
+}

@@ -1,0 +1,271 @@
+//! Specs, good and bad: every message of a broken one is pinned, `--set` behaves like a line of the file, and the resolved spec
+//! reads back as itself.
+
+use dalle::Error;
+use dalle::harness::load::{check, load};
+use dalle::harness::spec::Spec;
+use proptest::prelude::*;
+use std::time::Instant;
+
+const PRESETS: &[&str] = &["tiny", "mini", "emoji", "paper"];
+const HEAD: &str = "name: a\npreset: tiny\n";
+
+fn parse(text: &str, sets: &[&str]) -> Result<Spec, Error> {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    check("a.yaml", text, &sets, PRESETS)
+}
+
+/// The messages of a broken spec; every problem starts with its file, line and column.
+fn errors(text: &str, sets: &[&str]) -> String {
+    match parse(text, sets) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(error) => {
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        }
+    }
+}
+
+#[test]
+fn broken_specs() {
+    let broken: &[(&str, &str)] = &[
+        ("unknown key", "name: a\npreset: tiny\nsede: 3\n"),
+        ("unknown nested key", "name: a\npreset: tiny\ntransformer:\n  batchs: 32\n"),
+        ("unknown deep key", "name: a\npreset: tiny\nclip:\n  optimizer:\n    lr: {form: 1e-3}\n"),
+        ("key unlike any", "name: a\npreset: tiny\nsample:\n  zzz: 3\n"),
+        ("missing keys", "seed: 3\n"),
+        ("unknown preset", "name: a\npreset: mimi\n"),
+        ("preset unlike any", "name: a\npreset: enormous\n"),
+        ("preset of the wrong type", "name: a\npreset: 3\n"),
+        ("text for a number", "name: a\npreset: tiny\nfirst_stage:\n  steps: many\n"),
+        ("number with separators", "name: a\npreset: tiny\nfirst_stage: {steps: 1_000}\n"),
+        ("fraction for a whole number", "name: a\npreset: tiny\nclip: {batch: 2.5}\n"),
+        ("negative seed", "name: a\npreset: tiny\nseed: -1\n"),
+        ("seed too large", "name: a\npreset: tiny\nseed: 18446744073709551616\n"),
+        ("batch of nothing", "name: a\npreset: tiny\ntransformer: {batch: 0}\n"),
+        ("nothing to contrast", "name: a\npreset: tiny\nclip: {batch: 1}\n"),
+        ("temperature of zero", "name: a\npreset: tiny\nfirst_stage:\n  temperature: {from: 1, to: 0}\n"),
+        ("sampling temperature", "name: a\npreset: tiny\nsample: {temperature: -0.5}\n"),
+        ("text weight above one", "name: a\npreset: tiny\ntransformer: {text_weight: 1.5}\n"),
+        ("decay of one", "name: a\npreset: tiny\nclip: {ema: {decay: 1.0}}\n"),
+        ("infinity", "name: a\npreset: tiny\nfirst_stage: {clamp_log_b: .inf}\n"),
+        ("even kernel", "name: a\npreset: tiny\ntransformer: {conv_kernel: 10}\n"),
+        ("unknown attention", "name: a\npreset: tiny\ntransformer:\n  attention: [row, columns, row, conv]\n"),
+        ("attention as text", "name: a\npreset: tiny\ntransformer:\n  attention: row\n"),
+        ("unknown kind", "name: a\npreset: tiny\ndata: {kind: shape}\n"),
+        ("curve", "name: a\npreset: tiny\nclip: {optimizer: {lr: {curve: cosin}}}\n"),
+        ("flag as a number", "name: a\npreset: tiny\ndata: {flip: 1}\n"),
+        ("flag of another YAML", "name: a\npreset: tiny\ndata: {flip: yes}\n"),
+        ("empty section", "name: a\npreset: tiny\nclip:\n"),
+        ("scalar for a section", "name: a\npreset: tiny\nclip: 3\n"),
+        ("list for a section", "name: a\npreset: tiny\nclip: [3]\n"),
+        ("list for the spec", "- name\n- preset\n"),
+        ("duplicate key", "name: a\npreset: tiny\nseed: 1\nclip: {batch: 2}\nseed: 2\n"),
+        (
+            "warm-up longer than the schedule",
+            "name: a\npreset: tiny\nclip: {optimizer: {lr: {steps: 50, warmup: 50}}}\n",
+        ),
+        ("warm-up of a temperature", "name: a\npreset: tiny\nfirst_stage: {temperature: {warmup: 5}}\n"),
+        ("no files", "name: a\npreset: tiny\ndata: {kind: folder}\n"),
+        ("empty files", "name: a\npreset: tiny\ndata:\n  kind: webdataset\n  train: []\n  validation: {all: []}\n"),
+        ("files that shapes never reads", "name: a\npreset: tiny\ndata: {train: [\"pictures/*\"]}\n"),
+        (
+            "file of the wrong type",
+            "name: a\npreset: tiny\ndata: {kind: folder, train: [3], validation: {v: [\"\"]}}\n",
+        ),
+        ("expectations", "name: a\npreset: tiny\nexpect:\n  - elbo = 3\n  - elbo < few\n  - 3\n"),
+        ("name that climbs out", "name: ../../etc\npreset: tiny\n"),
+        ("hidden name", "name: .a\npreset: tiny\n"),
+        ("tab", "name: a\npreset: tiny\nclip:\n\tbatch: 3\n"),
+        ("unclosed list", "name: a\npreset: tiny\nexpect: [a < 3\n"),
+        ("unclosed quote", "name: \"a\npreset: tiny\n"),
+        ("colon in a value", "name: a: b\npreset: tiny\n"),
+        ("wrong indentation", "name: a\n preset: tiny\n"),
+        ("anchor", "name: &x a\npreset: *x\n"),
+        ("tag", "name: !!str 3\npreset: tiny\n"),
+        ("complex key", "name: a\npreset: tiny\n[a, b]: 3\n"),
+        ("second document", "name: a\npreset: tiny\n---\nname: b\n"),
+        ("empty", "# nothing but a comment\n"),
+        (
+            "several at once",
+            "nam: ä\npreset: tiny\ntransformer:\n  steps: 0\n  text_weight: 2 # too much\n  attention: [rows]\n",
+        ),
+    ];
+    assert!(broken.len() >= 25);
+    let start = Instant::now();
+    let shown: Vec<String> = broken
+        .iter()
+        .map(|(title, text)| {
+            let shown = errors(text, &[]);
+            assert!(shown.starts_with("a.yaml:"), "{title}: {shown}");
+            format!("=== {title}\n{shown}\n")
+        })
+        .collect();
+    assert!(start.elapsed().as_millis() < 50 * broken.len() as u128);
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn broken_sets() {
+    let broken: &[(&str, &[&str])] = &[
+        ("no equals", &["clip.batch"]),
+        ("no key", &["=3"]),
+        ("empty key", &["clip..batch=3"]),
+        ("blank in a key", &["clip .batch=3"]),
+        ("no value", &["clip.batch="]),
+        ("unknown key", &["clip.batchs=3"]),
+        ("unknown section", &["clop.batch=3"]),
+        ("wrong type", &["clip.batch=many"]),
+        ("out of range", &["transformer.text_weight=1.25"]),
+        ("inside a value", &["seed.more=3"]),
+        ("inside a list", &["transformer.attention.0=row"]),
+        ("not YAML", &["transformer.attention=[row"]),
+        ("unknown attention", &["transformer.attention=[row, colum]"]),
+        ("two mistakes", &["preset=huge", "clip.batch=0"]),
+        ("repeated key in a value", &["clip.ema={every: 1, every: 2}"]),
+    ];
+    let shown: Vec<String> = broken
+        .iter()
+        .map(|(title, sets)| {
+            let shown = errors("name: a\npreset: tiny\nseed: 1\ntransformer: {attention: [row]}\n", sets);
+            assert!(shown.starts_with("--set:1:"), "{title}: {shown}");
+            format!("=== {title}\n{shown}\n")
+        })
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn sets_are_typed_like_yaml_and_later_ones_win() {
+    let spec = parse(
+        HEAD,
+        &[
+            "seed=18446744073709551615",
+            "first_stage.straight_through=true",
+            "first_stage.kl_weight.to=1.65",
+            "first_stage.temperature={from: 2, to: 0.5}",
+            "transformer.attention=[row, col, conv]",
+            "clip.batch=16",
+            "clip.batch=8",
+            "name=b-2",
+            "expect=[a.b < 1, c >= 2]",
+            "data.kind=folder",
+            "data.train=[\"my pictures/*\"]",
+            "data.validation.held=[held]",
+        ],
+    )
+    .unwrap();
+    assert_eq!((spec.seed, spec.name.as_str(), spec.clip.batch), (u64::MAX, "b-2", 8));
+    assert!(spec.first_stage.straight_through);
+    assert_eq!(spec.first_stage.kl_weight.to, 1.65);
+    assert_eq!((spec.first_stage.temperature.from, spec.first_stage.temperature.to), (2.0, 0.5));
+    assert_eq!(spec.transformer.attention, ["row", "col", "conv"]);
+    assert_eq!(spec.expect, ["a.b < 1", "c >= 2"]);
+    assert_eq!(spec.data.train, ["my pictures/*"]);
+    assert_eq!(spec.data.validation["held"], ["held"]);
+}
+
+#[test]
+fn a_set_mends_a_wrong_line_and_fills_an_empty_section() {
+    assert!(parse("name: a\npreset: wrong\nclip:\n", &[]).is_err());
+    let spec = parse("name: a\npreset: wrong\nclip:\n", &["preset=mini", "clip.batch=4"]).unwrap();
+    assert_eq!((spec.preset.as_str(), spec.clip.batch), ("mini", 4));
+}
+
+#[test]
+fn defaults_fill_what_a_spec_leaves_out() {
+    let spec =
+        parse("name: a\npreset: tiny\ntransformer: {optimizer: {lr: {from: 1e-3}}, ema: {every: 3}}\n", &[]).unwrap();
+    assert_eq!(spec.transformer.steps, 1000);
+    assert_eq!(spec.transformer.ema.every, 3);
+    assert_eq!(spec.transformer.optimizer.lr.from, 1e-3);
+}
+
+#[test]
+fn a_missing_file_is_a_usage_error_of_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().join("no.yaml"), folder.path().to_owned(), folder.path().join("a/b.yaml")] {
+        let error = load(&path, &[], PRESETS).unwrap_err();
+        assert!(matches!(error, Error::Usage(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.lines().count() == 1 && text.contains(path.to_str().unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn hostile_files_are_refused_quickly_on_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    let hostile: [(Vec<u8>, &str); 6] = [
+        ("[".repeat(100_000).into_bytes(), "nested deeper than 64 levels"),
+        ("- ".repeat(100_000).into_bytes(), "nested deeper than 64 levels"),
+        ([HEAD, "expect: ", &"{a: ".repeat(100_000)].concat().into_bytes(), "nested deeper than 64 levels"),
+        (vec![b'#'; (1 << 20) + 1], "larger than 1048576 bytes"),
+        (b"name: a\npreset: \xff\n".to_vec(), "a.yaml:2: not UTF-8"),
+        (vec![0; 1000], "not YAML"),
+    ];
+    for (bytes, message) in hostile {
+        std::fs::write(&path, bytes).unwrap();
+        let start = Instant::now();
+        let error = load(&path, &[], PRESETS).unwrap_err();
+        assert!(start.elapsed().as_millis() < 500, "{message}: {:?}", start.elapsed());
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 2);
+        assert!(text.contains(message), "{text}");
+        assert!(text.lines().next().unwrap().len() < 300 && text.lines().count() <= 4, "{text}");
+    }
+    // A comment up to the cap is no crime.
+    std::fs::write(&path, format!("{HEAD}#{}", "x".repeat((1 << 20) - HEAD.len() - 1))).unwrap();
+    assert!(load(&path, &[], PRESETS).is_ok());
+}
+
+#[test]
+fn loading_keeps_the_text_and_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    let text = format!("# why\n{HEAD}");
+    std::fs::write(&path, &text).unwrap();
+    let loaded = load(&path, &["seed=4".to_owned()], PRESETS).unwrap();
+    assert_eq!((loaded.text, loaded.folder.as_path(), loaded.spec.seed), (text, folder.path(), 4));
+}
+
+#[test]
+fn the_hash_follows_the_meaning_and_not_the_text() {
+    let plain = parse(HEAD, &[]).unwrap().hash().unwrap();
+    assert_eq!(plain, parse("# hello\npreset: 'tiny'\nname: a\nseed: 0\n", &[]).unwrap().hash().unwrap());
+    assert_ne!(plain, parse(HEAD, &["seed=1"]).unwrap().hash().unwrap());
+    assert!(plain.len() == 8 && plain.bytes().all(|b| b.is_ascii_hexdigit()));
+}
+
+proptest! {
+    /// What serde_yaml writes, the checked reader reads as the same spec, whatever the numbers look like.
+    #[test]
+    fn the_resolved_spec_reads_back(
+        name in "[a-z0-9_][a-z0-9_.-]{0,12}",
+        seed: u64,
+        from in 1e-12f64..1e12,
+        share in 0.0f64..0.999,
+        steps in 1u64..u64::MAX / 2,
+        glob in "[ -~é]{1,20}",
+        layers in proptest::collection::vec(proptest::sample::select(vec!["full", "row", "col", "conv_like"]), 0..5),
+    ) {
+        let mut spec = parse(HEAD, &[]).unwrap();
+        spec.name = name;
+        spec.seed = seed;
+        spec.clip.steps = steps;
+        spec.first_stage.temperature.from = from;
+        spec.transformer.optimizer.beta1 = share;
+        spec.transformer.attention = layers.into_iter().map(str::to_owned).collect();
+        spec.data.kind = dalle::harness::spec::DataKind::Folder;
+        spec.data.train = vec![glob.clone()];
+        spec.data.validation.insert(glob.clone(), vec![glob]);
+        let resolved = spec.resolved().unwrap();
+        prop_assert_eq!(parse(&resolved, &[]).map_err(|error| error.to_string()), Ok(spec), "{}", resolved);
+    }
+
+    #[test]
+    fn no_text_panics(text in "(name|preset|clip|data|kind|train|[:,\\[\\]{} \\n\t'\"#&*!|>0-9é-]){0,40}") {
+        let _ = parse(&text, &[&text]);
+        let _ = parse(HEAD, &[&text]);
+    }
+}
