@@ -8,8 +8,24 @@
 
 use dfdx::shapes::{Const, ConstDim, Dim, Shape};
 
+/// A shape whose sides can be put as run-time numbers: every tuple of dimensions.
+///
+/// An operation's inside sees only those, so it is compiled once per rank instead of once per shape of every preset: the
+/// typed function around it is a few moves. This is what keeps builds short.
+pub trait Ranked: Shape<Concrete = Self::Sides> {
+    /// The sides as numbers, a shape too.
+    type Sides: Shape<Concrete = Self::Sides>;
+}
+
+impl<S: Shape> Ranked for S
+where
+    S::Concrete: Shape<Concrete = S::Concrete>,
+{
+    type Sides = S::Concrete;
+}
+
 /// A shape whose last axis is `C`; the axes before it are rows to a linear map, a norm or a table.
-pub trait Rows<C: Dim>: Shape {
+pub trait Rows<C: Dim>: Ranked {
     /// The same rows with another last axis.
     type With<O: Dim>: Rows<O>;
     /// How many rows.
@@ -182,8 +198,8 @@ pub trait DvaeShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send +
         1.0 / ((Self::Down::COUNT * Self::BLOCKS) as f64 * (Self::Down::COUNT * Self::BLOCKS) as f64);
     /// Evaluated when a model of this shape is built: a wrong preset does not compile.
     const CHECK: () = {
-        Self::Down::CHECK;
-        Self::Up::CHECK;
+        let () = Self::Down::CHECK;
+        let () = Self::Up::CHECK;
         assert!(Self::Down::COUNT == Self::Up::COUNT, "encoder and decoder must have the same number of groups");
         assert!(
             <Self::Grid as ConstDim>::SIZE << (Self::Down::COUNT - 1) == <Self::Side as ConstDim>::SIZE,
@@ -238,7 +254,7 @@ pub trait TransformerShape: 'static + std::fmt::Debug + Clone + Copy + Default +
     const DEPTH: usize;
     /// Evaluated when a model of this shape is built.
     const CHECK: () = {
-        Self::Block::CHECK;
+        let () = Self::Block::CHECK;
         let (text, grid) = (<Self::Text as ConstDim>::SIZE, <Self::Grid as ConstDim>::SIZE);
         assert!(<Self::Image as ConstDim>::SIZE == grid * grid, "image slots must be the grid's square");
         assert!(<Self::Seq as ConstDim>::SIZE == text + grid * grid, "the sequence must be text plus image slots");
@@ -278,8 +294,8 @@ pub trait ClipShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send +
     const DEPTH: usize;
     /// Evaluated when a model of this shape is built.
     const CHECK: () = {
-        Self::Vision::CHECK;
-        Self::Language::CHECK;
+        let () = Self::Vision::CHECK;
+        let () = Self::Language::CHECK;
         let patches = Self::SIDE / Self::PATCH;
         assert!(patches * Self::PATCH == Self::SIDE, "the patch must divide the picture");
         assert!(<Self::PatchValues as ConstDim>::SIZE == 3 * Self::PATCH * Self::PATCH, "PatchValues must be 3·patch²");
@@ -304,9 +320,9 @@ pub trait Preset: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sy
     type Clip: ClipShape;
     /// Evaluated when the preset is used: the stages must fit together.
     const CHECK: () = {
-        <Self::Dvae as DvaeShape>::CHECK;
-        <Self::Transformer as TransformerShape>::CHECK;
-        <Self::Clip as ClipShape>::CHECK;
+        let () = <Self::Dvae as DvaeShape>::CHECK;
+        let () = <Self::Transformer as TransformerShape>::CHECK;
+        let () = <Self::Clip as ClipShape>::CHECK;
         let (codes, grid) =
             (<<Self::Dvae as DvaeShape>::Codes as ConstDim>::SIZE, <<Self::Dvae as DvaeShape>::Grid as ConstDim>::SIZE);
         assert!(

@@ -7,6 +7,7 @@ pub mod augment;
 mod captions;
 pub mod colour;
 mod decode;
+pub mod emoji;
 mod folder;
 mod loader;
 mod order;

@@ -1,4 +1,5 @@
 //! Measures of what was learned.
 
+pub mod measure;
 pub mod oracle;
 pub mod reading;

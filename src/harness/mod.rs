@@ -4,11 +4,16 @@
 
 pub mod expect;
 pub mod load;
+pub mod measure;
+pub mod models;
 pub mod parse;
+pub mod pipeline;
+pub mod plan;
 pub mod problem;
 pub mod progress;
 pub mod run_dir;
 pub mod schema;
 pub mod set;
 pub mod signals;
+pub mod sources;
 pub mod spec;

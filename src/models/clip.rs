@@ -5,7 +5,7 @@
 
 use crate::kernels::Real;
 use crate::nn::{Block, BlockNames, Init, LayerNorm};
-use crate::ops::{ABSENT, Activation, Backend, Mask};
+use crate::ops::{ABSENT, Activation, Backend, Mask, retyped};
 use crate::shape::{BlockShape, ClipShape};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
@@ -183,7 +183,7 @@ impl<S: ClipShape, E: Real, D: Backend<E>> Vision<S, E, D> {
         }
         let class_slots: Vec<u32> = (0..batch.size()).map(|b| (b * S::VisionSeq::SIZE) as u32).collect();
         let x = self.ln_post.forward(D::gather_rows(x, &class_slots, (batch, width))?)?;
-        unit::<B, S, E, D, T>(x.try_matmul(self.projection.retaped::<T>())?)
+        project::<B, _, S, E, D, T>(x, &self.projection)
     }
 }
 
@@ -226,7 +226,7 @@ impl<S: ClipShape, E: Real, D: Backend<E>> Clip<S, E, D> {
             })
             .collect();
         let x = D::gather_rows(self.ln_final.forward(x)?, &ends, (batch, width))?;
-        unit::<B, S, E, D, T>(x.try_matmul(self.projection.retaped::<T>())?)
+        project::<B, _, S, E, D, T>(x, &self.projection)
     }
 
     /// exp(logit_scale)·images·textsᵀ: (B, B), a row per picture.
@@ -235,20 +235,39 @@ impl<S: ClipShape, E: Real, D: Backend<E>> Clip<S, E, D> {
         images: Features<usize, S, E, D, T>,
         texts: Features<usize, S, E, D, T>,
     ) -> Result<Tensor<(usize, usize), E, D, T>, D::Err> {
-        let texts = texts.try_permute::<(S::Embed, usize), Axes2<1, 0>>()?;
-        let cosines = images.try_matmul(texts)?;
-        let shape = *cosines.shape();
-        let scale = self.logit_scale.retaped::<T>().try_exp()?.try_reshape_like(&())?;
-        cosines.try_mul(scale.try_broadcast_like(&shape)?)
+        scaled_cosines(retyped(images), retyped(texts), &self.logit_scale)
     }
 }
 
-/// x / ‖x‖ of each row.
-fn unit<B: Dim, S: ClipShape, E: Real, D: Backend<E>, T: Tape<E, D>>(
-    x: Features<B, S, E, D, T>,
+/// Rows without typed sides: what follows is compiled once, not once per width.
+type Matrix<E, D, T> = Tensor<(usize, usize), E, D, T>;
+
+fn scaled_cosines<E: Real, D: Device<E>, T: Tape<E, D>>(
+    images: Matrix<E, D, T>,
+    texts: Matrix<E, D, T>,
+    logit_scale: &Tensor<(Const<1>,), E, D>,
+) -> Result<Matrix<E, D, T>, D::Err> {
+    let cosines = images.try_matmul(texts.try_permute::<(usize, usize), Axes2<1, 0>>()?)?;
+    let shape = *cosines.shape();
+    let scale = logit_scale.retaped::<T>().try_exp()?.try_reshape_like(&())?;
+    cosines.try_mul(scale.try_broadcast_like(&shape)?)
+}
+
+/// x·projection, each row divided by its norm.
+fn project<B: Dim, C: ConstDim, S: ClipShape, E: Real, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(B, C), E, D, T>,
+    projection: &Tensor<(C, S::Embed), E, D>,
 ) -> Result<Features<B, S, E, D, T>, D::Err> {
+    Ok(retyped(unit(
+        retyped::<_, (usize, usize), E, D, T>(x)
+            .try_matmul(retyped::<_, (usize, usize), E, D, T>(projection.retaped::<T>()))?,
+    )?))
+}
+
+/// x / ‖x‖ of each row.
+fn unit<E: Real, D: Device<E>, T: Tape<E, D>>(x: Matrix<E, D, T>) -> Result<Matrix<E, D, T>, D::Err> {
     let shape = *x.shape();
-    let norm = x.with_empty_tape().try_square()?.try_sum::<(B,), Axis<1>>()?.try_sqrt()?;
+    let norm = x.with_empty_tape().try_square()?.try_sum::<(usize,), Axis<1>>()?.try_sqrt()?;
     x.try_div(BroadcastTo::try_broadcast_like::<_, Axis<1>>(norm, &shape)?)
 }
 

@@ -53,38 +53,21 @@ preset! {
 /// Every name of the table.
 pub const NAMES: &[&str] = &["tiny", "mini", "emoji", "bench-s", "bench-l", "paper"];
 
-/// Calls `$run::<P>($args…)` for the preset `P` named at run time: the one place where a name becomes a type.
-/// Evaluates to `Option`: `None` for an unknown name.
+/// Evaluates `$run` with `$preset` standing for the preset named at run time: the one place where a name becomes a type.
+/// `None` for an unknown name.
 #[macro_export]
 macro_rules! with_preset {
-    ($name:expr, $preset:ident => $run:expr) => {{
-        use $crate::models::presets::{BenchL, BenchS, Emoji, Mini, Paper, Tiny};
+    ($name:expr, $preset:ident => $run:expr) => {
+        $crate::with_preset!($name, $preset => $run;
+            "tiny" Tiny, "mini" Mini, "emoji" Emoji, "bench-s" BenchS, "bench-l" BenchL, "paper" Paper)
+    };
+    ($name:expr, $preset:ident => $run:expr; $($label:literal $kind:ident),*) => {
         match $name {
-            "tiny" => {
-                type $preset = Tiny;
+            $($label => {
+                type $preset = $crate::models::presets::$kind;
                 Some($run)
-            }
-            "mini" => {
-                type $preset = Mini;
-                Some($run)
-            }
-            "emoji" => {
-                type $preset = Emoji;
-                Some($run)
-            }
-            "bench-s" => {
-                type $preset = BenchS;
-                Some($run)
-            }
-            "bench-l" => {
-                type $preset = BenchL;
-                Some($run)
-            }
-            "paper" => {
-                type $preset = Paper;
-                Some($run)
-            }
+            })*
             _ => None,
         }
-    }};
+    };
 }

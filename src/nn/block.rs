@@ -5,7 +5,7 @@
 use super::{LayerNorm, Linear};
 use crate::kernels::Real;
 use crate::ops::{Activation, Backend, KvCache, Mask};
-use crate::shape::BlockShape;
+use crate::shape::{BlockShape, Ranked};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::{ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor, WithEmptyTape};
 use std::marker::PhantomData;
@@ -114,7 +114,7 @@ impl<W: BlockShape, N: BlockNames, E: Real, D: Backend<E>> Block<W, N, E, D> {
     }
 }
 
-fn residual<S: dfdx::prelude::Shape, E: Real, D: Backend<E>, T: Tape<E, D>>(
+fn residual<S: Ranked, E: Real, D: Backend<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
     f: impl FnOnce(Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>, D::Err>,
 ) -> Result<Tensor<S, E, D, T>, D::Err> {

@@ -8,4 +8,4 @@ mod parameters;
 
 pub use block::{Block, BlockNames};
 pub use layers::{Conv, LayerNorm, Linear};
-pub use parameters::{Init, Parameter, build, count, export, import, initialise, tape_with, with_gradients};
+pub use parameters::{Init, Parameter, build, describe, export, import, with_gradients};

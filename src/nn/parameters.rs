@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::kernels::Real;
 use crate::random::Rng;
-use dfdx::nn::{BuildModule, RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor};
-use dfdx::nn::{ViewTensorMut, ViewTensorName, ViewTensorRef};
-use dfdx::prelude::{Device, Gradients, HasShape, OwnedTape, ReshapeTo, Shape, SplitTape, Tensor, Trace};
+use dfdx::nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor};
+use dfdx::nn::{ViewTensorMut, ViewTensorName};
+use dfdx::prelude::{Device, Gradients, HasShape, Shape, Storage, Tensor};
 
 /// One tensor of a model, in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,39 +29,46 @@ pub enum Init {
 
 /// Builds a model and fills each parameter by `rule(name, shape)`, drawn from a stream of its own: the values depend on the
 /// seed, the parameter's name and nothing else.
-pub fn build<E: Real, D: Device<E>, M>(device: &D, seed: u64, rule: impl Fn(&str, &[usize]) -> Init) -> Result<M>
-where
-    M: TensorCollection<E, D, To<E, D> = M> + BuildModule<D, E>,
-{
-    let mut model = M::try_build(device).map_err(device_error)?;
-    initialise(&mut model, seed, rule)?;
-    Ok(model)
-}
-
-/// Fills each parameter as [`build`] does.
-pub fn initialise<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
-    model: &mut M,
+pub fn build<E: Real, D: Device<E>, M: TensorCollection<E, D, To<E, D> = M>>(
+    device: &D,
     seed: u64,
     rule: impl Fn(&str, &[usize]) -> Init,
-) -> Result<()> {
-    import(model, |name, shape| {
+) -> Result<M> {
+    let mut make = |name: &str, shape: &[usize]| {
         let count = shape.iter().product();
-        Ok(match rule(name, shape) {
+        Some(match rule(name, shape) {
             Init::Constant(value) => vec![E::of(value); count],
             Init::Normal(std) => {
                 let mut rng = Rng::new(seed, name, 0, 0);
                 (0..count).map(|_| E::of(std * rng.normal())).collect()
             }
         })
-    })
+    };
+    let built =
+        M::iter_tensors(&mut RecursiveWalker { m: String::new(), f: &mut Builder { make: &mut make, device } })?;
+    Ok(built.unwrap_or_else(|| unreachable!("every parameter was made")))
+}
+
+/// Names and shapes of all parameters of a model type, which is not built for it.
+pub fn describe<E: Real, D: Device<E>, M: TensorCollection<E, D>>(device: &D) -> Result<Vec<(String, Vec<usize>)>> {
+    let mut found = Vec::new();
+    let mut note = |name: &str, shape: &[usize]| {
+        found.push((name.to_owned(), shape.to_vec()));
+        None
+    };
+    M::iter_tensors(&mut RecursiveWalker { m: String::new(), f: &mut Builder { make: &mut note, device } })?;
+    Ok(found)
 }
 
 /// All parameters, in the order of the model's fields.
-pub fn export<E: Real, D: Device<E>, M: TensorCollection<E, D>>(model: &M) -> Result<Vec<Parameter<E>>> {
-    let mut visitor = Export(Vec::new());
-    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut visitor })
-        .map_err(device_error::<D::Err>)?;
-    Ok(visitor.0)
+pub fn export<E: Real, D: Device<E>, M: TensorCollection<E, D> + Clone>(model: &M) -> Result<Vec<Parameter<E>>> {
+    let mut found = Vec::new();
+    // The clone shares every value: reading copies nothing else.
+    walk(&mut model.clone(), &mut |name, parameter| {
+        found.push(Parameter { name: name.to_owned(), shape: parameter.shape(), values: parameter.read()? });
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Replaces every parameter by what `find(name, shape)` gives.
@@ -70,63 +77,82 @@ pub fn export<E: Real, D: Device<E>, M: TensorCollection<E, D>>(model: &M) -> Re
 /// What `find` says, or [`Error::Data`] where it gives another number of values.
 pub fn import<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
     model: &mut M,
-    find: impl FnMut(&str, &[usize]) -> Result<Vec<E>>,
+    mut find: impl FnMut(&str, &[usize]) -> Result<Vec<E>>,
 ) -> Result<()> {
-    let mut visitor = Import(find, std::marker::PhantomData::<E>);
-    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut visitor })?;
-    Ok(())
-}
-
-/// How many numbers the model learns.
-pub fn count<E: Real, D: Device<E>, M: TensorCollection<E, D>>(model: &M) -> Result<usize> {
-    Ok(export(model)?.iter().map(|p| p.values.len()).sum())
+    walk(model, &mut |name, parameter| {
+        let shape = parameter.shape();
+        let values = find(name, &shape)?;
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(Error::data(name, format!("expected {shape:?} values, got {}", values.len())));
+        }
+        parameter.write(&values);
+        Ok(())
+    })
 }
 
 /// Walks every parameter with its gradient: `visit(index, name, gradient)` may return new values for the parameter.
 pub fn with_gradients<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
     model: &mut M,
-    gradients: &Gradients<E, D>,
-    visit: impl FnMut(usize, &str, &[E]) -> Result<Option<Vec<E>>>,
+    gradients: &mut Gradients<E, D>,
+    mut visit: impl FnMut(usize, &str, &[E]) -> Result<Option<Vec<E>>>,
 ) -> Result<()> {
-    let mut visitor = Walk { gradients, visit, index: 0 };
-    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut visitor })?;
-    Ok(())
-}
-
-/// A tape that accumulates into `gradients`. (dfdx keeps its constructor to itself; a traced scalar carries one.)
-pub fn tape_with<E: Real, D: Device<E>>(device: &D, gradients: Gradients<E, D>) -> Result<OwnedTape<E, D>> {
-    let scalar: Tensor<(), E, D> = device.try_zeros_like(&()).map_err(device_error)?;
-    Ok(scalar.traced(gradients).split_tape().1)
+    let mut index = 0;
+    walk(model, &mut |name, parameter| {
+        if let Some(values) = visit(index, name, &parameter.gradient(gradients)?)? {
+            parameter.write(&values);
+        }
+        index += 1;
+        Ok(())
+    })
 }
 
 fn device_error<X: std::fmt::Display>(error: X) -> Error {
     Error::Device(error.to_string())
 }
 
-struct Export<E>(Vec<Parameter<E>>);
+/// A parameter whose shape is known at run time only.
+trait AnyParameter<E, D: Storage<E>> {
+    fn shape(&self) -> Vec<usize>;
+    fn read(&self) -> Result<Vec<E>>;
+    fn write(&mut self, values: &[E]);
+    fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>>;
+}
 
-impl<E: Real, D: Device<E>> TensorVisitor<E, D> for Export<E> {
-    type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = D::Err;
-    type E2 = E;
-    type D2 = D;
+impl<S: Shape, E: Real, D: Device<E>> AnyParameter<E, D> for Tensor<S, E, D> {
+    fn shape(&self) -> Vec<usize> {
+        HasShape::shape(self).concrete().into()
+    }
 
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, E, D>,
-        (tensor, name): (&Tensor<S, E, D>, String),
-    ) -> std::result::Result<Option<Tensor<S, E, D>>, D::Err> {
-        let shape: Vec<usize> = tensor.shape().concrete().into();
-        let mut values = vec![E::zero(); tensor.shape().num_elements()];
-        tensor.clone().try_contiguous()?.copy_into(&mut values);
-        self.0.push(Parameter { name, shape, values });
-        Ok(None)
+    fn read(&self) -> Result<Vec<E>> {
+        let mut values = vec![E::zero(); HasShape::shape(self).num_elements()];
+        self.copy_into(&mut values); // a parameter is never a permuted view
+        Ok(values)
+    }
+
+    fn write(&mut self, values: &[E]) {
+        self.copy_from(values);
+    }
+
+    fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>> {
+        gradients.try_alloc_for(self).map_err(device_error)?; // zeros where the loss did not reach it
+        let mut values = vec![E::zero(); HasShape::shape(self).num_elements()];
+        gradients.get(self).copy_into(&mut values);
+        Ok(values)
     }
 }
 
-struct Import<F, E>(F, std::marker::PhantomData<E>);
+type Visit<'v, E, D> = &'v mut dyn FnMut(&str, &mut dyn AnyParameter<E, D>) -> Result<()>;
 
-impl<E: Real, D: Device<E>, F: FnMut(&str, &[usize]) -> Result<Vec<E>>> TensorVisitor<E, D> for Import<F, E> {
+// Two visitors are all: each one that dfdx walks a model with is compiled for every model of every preset.
+
+/// Walks models that exist.
+struct Walker<'v, E, D: Storage<E>>(Visit<'v, E, D>);
+
+fn walk<E: Real, D: Device<E>, M: TensorCollection<E, D>>(model: &mut M, visit: Visit<'_, E, D>) -> Result<()> {
+    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut Walker(visit) }).map(drop)
+}
+
+impl<E: Real, D: Device<E>> TensorVisitor<E, D> for Walker<'_, E, D> {
     type Viewer = (ViewTensorMut, ViewTensorName);
     type Err = Error;
     type E2 = E;
@@ -137,42 +163,26 @@ impl<E: Real, D: Device<E>, F: FnMut(&str, &[usize]) -> Result<Vec<E>>> TensorVi
         _: TensorOptions<S, E, D>,
         (tensor, name): (&mut Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>> {
-        let shape: Vec<usize> = tensor.shape().concrete().into();
-        let values = (self.0)(&name, &shape)?;
-        if values.len() != tensor.shape().num_elements() {
-            return Err(Error::data(&name, format!("expected {shape:?} values, got {}", values.len())));
-        }
-        tensor.copy_from(&values);
+        (self.0)(&name, tensor)?;
         Ok(None)
     }
 }
 
-struct Walk<'a, E, D: dfdx::prelude::Storage<E>, F> {
-    gradients: &'a Gradients<E, D>,
-    visit: F,
-    index: usize,
+/// Walks model types: makes the tensors of a model, or none where `make` only takes note.
+struct Builder<'b, E, D> {
+    make: &'b mut dyn FnMut(&str, &[usize]) -> Option<Vec<E>>,
+    device: &'b D,
 }
 
-impl<E: Real, D: Device<E>, F: FnMut(usize, &str, &[E]) -> Result<Option<Vec<E>>>> TensorVisitor<E, D>
-    for Walk<'_, E, D, F>
-{
-    type Viewer = (ViewTensorMut, ViewTensorName);
+impl<E: Real, D: Device<E>> TensorVisitor<E, D> for Builder<'_, E, D> {
+    type Viewer = ViewTensorName;
     type Err = Error;
     type E2 = E;
     type D2 = D;
 
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, E, D>,
-        (tensor, name): (&mut Tensor<S, E, D>, String),
-    ) -> Result<Option<Tensor<S, E, D>>> {
-        let gradient = self.gradients.get(&*tensor);
-        let mut values = vec![E::zero(); tensor.shape().num_elements()];
-        gradient.copy_into(&mut values);
-        if let Some(values) = (self.visit)(self.index, &name, &values)? {
-            tensor.copy_from(&values);
-        }
-        self.index += 1;
-        Ok(None)
+    fn visit<S: Shape>(&mut self, options: TensorOptions<S, E, D>, name: String) -> Result<Option<Tensor<S, E, D>>> {
+        let shape: Vec<usize> = options.shape.concrete().into();
+        let Some(values) = (self.make)(&name, &shape) else { return Ok(None) };
+        self.device.try_tensor_from_vec(values, options.shape).map(Some).map_err(device_error)
     }
 }

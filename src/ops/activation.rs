@@ -3,12 +3,13 @@
 use super::tape::{Keep, unary};
 use crate::kernels::Real;
 use crate::kernels::cpu::activation::{self, Activation};
+use crate::shape::Ranked;
 use dfdx::prelude::{Device, *};
 
 /// y = f(x), elementwise.
 pub trait ActivationOp<E: Real>: Device<E> {
     /// Applies `kind`.
-    fn activation<S: Shape, T: Tape<E, Self>>(
+    fn activation<S: Ranked, T: Tape<E, Self>>(
         x: Tensor<S, E, Self, T>,
         kind: Activation,
     ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
@@ -38,7 +39,7 @@ impl<E: Real> ActivationOp<E> for Cpu
 where
     Cpu: Device<E>,
 {
-    fn activation<S: Shape, T: Tape<E, Self>>(
+    fn activation<S: Ranked, T: Tape<E, Self>>(
         x: Tensor<S, E, Self, T>,
         kind: Activation,
     ) -> Result<Tensor<S, E, Self, T>, Self::Err> {

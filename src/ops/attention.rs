@@ -1,6 +1,7 @@
 //! Masked multi-head self-attention from fused queries, keys and values, and its cached form for sampling.
 
-use super::tape::{slot, values};
+use super::readout::to_vec;
+use super::tape::{erase, slot, typed, values};
 use crate::kernels::Real;
 use crate::kernels::cpu::attention::{self, Attention};
 use crate::shape::BlockShape;
@@ -79,9 +80,7 @@ pub trait AttentionOp<E: Real>: Device<E> {
     ) -> Result<Tensor<(B, S, W::Dim), E, Self>, Self::Err> {
         let device = qkv.device().clone();
         let (batch, fresh, _) = *qkv.shape();
-        let mut host = vec![E::zero(); qkv.shape().num_elements()];
-        qkv.try_contiguous()?.copy_into(&mut host);
-        let out = decode(sizes::<W>(batch.size(), fresh.size()), &host, cache, mask);
+        let out = decode(sizes::<W>(batch.size(), fresh.size()), &to_vec(qkv)?, cache, mask);
         device.try_tensor_from_vec(out, (batch, fresh, W::Dim::default()))
     }
 }
@@ -151,25 +150,25 @@ where
         qkv: Tensor<(B, S, W::Qkv), E, Self, T>,
         mask: &Mask,
     ) -> Result<Tensor<(B, S, W::Dim), E, Self, T>, Self::Err> {
-        on_cpu::<W, B, S, E, T>(qkv, mask)
+        let (batch, sequence, _) = *qkv.shape();
+        Ok(typed(on_cpu(erase(qkv), sizes::<W>(batch.size(), sequence.size()), mask)?))
     }
 }
 
-fn on_cpu<W: BlockShape, B: Dim, S: Dim, E: Real, T: Tape<E, Cpu>>(
-    qkv: Tensor<(B, S, W::Qkv), E, Cpu, T>,
+fn on_cpu<E: Real, T: Tape<E, Cpu>>(
+    qkv: Tensor<[usize; 3], E, Cpu, T>,
+    sizes: Attention,
     mask: &Mask,
-) -> Result<Tensor<(B, S, W::Dim), E, Cpu, T>, CpuError> {
+) -> Result<Tensor<[usize; 3], E, Cpu, T>, CpuError> {
     let (qkv, mut tape) = qkv.try_contiguous()?.split_tape();
     let device = qkv.device().clone();
-    let (batch, sequence, _) = *qkv.shape();
-    let sizes = sizes::<W>(batch.size(), sequence.size());
     let width = sizes.heads * sizes.dim;
     let [q, k, v] = thirds(&values(&qkv), width);
     let mut out = vec![E::zero(); q.len()];
     let mut lse = vec![E::zero(); sizes.batch * sizes.heads * sizes.queries];
     attention::forward(sizes, &q, &k, &v, mask.0.as_deref(), &mut out, &mut lse);
     let kept = if T::OWNS_TAPE { out.clone() } else { Vec::new() };
-    let y = device.try_tensor_from_vec(out, (batch, sequence, W::Dim::default()))?;
+    let y = device.try_tensor_from_vec(out, [sizes.batch, sizes.queries, width])?;
     let (x_slot, y_slot, mask) = (slot(&qkv), slot(&y), mask.clone());
     tape.add_backward_op(move |grads| {
         let dout = y_slot.take(grads)?;

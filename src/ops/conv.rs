@@ -1,6 +1,6 @@
 //! Same-padded, stride-1 convolution of NHWC pictures with the published checkpoints' weight layout.
 
-use super::tape::{slot, values};
+use super::tape::{erase, slot, typed, values};
 use crate::kernels::Real;
 use crate::kernels::cpu::conv::{self, Conv};
 use dfdx::prelude::{Device, *};
@@ -85,37 +85,29 @@ where
         b: &Tensor<(O,), E, Self>,
         input: Input,
     ) -> Result<Tensor<(B, H, W, O), E, Self, T>, Self::Err> {
-        on_cpu(x, w, b, input)
+        Ok(typed(on_cpu(erase(x), erase(w.clone()), erase(b.clone()), input)?))
     }
 }
 
-fn on_cpu<B: Dim, H: Dim, W: Dim, I: ConstDim, O: ConstDim, K: ConstDim, E: Real, T: Tape<E, Cpu>>(
-    x: Tensor<(B, H, W, I), E, Cpu, T>,
-    w: &Tensor<(O, I, K, K), E, Cpu>,
-    b: &Tensor<(O,), E, Cpu>,
+fn on_cpu<E: Real, T: Tape<E, Cpu>>(
+    x: Tensor<[usize; 4], E, Cpu, T>,
+    w: Tensor<[usize; 4], E, Cpu>,
+    b: Tensor<[usize; 1], E, Cpu>,
     input: Input,
-) -> Result<Tensor<(B, H, W, O), E, Cpu, T>, CpuError> {
+) -> Result<Tensor<[usize; 4], E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let (batch, height, width, _) = *x.shape();
-    let sizes = Conv {
-        batch: batch.size(),
-        height: height.size(),
-        width: width.size(),
-        inputs: I::SIZE,
-        outputs: O::SIZE,
-        kernel: K::SIZE,
-        relu: input == Input::Relu,
-    };
-    let shape = (batch, height, width, O::default());
-    let (xs, ws, bs) = (values(&x), values(w), values(b));
+    let ([batch, height, width, inputs], [outputs, _, kernel, _]) = (*x.shape(), *w.shape());
+    let sizes = Conv { batch, height, width, inputs, outputs, kernel, relu: input == Input::Relu };
+    let shape = [batch, height, width, outputs];
+    let (xs, ws, bs) = (values(&x), values(&w), values(&b));
     let mut ys = vec![E::zero(); shape.num_elements()];
     conv::forward(sizes, &xs, &ws, &bs, &mut ys);
     let y = device.try_tensor_from_vec(ys, shape)?;
-    let (x_slot, w_slot, b_slot, y_slot) = (slot(&x), slot(w), slot(b), slot(&y));
+    let (x_slot, w_slot, b_slot, y_slot) = (slot(&x), slot(&w), slot(&b), slot(&y));
     tape.add_backward_op(move |grads| {
         let dy = y_slot.take(grads)?;
-        let (mut dw, mut db) = (vec![E::zero(); ws.len()], vec![E::zero(); O::SIZE]);
+        let (mut dw, mut db) = (vec![E::zero(); ws.len()], vec![E::zero(); outputs]);
         if input == Input::Picture {
             conv::backward(sizes, &dy, &xs, &ws, None, &mut dw, &mut db);
         } else {

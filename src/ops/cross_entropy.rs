@@ -1,6 +1,6 @@
 //! Softmax cross-entropy of rows of logits.
 
-use super::tape::{slot, values};
+use super::tape::{erase, slot, values};
 use crate::kernels::{Real, cpu::cross_entropy};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
@@ -36,17 +36,19 @@ where
         logits: Tensor<S, E, Self, T>,
         targets: &[u32],
     ) -> Result<Tensor<(usize,), E, Self, T>, Self::Err> {
-        on_cpu(logits, targets)
+        let vocabulary = logits.shape().last().size();
+        on_cpu(erase(logits), vocabulary, targets)
     }
 }
 
-fn on_cpu<S: Rows<V>, V: Dim, E: Real, T: Tape<E, Cpu>>(
+fn on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
     logits: Tensor<S, E, Cpu, T>,
+    vocab: usize,
     targets: &[u32],
 ) -> Result<Tensor<(usize,), E, Cpu, T>, CpuError> {
     let (x, mut tape) = logits.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let (rows, vocab) = (x.shape().rows(), x.shape().last().size());
+    let rows = x.shape().num_elements() / vocab;
     assert_eq!(targets.len(), rows, "cross_entropy: one target per row");
     let xs = values(&x);
     let (mut nll, mut lse) = (vec![E::zero(); rows], vec![E::zero(); rows]);

@@ -1,6 +1,6 @@
 //! The Gumbel-softmax relaxation and the analytic KL to the uniform prior (paper A.2).
 
-use super::tape::{Keep, slot, unary, values};
+use super::tape::{Keep, erase, slot, typed, unary, values};
 use crate::kernels::{Real, cpu::gumbel};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
@@ -74,7 +74,8 @@ where
         tau: f64,
         hard: bool,
     ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
-        relax_on_cpu(logits, &noise, tau, hard)
+        let vocabulary = logits.shape().last().size();
+        Ok(typed(relax_on_cpu(erase(logits), vocabulary, &noise, tau, hard)?))
     }
 
     fn kl_uniform<S: Rows<V>, V: Dim, T: Tape<E, Self>>(
@@ -91,15 +92,16 @@ where
     }
 }
 
-fn relax_on_cpu<S: Rows<V>, V: Dim, E: Real, T: Tape<E, Cpu>>(
+fn relax_on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
     logits: Tensor<S, E, Cpu, T>,
+    vocab: usize,
     noise: &[E],
     tau: f64,
     hard: bool,
 ) -> Result<Tensor<S, E, Cpu, T>, CpuError> {
     let (x, mut tape) = logits.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let (shape, vocab) = (*x.shape(), x.shape().last().size());
+    let shape = *x.shape();
     assert_eq!(noise.len(), shape.num_elements(), "relax: one draw per logit");
     let mut soft = vec![E::zero(); noise.len()];
     gumbel::relax_forward(&values(&x), noise, vocab, tau, &mut soft);

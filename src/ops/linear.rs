@@ -1,6 +1,6 @@
 //! y = x·wᵀ + b over the rows of a tensor of any rank.
 
-use super::tape::{slot, values};
+use super::tape::{erase, slot, typed, values};
 use crate::kernels::{Real, cpu::linear};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
@@ -57,7 +57,8 @@ where
         w: &Tensor<(O, I), E, Self>,
         b: Option<&Tensor<(O,), E, Self>>,
     ) -> Result<Tensor<S::With<O>, E, Self, T>, Self::Err> {
-        on_cpu(x, w, b, linear::forward)
+        let shape = x.shape().with(O::default()).concrete();
+        Ok(typed(on_cpu(erase(x), erase(w.clone()), b.map(|b| erase(b.clone())), shape, linear::forward)?))
     }
 
     fn linear_decode<S: Rows<I>, I: ConstDim, O: ConstDim>(
@@ -65,32 +66,34 @@ where
         w: &Tensor<(O, I), E, Self>,
         b: Option<&Tensor<(O,), E, Self>>,
     ) -> Result<Tensor<S::With<O>, E, Self>, Self::Err> {
-        on_cpu(x, w, b, linear::decode)
+        let shape = x.shape().with(O::default()).concrete();
+        Ok(typed(on_cpu(erase(x), erase(w.clone()), b.map(|b| erase(b.clone())), shape, linear::decode)?))
     }
 }
 
 type Forward<E> = fn(&[E], &[E], Option<&[E]>, (usize, usize), &mut [E]);
 
-fn on_cpu<S: Rows<I>, I: ConstDim, O: ConstDim, E: Real, T: Tape<E, Cpu>>(
-    x: Tensor<S, E, Cpu, T>,
-    w: &Tensor<(O, I), E, Cpu>,
-    b: Option<&Tensor<(O,), E, Cpu>>,
+fn on_cpu<X: Shape, Y: Shape, E: Real, T: Tape<E, Cpu>>(
+    x: Tensor<X, E, Cpu, T>,
+    w: Tensor<[usize; 2], E, Cpu>,
+    b: Option<Tensor<[usize; 1], E, Cpu>>,
+    shape: Y,
     forward: Forward<E>,
-) -> Result<Tensor<S::With<O>, E, Cpu, T>, CpuError> {
+) -> Result<Tensor<Y, E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let shape = x.shape().with(O::default());
-    let (xs, ws, bs) = (values(&x), values(w), b.map(values));
-    let mut ys = vec![E::zero(); x.shape().rows() * O::SIZE];
-    forward(&xs, &ws, bs.as_deref(), (I::SIZE, O::SIZE), &mut ys);
+    let [outputs, inputs] = *w.shape();
+    let (xs, ws, bs) = (values(&x), values(&w), b.as_ref().map(values));
+    let mut ys = vec![E::zero(); shape.num_elements()];
+    forward(&xs, &ws, bs.as_deref(), (inputs, outputs), &mut ys);
     let y = device.try_tensor_from_vec(ys, shape)?;
-    let (x_slot, w_slot, b_slot, y_slot) = (slot(&x), slot(w), b.map(slot), slot(&y));
+    let (x_slot, w_slot, b_slot, y_slot) = (slot(&x), slot(&w), b.as_ref().map(slot), slot(&y));
     tape.add_backward_op(move |grads| {
         let dy = y_slot.take(grads)?;
-        x_slot.accumulate(grads, |dx| linear::backward_input(&dy, &ws, (I::SIZE, O::SIZE), dx))?;
-        w_slot.accumulate(grads, |dw| linear::backward_weight(&dy, &xs, (I::SIZE, O::SIZE), dw))?;
+        x_slot.accumulate(grads, |dx| linear::backward_input(&dy, &ws, (inputs, outputs), dx))?;
+        w_slot.accumulate(grads, |dw| linear::backward_weight(&dy, &xs, (inputs, outputs), dw))?;
         match b_slot {
-            Some(b_slot) => b_slot.accumulate(grads, |db| linear::backward_bias(&dy, O::SIZE, db)),
+            Some(b_slot) => b_slot.accumulate(grads, |db| linear::backward_bias(&dy, outputs, db)),
             None => Ok(()),
         }
     });

@@ -31,8 +31,9 @@ pub use laplace::LaplaceOp;
 pub use linear::LinearOp;
 pub use norm::NormOp;
 pub use pool::PoolOp;
-pub use readout::{argmax_rows, nearest_rows, to_vec};
+pub use readout::{argmax_rows, nearest_rows, scalar, to_vec};
 pub use sum::SumOp;
+pub use tape::retyped;
 
 use crate::kernels::Real;
 use dfdx::tensor_ops::Device;

@@ -1,6 +1,6 @@
 //! Layer normalisation of the last axis.
 
-use super::tape::{slot, values};
+use super::tape::{erase, slot, typed, values};
 use crate::kernels::{Real, cpu::norm};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
@@ -43,28 +43,28 @@ where
         bias: &Tensor<(C,), E, Self>,
         epsilon: f64,
     ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
-        on_cpu(x, gain, bias, epsilon)
+        Ok(typed(on_cpu(erase(x), erase(gain.clone()), erase(bias.clone()), epsilon)?))
     }
 }
 
-fn on_cpu<S: Rows<C>, C: ConstDim, E: Real, T: Tape<E, Cpu>>(
+fn on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
     x: Tensor<S, E, Cpu, T>,
-    gain: &Tensor<(C,), E, Cpu>,
-    bias: &Tensor<(C,), E, Cpu>,
+    gain: Tensor<[usize; 1], E, Cpu>,
+    bias: Tensor<[usize; 1], E, Cpu>,
     epsilon: f64,
 ) -> Result<Tensor<S, E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let rows = x.shape().rows();
-    let (xs, gains, biases) = (values(&x), values(gain), values(bias));
+    let (xs, gains, biases) = (values(&x), values(&gain), values(&bias));
+    let (cols, rows) = (gains.len(), xs.len() / gains.len());
     let mut ys = vec![E::zero(); xs.len()];
     let (mut mean, mut rstd) = (vec![E::zero(); rows], vec![E::zero(); rows]);
     norm::forward(&xs, &gains, &biases, epsilon, &mut ys, &mut mean, &mut rstd);
     let y = device.try_tensor_from_vec(ys, *x.shape())?;
-    let (x_slot, gain_slot, bias_slot, y_slot) = (slot(&x), slot(gain), slot(bias), slot(&y));
+    let (x_slot, gain_slot, bias_slot, y_slot) = (slot(&x), slot(&gain), slot(&bias), slot(&y));
     tape.add_backward_op(move |grads| {
         let dy = y_slot.take(grads)?;
-        let (mut dgain, mut dbias) = (vec![E::zero(); C::SIZE], vec![E::zero(); C::SIZE]);
+        let (mut dgain, mut dbias) = (vec![E::zero(); cols], vec![E::zero(); cols]);
         x_slot.accumulate(grads, |dx| norm::backward(&dy, &xs, &gains, &mean, &rstd, dx, &mut dgain, &mut dbias))?;
         gain_slot.accumulate(grads, |total| total.iter_mut().zip(&dgain).for_each(|(t, &d)| *t += d))?;
         bias_slot.accumulate(grads, |total| total.iter_mut().zip(&dbias).for_each(|(t, &d)| *t += d))

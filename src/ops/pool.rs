@@ -1,6 +1,6 @@
 //! 2×2 max-pool and nearest ×2 upsampling of NHWC pictures.
 
-use super::tape::{Keep, slot, unary, values};
+use super::tape::{Keep, erase, slot, typed, unary, values};
 use crate::kernels::{Real, cpu::pool};
 use crate::shape::Side;
 use dfdx::prelude::{Device, *};
@@ -57,7 +57,7 @@ where
     fn max_pool<B: Dim, H: Side, W: Side, C: ConstDim, T: Tape<E, Self>>(
         x: Tensor<(B, H, W, C), E, Self, T>,
     ) -> Result<Tensor<Halved<B, H, W, C>, E, Self, T>, Self::Err> {
-        max_on_cpu(x)
+        Ok(typed(max_on_cpu(erase(x))?))
     }
 
     fn upsample<B: Dim, H: Side, W: Side, C: ConstDim, T: Tape<E, Self>>(
@@ -75,14 +75,13 @@ where
     }
 }
 
-fn max_on_cpu<B: Dim, H: Side, W: Side, C: ConstDim, E: Real, T: Tape<E, Cpu>>(
-    x: Tensor<(B, H, W, C), E, Cpu, T>,
-) -> Result<Tensor<Halved<B, H, W, C>, E, Cpu, T>, CpuError> {
+fn max_on_cpu<E: Real, T: Tape<E, Cpu>>(
+    x: Tensor<[usize; 4], E, Cpu, T>,
+) -> Result<Tensor<[usize; 4], E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let (b, h, w, c) = *x.shape();
-    let dims = (b.size(), h.size(), w.size(), c.size());
-    let shape = (b, h.half(), w.half(), c);
+    let [b, h, w, c] = *x.shape();
+    let (dims, shape) = ((b, h, w, c), [b, h / 2, w / 2, c]);
     let mut ys = vec![E::zero(); shape.num_elements()];
     let mut argmax = vec![0u32; ys.len()];
     pool::max_forward(dims, &values(&x), &mut ys, &mut argmax);

@@ -1,9 +1,10 @@
 //! What leaves the tape: indices of the largest value, and of the nearest row.
 
+use super::tape::erase;
 use crate::kernels::Real;
 use crate::kernels::cpu::argmax;
-use crate::shape::Rows;
-use dfdx::prelude::{ConstDim, Device, Dim, HasShape, ReshapeTo, Tensor};
+use crate::shape::{Ranked, Rows};
+use dfdx::prelude::{ConstDim, Device, Dim, HasShape, ReshapeTo, Shape, Tape, Tensor};
 use rayon::prelude::*;
 
 /// The index of the largest value of each row, the first one on ties.
@@ -27,8 +28,19 @@ pub fn nearest_rows<S: Rows<C>, V: ConstDim, C: ConstDim, E: Real, D: Device<E>>
 }
 
 /// The values in row-major order, on the host.
-pub fn to_vec<S: dfdx::shapes::Shape, E: Real, D: Device<E>>(x: Tensor<S, E, D>) -> Result<Vec<E>, D::Err> {
+pub fn to_vec<S: Ranked, E: Real, D: Device<E>>(x: Tensor<S, E, D>) -> Result<Vec<E>, D::Err> {
+    host(erase(x))
+}
+
+fn host<S: Shape, E: Real, D: Device<E>>(x: Tensor<S, E, D>) -> Result<Vec<E>, D::Err> {
     let mut out = vec![E::zero(); x.shape().num_elements()];
     x.try_contiguous()?.copy_into(&mut out);
     Ok(out)
+}
+
+/// The value of a scalar, whose tape stays where it is.
+pub fn scalar<E: Real, D: Device<E>, T: Tape<E, D>>(x: &Tensor<(), E, D, T>) -> E {
+    let mut value = [E::zero()];
+    x.copy_into(&mut value);
+    value[0]
 }

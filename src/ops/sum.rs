@@ -1,14 +1,15 @@
 //! x + gain·y: the residual connection.
 
-use super::tape::{slot, values};
+use super::tape::{erase, slot, typed, values};
 use crate::kernels::{Real, cpu::sum};
+use crate::shape::Ranked;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
 
 /// Sums of two tensors of one shape.
 pub trait SumOp<E: Real>: Device<E> {
     /// x + gain·y. The gain is a constant: 1 in a transformer, the post-gain of the dVAE's blocks (paper §2.1).
-    fn add_scaled<S: Shape, T: Tape<E, Self>>(
+    fn add_scaled<S: Ranked, T: Tape<E, Self>>(
         x: Tensor<S, E, Self, T>,
         y: Tensor<S, E, Self, T>,
         gain: f64,
@@ -30,12 +31,12 @@ impl<E: Real> SumOp<E> for Cpu
 where
     Cpu: Device<E>,
 {
-    fn add_scaled<S: Shape, T: Tape<E, Self>>(
+    fn add_scaled<S: Ranked, T: Tape<E, Self>>(
         x: Tensor<S, E, Self, T>,
         y: Tensor<S, E, Self, T>,
         gain: f64,
     ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
-        on_cpu(x, y, gain)
+        Ok(typed(on_cpu(erase(x), erase(y), gain)?))
     }
 }
 

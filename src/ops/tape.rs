@@ -1,11 +1,33 @@
 //! What every operation of our own needs of dfdx: values in, values out, a backward closure on the tape.
 
 use crate::kernels::Real;
+use crate::shape::Ranked;
 use dfdx::prelude::*;
 use dfdx::tensor::CpuError;
 
 /// The gradients that a backward closure receives.
 pub(super) type Grads<E> = Gradients<E, Cpu>;
+
+/// The same tensor without its typed sides.
+pub(super) fn erase<S: Ranked, E: Real, D: Storage<E>, T: Tape<E, D>>(
+    x: Tensor<S, E, D, T>,
+) -> Tensor<S::Sides, E, D, T> {
+    x.try_realize::<S::Sides>().unwrap_or_else(|_| unreachable!("run-time sides fit every shape"))
+}
+
+/// The same tensor with other typed sides of one rank: only the type changes.
+pub fn retyped<S: Ranked, R: Ranked<Sides = S::Sides>, E: Real, D: Storage<E>, T: Tape<E, D>>(
+    x: Tensor<S, E, D, T>,
+) -> Tensor<R, E, D, T> {
+    typed(erase(x))
+}
+
+/// The same tensor with typed sides, which must be those that it has.
+pub(super) fn typed<S: Ranked, E: Real, D: Storage<E>, T: Tape<E, D>>(
+    x: Tensor<S::Sides, E, D, T>,
+) -> Tensor<S, E, D, T> {
+    x.try_realize::<S>().unwrap_or_else(|x| panic!("an operation made {:?}, which its type does not allow", x.shape()))
+}
 
 /// The values of `x` in row-major order: one memcpy. `x` must be contiguous ([`ReshapeTo::try_contiguous`]).
 pub(super) fn values<S: Shape, E: Real>(x: &Tensor<S, E, Cpu>) -> Vec<E> {
@@ -47,25 +69,34 @@ impl<E: Real> Slot<E> {
     }
 }
 
-/// A unary operation: `forward` maps the values, `backward` gets (dy, the input's values, the output's, dx).
+/// A unary operation: `forward` maps the values, `backward` gets (dy, the input's values, dx).
 /// `keep` says which values the backward pass needs.
-pub(super) fn unary<S: Shape, O: Shape, E: Real, T: Tape<E, Cpu>>(
+pub(super) fn unary<S: Ranked, O: Ranked, E: Real, T: Tape<E, Cpu>>(
     x: Tensor<S, E, Cpu, T>,
     shape: O,
     keep: Keep,
-    forward: impl FnOnce(&[E], &mut [E]),
-    backward: impl 'static + FnOnce(&[E], &[E], &mut [E]),
+    forward: impl FnOnce(&[E], &mut [E]) + 'static,
+    backward: impl FnOnce(&[E], &[E], &mut [E]) + 'static,
+) -> Result<Tensor<O, E, Cpu, T>, CpuError> {
+    Ok(typed(erased_unary(erase(x), shape.concrete(), keep, Box::new(forward), Box::new(backward))?))
+}
+
+type Forward<E> = Box<dyn FnOnce(&[E], &mut [E])>;
+type Backward<E> = Box<dyn FnOnce(&[E], &[E], &mut [E])>;
+
+fn erased_unary<S: Shape, O: Shape, E: Real, T: Tape<E, Cpu>>(
+    x: Tensor<S, E, Cpu, T>,
+    shape: O,
+    keep: Keep,
+    forward: Forward<E>,
+    backward: Backward<E>,
 ) -> Result<Tensor<O, E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
     let xs = values(&x);
     let mut ys = vec![E::zero(); shape.num_elements()];
     forward(&xs, &mut ys);
-    let kept = match keep {
-        Keep::Input => xs,
-        Keep::Output if T::OWNS_TAPE => ys.clone(),
-        Keep::Output | Keep::Nothing => Vec::new(),
-    };
+    let kept = if keep == Keep::Input { xs } else { Vec::new() };
     let y = device.try_tensor_from_vec(ys, shape)?;
     let (x_slot, y_slot) = (slot(&x), slot(&y));
     tape.add_backward_op(move |grads| {
@@ -79,6 +110,5 @@ pub(super) fn unary<S: Shape, O: Shape, E: Real, T: Tape<E, Cpu>>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
     Input,
-    Output,
     Nothing,
 }

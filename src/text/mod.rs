@@ -1,10 +1,10 @@
 //! From a caption to the text slots of a transformer: byte-level BPE, then a fixed number of slots.
 //!
-//! A caption is lower-cased and cut into BPE tokens ([`Bpe`]), with BPE dropout while training; [`TextVocab`] lays them
+//! A caption is lower-cased and cut into BPE tokens ([`Bpe`]), with BPE dropout while training; [`{ClipVocab, TextVocab}`] lays them
 //! into the text slots and fills the rest with a pad of its own for each slot (arXiv 2102.12092, section 2.2).
 
 pub mod bpe;
 pub mod vocab;
 
 pub use bpe::Bpe;
-pub use vocab::TextVocab;
+pub use vocab::{ClipVocab, TextVocab};

@@ -52,11 +52,40 @@ impl TextVocab {
     }
 }
 
+/// The ids of CLIP's text slots: BPE tokens, then start and end of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClipVocab {
+    /// The number of BPE tokens.
+    pub bpe: usize,
+    /// Slots, start and end included.
+    pub context: usize,
+}
+
+impl ClipVocab {
+    /// Exactly `context` ids: start, as many tokens as fit, end, then zeros. The end has the largest id: the tower reads its
+    /// feature there.
+    pub fn fill(self, ids: &[u32]) -> Vec<u32> {
+        let kept = ids.len().min(self.context.saturating_sub(2));
+        let mut slots = vec![self.bpe as u32];
+        slots.extend(&ids[..kept]);
+        slots.push(self.bpe as u32 + 1);
+        slots.resize(self.context, 0);
+        slots
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const VOCAB: TextVocab = TextVocab { bpe: 100, slots: 4 };
+
+    #[test]
+    fn clips_slots_begin_with_start_and_keep_the_end() {
+        let vocab = ClipVocab { bpe: 10, context: 5 };
+        assert_eq!(vocab.fill(&[3]), [10, 3, 11, 0, 0]);
+        assert_eq!(vocab.fill(&[1, 2, 3, 4, 5]), [10, 1, 2, 3, 11]);
+    }
 
     #[test]
     fn every_slot_has_its_own_pad_and_the_last_is_always_one() {

@@ -47,10 +47,9 @@ where
     }
 
     fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
-        let tape = self.trainer.tape()?;
         let device = self.trainer.device().clone();
         let model = self.trainer.model();
-        let images = model.image(batch.size, clip::patchify::<S, f32>(&batch.pixels), &device, tape)?;
+        let images = model.image(batch.size, clip::patchify::<S, f32>(&batch.pixels), &device, OwnedTape::default())?;
         let texts = model.text(batch.size, &batch.text, OwnedTape::default())?;
         let logits = model.logits(images, texts)?;
         let pairs: Vec<u32> = (0..batch.size as u32).collect();

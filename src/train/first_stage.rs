@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::models::dvae::{self, Dvae};
 use crate::models::vqvae::{self, Vqvae};
 use crate::nn;
-use crate::ops::{Backend, argmax_rows, to_vec};
+use crate::ops::{Backend, argmax_rows, scalar, to_vec};
 use crate::random::Rng;
 use crate::shape::DvaeShape;
 use dfdx::prelude::*;
@@ -100,12 +100,11 @@ where
         let spec = &self.spec;
         let (tau, beta) = (spec.temperature.at(step, spec.steps), spec.kl_weight.at(step, spec.steps));
         let noise = self.noise(step, batch.size);
-        let tape = self.trainer.tape()?;
         let x: Pictures<S, D> = pictures::<S, D>(self.trainer.device(), &batch.pixels)?;
         let target = to_vec(x.clone())?;
         let model = self.trainer.model();
 
-        let logits = model.encoder.forward(x.put_tape(tape))?;
+        let logits = model.encoder.forward(x.leaky_traced())?;
         let kl = D::kl_uniform(logits.with_empty_tape())?.try_sum::<(), _>()?; // Σ over batch and positions
         let codes = argmax_rows(logits.with_empty_tape().split_tape().0)?;
         let z = D::relax(logits, noise, tau, spec.straight_through)?;
@@ -113,8 +112,7 @@ where
         let nll = D::logit_laplace(stats, target, Some(spec.clamp_log_b))?.try_sum::<(), _>()?;
 
         let values = (batch.pixels.len()) as f64;
-        let (nll_value, kl_value) =
-            (to_vec(nll.with_empty_tape().split_tape().0)?[0], to_vec(kl.with_empty_tape().split_tape().0)?[0]);
+        let (nll_value, kl_value) = (scalar(&nll), scalar(&kl));
         let (nll_value, kl_value) = (f64::from(nll_value), f64::from(kl_value));
         let positions = (batch.size * S::Grid::SIZE * S::Grid::SIZE) as f64;
         let loss = nll.try_add(kl.try_mul(beta as f32)?)?.try_div(values as f32)?;
@@ -234,14 +232,13 @@ where
     }
 
     fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
-        let tape = self.trainer.tape()?;
         let x: Pictures<S, D> = pictures::<S, D>(self.trainer.device(), &batch.pixels)?;
         let target = to_vec(x.clone())?;
-        let quantised = self.trainer.model().forward(x.put_tape(tape))?;
+        let quantised = self.trainer.model().forward(x.leaky_traced())?;
         let codes = quantised.codes;
         let nll = D::logit_laplace(quantised.stats, target, Some(self.spec.clamp_log_b))?.try_sum::<(), _>()?;
         let values = batch.pixels.len() as f64;
-        let nll_value = f64::from(to_vec(nll.with_empty_tape().split_tape().0)?[0]);
+        let nll_value = f64::from(scalar(&nll));
         let commitment = quantised.commitment_loss.try_mul(self.spec.commitment as f32)?;
         let loss = nll.try_add(quantised.codebook_loss)?.try_add(commitment)?.try_div(values as f32)?;
         let update = self.trainer.update(step, loss)?;

@@ -82,6 +82,8 @@ pub trait ImageTokenizer: Stage {
 pub trait TokenModel: Stage {
     /// Text slots and grid side.
     fn layout(&self) -> crate::mask::Layout;
+    /// Each layer's attention pattern.
+    fn patterns(&self) -> Vec<crate::mask::Pattern>;
     /// Image codes.
     fn codes(&self) -> usize;
     /// Fixes the weights that the methods below use.

@@ -5,9 +5,9 @@ use super::weights;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::{self, AdamW};
 use crate::nn::{self, Parameter};
-use crate::ops::{Backend, to_vec};
-use dfdx::nn::{TensorCollection, ZeroGrads};
-use dfdx::prelude::{Backward, Gradients, OwnedTape, SplitTape, Tensor, WithEmptyTape};
+use crate::ops::{Backend, scalar};
+use dfdx::nn::TensorCollection;
+use dfdx::prelude::{Backward, Gradients, OwnedTape, Tensor};
 
 /// A checkpoint's files.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
@@ -18,7 +18,6 @@ pub struct Trainer<M, D: Backend<f32>> {
     stage: &'static str,
     model: M,
     device: D,
-    gradients: Option<Gradients<f32, D>>,
     /// The weights as the optimiser keeps them; the model holds the same.
     weights: Vec<Parameter<f32>>,
     mean: Vec<Vec<f32>>,
@@ -52,13 +51,11 @@ where
         let weights = nn::export(&model)?;
         let zeros: Vec<Vec<f32>> = weights.iter().map(|p| vec![0.0; p.values.len()]).collect();
         let average = if ema.decay > 0.0 { weights.iter().map(|p| p.values.clone()).collect() } else { Vec::new() };
-        let gradients = Some(model.try_alloc_grads().map_err(device_error)?);
         let (mean, variance) = (zeros.clone(), zeros);
         Ok(Trainer {
             stage,
             model,
             device,
-            gradients,
             weights,
             mean,
             variance,
@@ -101,28 +98,19 @@ where
         Ok(model)
     }
 
-    /// A tape that accumulates into this model's gradients.
-    pub fn tape(&mut self) -> Result<OwnedTape<f32, D>> {
-        let gradients = match self.gradients.take() {
-            Some(gradients) => gradients,
-            None => self.model.try_alloc_grads().map_err(device_error)?,
-        };
-        nn::tape_with(&self.device, gradients)
-    }
-
     /// Runs the tape of `loss` backwards and updates every parameter.
     ///
     /// # Errors
     /// [`Error::Numeric`] where the loss or a gradient is not finite: nothing has been changed then.
     pub fn update(&mut self, step: u64, loss: Tensor<(), f32, D, OwnedTape<f32, D>>) -> Result<Update> {
-        let value = to_vec(loss.with_empty_tape().split_tape().0).map_err(device_error)?[0];
+        let value = scalar(&loss);
         if !value.is_finite() {
             return Err(self.not_finite(step, "loss", value.into()));
         }
         let mut gradients = loss.try_backward().map_err(device_error)?;
         let mut squares = 0.0;
         let (stage, mut worst) = (self.stage, None);
-        nn::with_gradients(&mut self.model, &gradients, |_, name, gradient| {
+        nn::with_gradients(&mut self.model, &mut gradients, |_, name, gradient| {
             let sum = adamw::sum_of_squares(gradient);
             if !sum.is_finite() && worst.is_none() {
                 worst = Some((name.to_owned(), sum));
@@ -136,16 +124,14 @@ where
         }
         let grad_norm = squares.sqrt();
         let lr = self.optimizer.lr.at(step, self.total);
-        self.apply(step, lr, grad_norm, &gradients)?;
+        self.apply(step, lr, grad_norm, &mut gradients)?;
         if self.ema.decay > 0.0 && (step + 1) % self.ema.every.max(1) == 0 {
             self.average_weights();
         }
-        self.model.try_zero_grads(&mut gradients).map_err(device_error)?;
-        self.gradients = Some(gradients);
         Ok(Update { loss: value.into(), grad_norm, lr })
     }
 
-    fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, gradients: &Gradients<f32, D>) -> Result<()> {
+    fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, gradients: &mut Gradients<f32, D>) -> Result<()> {
         let o = self.optimizer;
         // torch.nn.utils.clip_grad_norm_'s factor.
         let grad_scale = if o.clip > 0.0 { (o.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };

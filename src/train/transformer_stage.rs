@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::mask::{Layout, Pattern, paper_order};
 use crate::models::transformer::{self, Caches, Tokens, Transformer};
 use crate::nn;
-use crate::ops::{Backend, Mask, to_vec};
+use crate::ops::{Backend, Mask, scalar, to_vec};
 use crate::shape::TransformerShape;
 use dfdx::prelude::*;
 use std::collections::HashMap;
@@ -43,6 +43,7 @@ pub fn masks(patterns: &[Pattern], layout: Layout) -> Vec<Mask> {
 /// The transformer in training.
 pub struct TransformerStage<S: TransformerShape, D: Backend<f32>> {
     config: Config,
+    patterns: Vec<Pattern>,
     masks: Vec<Mask>,
     trainer: Trainer<Transformer<S, f32, D>, D>,
     frozen: Transformer<S, f32, D>,
@@ -55,11 +56,12 @@ where
     /// A fresh one.
     pub fn new(config: &Config, seed: u64, device: D) -> Result<Self> {
         let layout = Layout { text: S::Text::SIZE, grid: S::Grid::SIZE };
-        let masks = masks(&patterns(config, S::DEPTH)?, layout);
+        let patterns = patterns(config, S::DEPTH)?;
+        let masks = masks(&patterns, layout);
         let model: Transformer<S, f32, D> = nn::build(&device, seed, transformer::init(S::DEPTH))?;
         let frozen = model.clone();
         let trainer = Trainer::new("transformer", model, device, config.optimizer, config.ema, config.steps)?;
-        Ok(TransformerStage { config: config.clone(), masks, trainer, frozen })
+        Ok(TransformerStage { config: config.clone(), patterns, masks, trainer, frozen })
     }
 
     /// The weight of each text target: 1 over their number, pads left out where the spec says so.
@@ -84,18 +86,14 @@ where
     }
 
     fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
-        let tape = self.trainer.tape()?;
         let device = self.trainer.device().clone();
         let tokens = Tokens { text: &batch.text, image: &batch.codes };
-        let (text, image) = self.trainer.model().forward(batch.size, tokens, &self.masks, tape)?;
+        let (text, image) = self.trainer.model().forward(batch.size, tokens, &self.masks, OwnedTape::default())?;
         let text_share = self.config.text_weight as f32;
         let weights = device.try_tensor_from_vec(self.text_weights(&batch.text), (batch.text.len(),))?;
         let text = D::cross_entropy(text, &batch.text)?.try_mul(weights)?.try_sum::<(), _>()?;
         let image = D::cross_entropy(image, &batch.codes)?.try_mean::<(), _>()?;
-        let value = |loss: &Tensor<(), f32, D, OwnedTape<f32, D>>| -> Result<f64> {
-            Ok(f64::from(to_vec(loss.with_empty_tape().split_tape().0)?[0]))
-        };
-        let (text_loss, image_loss) = (value(&text)?, value(&image)?);
+        let (text_loss, image_loss) = (f64::from(scalar(&text)), f64::from(scalar(&image)));
         let loss = image.try_mul(1.0 - text_share)?.try_add(text.try_mul(text_share)?)?;
         let update = self.trainer.update(step, loss)?;
         Ok(vec![
@@ -123,6 +121,10 @@ where
 {
     fn layout(&self) -> Layout {
         Layout { text: S::Text::SIZE, grid: S::Grid::SIZE }
+    }
+
+    fn patterns(&self) -> Vec<Pattern> {
+        self.patterns.clone()
     }
 
     fn codes(&self) -> usize {

@@ -5,7 +5,7 @@
 //! A task is one head of one batch entry. It goes through its queries in blocks, so that a block of scores stays in the
 //! cache, and multiplies only the range of keys that some query of the block sees.
 
-use super::lanes::{dot, max, sum_by, vectorised};
+use super::lanes::{dot, exp_in_place, max, vectorised};
 use super::matmul::{View, matmul_seq};
 use super::parallel::{by_columns, expect_lengths, pieces, rows_per_task};
 use super::softmax::row_in_place;
@@ -165,13 +165,12 @@ pub fn decode<E: Real>(a: Attention, capacity: usize, q: &[E], k: &[E], v: &[E],
             let key = |key: usize| ((head / a.heads * capacity + key) * a.heads + head % a.heads) * a.dim;
             for (query, (out, keys)) in out.into_iter().zip(&visible).enumerate() {
                 let q = &q[a.query_at(head, query)..][..a.dim];
-                weights.clear();
-                weights.extend(keys.iter().map(|j| dot(q, &k[key(*j)..][..a.dim]) * scale));
-                let shift = max(&weights);
-                for weight in weights.iter_mut() {
-                    *weight = (*weight - shift).fast_exp();
+                weights.resize(keys.len(), E::of(0.0));
+                for (weight, j) in weights.iter_mut().zip(keys) {
+                    *weight = dot(q, &k[key(*j)..][..a.dim]) * scale;
                 }
-                let normaliser = E::of(1.0) / sum_by([&weights], |[weight]| weight);
+                let shift = max(&weights);
+                let normaliser = E::of(1.0) / exp_in_place(&mut weights, shift);
                 out.fill(E::of(0.0));
                 for (j, weight) in keys.iter().zip(&weights) {
                     for (out, v) in out.iter_mut().zip(&v[key(*j)..][..a.dim]) {

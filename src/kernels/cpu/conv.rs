@@ -341,7 +341,7 @@ mod tests {
         for relu in [false, true] {
             let c = Conv { batch: 3, height: 27, width: 29, inputs: 20, outputs: 11, kernel: 5, relu };
             let patches = c.patches();
-            assert!(patches.per_task(c.outputs) < c.pixels() && patches.per_task(c.outputs) % c.width != 0);
+            assert!(patches.per_task(c.outputs) < c.pixels() && !patches.per_task(c.outputs).is_multiple_of(c.width));
             let (x, dy) = (normals::<f64>("x", c.pixels() * 20), normals::<f64>("dy", c.pixels() * 11));
             let (w, b) = weights::<f64>(c);
             let run = || {

@@ -1,5 +1,5 @@
-//! Softmax cross-entropy with a weight per row: loss = Σ_r weight[r]·(logsumexp(logits[r]) − logits[r, target[r]]), in nats.
-//! Shapes: logits (R, V), targets, nll, lse, dnll (R).
+//! Softmax cross-entropy with a weight per row:
+//! `loss = Σ_r weight[r]·(logsumexp(logits[r]) − logits[r, target[r]])`, in nats. Shapes: logits (R, V), targets, nll, lse, dnll (R).
 
 use super::lanes::vectorised;
 use super::parallel::{expect_lengths, rows_per_task};
@@ -29,7 +29,7 @@ pub fn forward<E: Real>(logits: &[E], vocab: usize, targets: &[u32], nll: &mut [
     });
 }
 
-/// dlogits += dnll[r]·(softmax(logits[r]) − onehot(target[r]))
+/// `dlogits += dnll[r]·(softmax(logits[r]) − onehot(target[r]))`
 ///
 /// # Panics
 /// If a target is not below V.

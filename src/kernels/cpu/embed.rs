@@ -7,7 +7,7 @@ use rayon::prelude::*;
 /// The id of no row.
 pub const ABSENT: u32 = u32::MAX;
 
-/// y = table[ids]; C is `cols`.
+/// `y = table[ids]`; C is `cols`.
 ///
 /// # Panics
 /// If an id other than [`ABSENT`] is not below V.
@@ -25,7 +25,7 @@ pub fn forward<E: Real>(table: &[E], cols: usize, ids: &[u32], y: &mut [E]) {
     });
 }
 
-/// dtable[ids] += dy, in row order whatever the threads.
+/// `dtable[ids] += dy`, in row order whatever the threads.
 ///
 /// # Panics
 /// If an id other than [`ABSENT`] is not below V.

@@ -36,7 +36,7 @@ pub fn relax_backward<E: Real>(dz: &[E], z: &[E], vocab: usize, tau: f64, dlogit
     backward_scaled(dz, z, vocab, E::of(1.0 / tau), dlogits);
 }
 
-/// kl[r] = Σ_v q ln q + ln V, q = softmax(logits[r]); in [0, ln V] nats
+/// `kl[r] = Σ_v q ln q + ln V`, `q = softmax(logits[r])`; in [0, ln V] nats
 pub fn kl_forward<E: Real>(logits: &[E], vocab: usize, kl: &mut [E]) {
     let rows = kl.len();
     expect_lengths("gumbel::kl_forward", &[("logits", logits.len(), rows * vocab)]);
@@ -52,7 +52,7 @@ pub fn kl_forward<E: Real>(logits: &[E], vocab: usize, kl: &mut [E]) {
     });
 }
 
-/// dlogits += dkl[r]·q·(ln q − Σ q ln q)
+/// `dlogits += dkl[r]·q·(ln q − Σ q ln q)`
 pub fn kl_backward<E: Real>(dkl: &[E], logits: &[E], vocab: usize, dlogits: &mut [E]) {
     let rows = dkl.len();
     let lengths = [("logits", logits.len(), rows * vocab), ("dlogits", dlogits.len(), rows * vocab)];

@@ -11,11 +11,22 @@ pub(super) const LANES: usize = 16;
 /// is compiled for the baseline. Scalars are captured by value (`move`): read through a reference, they might alias what a
 /// loop writes, and the loop would not vectorise.
 macro_rules! vectorised {
-    ($($closure:tt)*) => {
-        pulp::Arch::new().dispatch(#[inline(always)] $($closure)*)
-    };
+    ($($move:ident)? || $body:expr) => {{
+        let once = $crate::kernels::cpu::lanes::Once;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            $($move)? || {
+                let _once = once;
+                $body
+            },
+        )
+    }};
 }
 pub(super) use vectorised;
+
+/// What [`vectorised!`] moves into its closure so that it can be called only once: a closure that could be called again is
+/// called through a wrapper, which is not always inlined, and then the loops inside would be compiled for the baseline.
+pub(super) struct Once;
 
 /// Folds `term` of N slices' elements (all of the first slice's length) with `combine`, whose neutral element is `neutral`.
 #[inline(always)]
@@ -51,7 +62,7 @@ fn halve<A: Copy>(mut lanes: [A; LANES], combine: impl Fn(A, A) -> A) -> A {
     lanes[0]
 }
 
-/// Σ term(slices[0][i], slices[1][i], …).
+/// `Σ term(slices[0][i], slices[1][i], …)`.
 #[inline(always)]
 pub(super) fn sum_by<E: Real, const N: usize>(slices: [&[E]; N], term: impl Fn([E; N]) -> E) -> E {
     fold(slices, E::of(0.0), term, |a, b| a + b)
@@ -67,6 +78,24 @@ pub(super) fn wide_sum_by<E: Real>(x: &[E], term: impl Fn(f64) -> f64) -> f64 {
 #[inline(always)]
 pub(super) fn max<E: Real>(x: &[E]) -> E {
     fold([x], E::of(f64::NEG_INFINITY), |[x]| x, |a, b| if b > a { b } else { a })
+}
+
+/// x = e^{x − shift}; returns the sum.
+#[inline(always)]
+pub(super) fn exp_in_place<E: Real>(x: &mut [E], shift: E) -> E {
+    let mut lanes = [E::of(0.0); LANES];
+    let (blocks, tail) = x.as_chunks_mut::<LANES>();
+    for block in blocks {
+        for (x, sum) in block.iter_mut().zip(&mut lanes) {
+            *x = (*x - shift).fast_exp();
+            *sum += *x;
+        }
+    }
+    for (x, sum) in tail.iter_mut().zip(&mut lanes) {
+        *x = (*x - shift).fast_exp();
+        *sum += *x;
+    }
+    halve(lanes, |a, b| a + b)
 }
 
 /// Σ a·b.
@@ -121,7 +150,7 @@ mod tests {
         let (a, b): (Vec<f32>, Vec<f32>) = (normals("a", 999), normals("b", 999));
         let plain = dot(&a, &b);
         assert_eq!(vectorised!(|| dot(&a, &b)).to_bits(), plain.to_bits());
-        let several = vectorised!(|| four_dots([&a, &b, &a, &b], &b),);
+        let several = vectorised!(|| four_dots([&a, &b, &a, &b], &b));
         assert_eq!(several.map(f32::to_bits), [plain, dot(&b, &b), plain, dot(&b, &b)].map(f32::to_bits));
     }
 }

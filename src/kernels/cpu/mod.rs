@@ -23,6 +23,8 @@ mod reduce;
 pub mod sum;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing;
 
 use super::Real;
 

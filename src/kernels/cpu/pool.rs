@@ -5,7 +5,7 @@ use super::parallel::{expect_lengths, rows_per_task};
 use crate::kernels::Real;
 use rayon::prelude::*;
 
-/// x (B, H, W, C) → y (B, H/2, W/2, C); `argmax[i]` is the index into `x` that y[i] came from (the first one on ties; the
+/// x (B, H, W, C) → y (B, H/2, W/2, C); `argmax[i]` is the index into `x` that `y[i]` came from (the first one on ties; the
 /// first NaN, if there is one).
 pub fn max_forward<E: Real>(dims: (usize, usize, usize, usize), x: &[E], y: &mut [E], argmax: &mut [u32]) {
     let Strips { row, channels, per_task } = strips("pool::max_forward", dims, x.len(), y.len());
@@ -34,7 +34,7 @@ pub fn max_forward<E: Real>(dims: (usize, usize, usize, usize), x: &[E], y: &mut
     });
 }
 
-/// dx[argmax[i]] += dy[i]
+/// `dx[argmax[i]] += dy[i]`
 pub fn max_backward<E: Real>(dims: (usize, usize, usize, usize), dy: &[E], argmax: &[u32], dx: &mut [E]) {
     let Strips { row, per_task, .. } = strips("pool::max_backward", dims, dx.len(), dy.len());
     expect_lengths("pool::max_backward", &[("argmax", argmax.len(), dy.len())]);

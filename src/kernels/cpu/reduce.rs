@@ -20,7 +20,7 @@ pub(super) fn add<E: Real>(total: &mut [E], part: &[E]) {
     });
 }
 
-/// sums (C) += Σ_r x[r], for x (R, C).
+/// `sums (C) += Σ_r x[r]`, for x (R, C).
 pub(super) fn column_sums<E: Real>(x: &[E], cols: usize, sums: &mut [E]) {
     let rows = x.len() / cols;
     let parts = x.par_chunks(rows_per_task(rows, cols) * cols).map(|x| {
@@ -45,7 +45,7 @@ pub(super) trait Strips<E>: Sync {
     fn strip<'s>(&'s self, rows: Range<usize>, scratch: &'s mut Vec<E>) -> &'s [E];
 }
 
-/// sum (M, N) += Σ_r left[r]ᵀ·right[r] over R rows, for left (R, M) and right (R, N), of which at most `most_rows` rows are
+/// `sum (M, N) += Σ_r left[r]ᵀ·right[r]` over R rows, for left (R, M) and right (R, N), of which at most `most_rows` rows are
 /// asked for at a time.
 pub(super) fn outer_products<E: Real>(
     (rows, m, n): (usize, usize, usize),

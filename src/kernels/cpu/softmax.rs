@@ -1,6 +1,6 @@
 //! Softmax of rows. Shapes: x, y (R, C).
 
-use super::lanes::{max, sum_by, vectorised};
+use super::lanes::{exp_in_place, max, sum_by, vectorised};
 use super::parallel::{expect_lengths, rows_per_task};
 use crate::kernels::Real;
 use rayon::prelude::*;
@@ -24,10 +24,7 @@ pub fn forward<E: Real>(x: &[E], cols: usize, y: &mut [E]) {
 #[inline(always)]
 pub(super) fn row_in_place<E: Real>(row: &mut [E]) -> E {
     let shift = max(row);
-    for x in row.iter_mut() {
-        *x = (*x - shift).fast_exp();
-    }
-    let sum = sum_by([row], |[x]| x);
+    let sum = exp_in_place(row, shift);
     let scale = E::of(1.0) / sum;
     for x in row.iter_mut() {
         *x *= scale;

@@ -2,10 +2,10 @@
 
 use crate::kernels::Real;
 use crate::nn::Conv;
-use crate::ops::{Backend, Input};
+use crate::ops::{Backend, Input, retyped};
 use crate::shape::{DvaeShape, Groups};
 use dfdx::nn::{ModuleVisitor, TensorCollection};
-use dfdx::prelude::{ConstDim, Device, Dim, Dtype, HasShape, ReshapeTo, Storage, Tape, Tensor, WithEmptyTape};
+use dfdx::prelude::{ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor, WithEmptyTape};
 use std::marker::PhantomData;
 
 /// id(x) + post_gain·res(x). The residual path is four convolutions, each after a ReLU, I → H → H → H → O channels, the outer
@@ -62,11 +62,10 @@ impl<I: ConstDim, H: ConstDim, O: ConstDim, const FIRST: usize, const LAST: usiz
         x: Map<B, Y, X, I, E, D, T>,
         post_gain: f64,
     ) -> Result<Map<B, Y, X, O, E, D, T>, D::Err> {
-        let (batch, height, width, _) = *x.shape();
         let same = x.with_empty_tape();
         let skip = match self.id_path.first() {
             Some(conv) => conv.forward(same, Input::Linear)?,
-            None => same.try_reshape_like(&(batch, height, width, O::default()))?, // I = O: only the type changes
+            None => retyped(same), // I = O
         };
         let x = self.conv_1.forward(x, Input::Relu)?;
         let x = self.conv_2.forward(x, Input::Relu)?;

@@ -5,10 +5,10 @@ use super::Picture;
 use super::block::Group;
 use crate::kernels::Real;
 use crate::nn::Conv;
-use crate::ops::{Backend, Input};
-use crate::shape::{DvaeShape, Groups, Side};
+use crate::ops::{Backend, Input, retyped};
+use crate::shape::{DvaeShape, Groups, Ranked, Side};
 use dfdx::nn::{ModuleVisitor, TensorCollection};
-use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, HasShape, ReshapeTo, Storage, Tape, Tensor};
+use dfdx::prelude::{Const, Device, Dim, Dtype, Storage, Tape, Tensor};
 
 type First<S> = <S as DvaeShape>::Up;
 type Second<S> = <First<S> as Groups>::Rest;
@@ -70,17 +70,12 @@ impl<S: DvaeShape, E: Real, D: Backend<E>> Trunk<S, E, D> {
     }
 
     /// ReLU, 1×1. Which group was the last is a constant of the preset that the types of the groups do not show.
-    fn read_out<B: Dim, H: Side, W: Side, Q: dfdx::shapes::Shape<Concrete = [usize; 4]>, T: Tape<E, D>>(
+    fn read_out<B: Dim, H: Side, W: Side, Q: Ranked<Sides = [usize; 4]>, T: Tape<E, D>>(
         &self,
         x: Tensor<Q, E, D, T>,
     ) -> Result<Stats<S, B, H, W, E, D, T>, D::Err> {
-        let [batch, height, width, _] = x.shape().concrete();
-        let last = (batch, height, width, <First<S> as Groups>::Last::default());
-        let stats = self.output.forward(x.try_reshape_like(&last)?, Input::Relu)?;
-        let sides =
-            Dim::from_size(batch).zip(Picture::<S, H>::from_size(height)).zip(Picture::<S, W>::from_size(width));
-        let ((batch, height), width) = sides.expect("the groups double every side as their types say");
-        stats.try_reshape_like(&(batch, height, width, Const))
+        let x: Tensor<(usize, usize, usize, <First<S> as Groups>::Last), E, D, T> = retyped(x);
+        Ok(retyped(self.output.forward(x, Input::Relu)?))
     }
 }
 

@@ -4,10 +4,10 @@ use super::Grid;
 use super::block::Group;
 use crate::kernels::Real;
 use crate::nn::Conv;
-use crate::ops::{Backend, Input};
-use crate::shape::{DvaeShape, Groups, Side};
+use crate::ops::{Backend, Input, retyped};
+use crate::shape::{DvaeShape, Groups, Ranked, Side};
 use dfdx::nn::{ModuleVisitor, TensorCollection};
-use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, HasShape, ReshapeTo, Storage, Tape, Tensor};
+use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor};
 
 type First<S> = <S as DvaeShape>::Down;
 type Second<S> = <First<S> as Groups>::Rest;
@@ -78,15 +78,11 @@ impl<S: DvaeShape, O: ConstDim, E: Real, D: Backend<E>> Encoder<S, O, E, D> {
 
     /// ReLU, 1×1. Which group was the last is a constant of the preset that the types of the groups do not show.
     #[allow(clippy::type_complexity)]
-    fn read_out<B: Dim, H: Side, W: Side, Q: dfdx::shapes::Shape<Concrete = [usize; 4]>, T: Tape<E, D>>(
+    fn read_out<B: Dim, H: Side, W: Side, Q: Ranked<Sides = [usize; 4]>, T: Tape<E, D>>(
         &self,
         x: Tensor<Q, E, D, T>,
     ) -> Result<Tensor<(B, Grid<S, H>, Grid<S, W>, O), E, D, T>, D::Err> {
-        let [batch, height, width, _] = x.shape().concrete();
-        let last = (batch, height, width, <First<S> as Groups>::Last::default());
-        let logits = self.output.forward(x.try_reshape_like(&last)?, Input::Relu)?;
-        let grid = Dim::from_size(batch).zip(Grid::<S, H>::from_size(height)).zip(Grid::<S, W>::from_size(width));
-        let ((batch, height), width) = grid.expect("the groups halve every side as their types say");
-        logits.try_reshape_like(&(batch, height, width, O::default()))
+        let x: Tensor<(usize, usize, usize, <First<S> as Groups>::Last), E, D, T> = retyped(x);
+        Ok(retyped(self.output.forward(x, Input::Relu)?))
     }
 }

@@ -1,0 +1,134 @@
+//! The command line: `experiment SPEC.yaml`, and verbs on specs, runs and data. Only this file prints errors; the exit codes
+//! are `Error::exit_code`'s.
+
+mod run;
+mod verbs;
+
+use clap::{Parser, Subcommand};
+use dalle::{Error, Result};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// DALL·E (arXiv 2102.12092): train every stage from one spec, sample, rerank, measure.
+#[derive(Debug, Parser)]
+#[command(name = "experiment", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 2 bad spec or usage, 3 an expectation failed, 4 data missing or corrupt,\n\
+    5 numeric failure, 6 input/output or device, 130 SIGINT and 75 SIGTERM after a checkpoint."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Finds every error of specs without running them.
+    Check {
+        /// The specs.
+        #[arg(required = true)]
+        specs: Vec<PathBuf>,
+        /// Changes a value of each spec first: `--set transformer.steps=100`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        sets: Vec<String>,
+    },
+    /// Parameters, memory, arithmetic and time of a spec; allocates nothing.
+    Plan {
+        /// The spec.
+        spec: PathBuf,
+        /// Changes a value of the spec first.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        sets: Vec<String>,
+    },
+    /// Draws pictures of a caption with a trained run, best first.
+    Sample(verbs::SampleArgs),
+    /// A picture to the tokens of a run's first stage, as JSON.
+    Encode {
+        /// The run directory.
+        run: PathBuf,
+        /// A picture whose sides the strides divide.
+        image: PathBuf,
+        /// Where the tokens go; standard output if left out.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Tokens (from `encode`) back to a picture.
+    Decode {
+        /// The run directory.
+        run: PathBuf,
+        /// The tokens' JSON file.
+        tokens: PathBuf,
+        /// The PNG to write.
+        #[arg(long, default_value = "decoded.png")]
+        out: PathBuf,
+    },
+    /// Pictures by how well they match a caption, best first; several captions classify each picture.
+    Rerank {
+        /// The run directory.
+        run: PathBuf,
+        /// A caption; repeat for zero-shot classification.
+        #[arg(long = "caption", required = true)]
+        captions: Vec<String>,
+        /// The pictures.
+        #[arg(required = true)]
+        images: Vec<PathBuf>,
+    },
+    /// Draws the attention patterns of a layout as PNG.
+    Masks {
+        /// Text slots.
+        #[arg(long)]
+        text: usize,
+        /// Side of the image grid.
+        #[arg(long)]
+        grid: usize,
+        /// Side of the convolutional kernel.
+        #[arg(long, default_value_t = 11)]
+        kernel: usize,
+        /// The folder to write to.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Writes the report of a run, finished or growing.
+    Report {
+        /// The run directory.
+        run: PathBuf,
+    },
+    /// Makes a dataset: `emoji` from npm packages, `shapes` as a sheet to look at.
+    Data(verbs::DataArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
+    match execute(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<()> {
+    match cli.verb {
+        None => run::run(&cli.run),
+        Some(Verb::Check { specs, sets }) => verbs::check(&specs, &sets),
+        Some(Verb::Plan { spec, sets }) => verbs::plan(&spec, &sets),
+        Some(Verb::Sample(args)) => verbs::sample(&args),
+        Some(Verb::Encode { run, image, out }) => verbs::encode(&run, &image, out.as_deref()),
+        Some(Verb::Decode { run, tokens, out }) => verbs::decode(&run, &tokens, &out),
+        Some(Verb::Rerank { run, captions, images }) => verbs::rerank(&run, &captions, &images),
+        Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
+        Some(Verb::Report { run }) => {
+            println!("{}", dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display());
+            Ok(())
+        }
+        Some(Verb::Data(args)) => verbs::data(&args),
+    }
+}
+
+/// A wrong argument.
+fn usage<T>(what: impl Into<String>) -> Result<T> {
+    Err(Error::Usage(what.into()))
+}

@@ -1,0 +1,336 @@
+//! What is measured, while training and after it: reconstruction, both bounds, samples judged by the attribute oracle, and
+//! what reranking gains.
+
+use super::models::Models;
+use super::pipeline::{clip_text, pixels};
+use super::run_dir::write_atomic;
+use super::sources::Sources;
+use super::spec::{DataKind, SampleSpec, Spec};
+use crate::data::shapes::{Attribute, Claim, Prompts, kinds, prompts};
+use crate::data::{Example, Loader, Picture, Source, View};
+use crate::error::Result;
+use crate::evaluate::measure::{Estimate, psnr, ssim};
+use crate::evaluate::oracle::judge;
+use crate::generate::{self, Options, Prompt, cosines, rank};
+use crate::models::dvae::EPSILON;
+use crate::models::transformer::Tokens;
+use crate::objective::elbo::Elbo;
+use crate::random::Rng;
+use crate::text::Bpe;
+use crate::train::first_stage::usage;
+use crate::train::{ImageTokenizer, Numbers, Ranker, TokenModel};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// The first `limit` good examples of a validation set (0: all), centre-cropped.
+pub fn held_out(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit: usize) -> Result<Vec<Example>> {
+    let limit = if limit == 0 { source.len() } else { limit };
+    Loader::new(source, name, View::Evaluation, side, (spec.seed, name), spec.data.max_bad)?.first(limit)
+}
+
+/// A first stage on validation pictures, as metrics.
+pub fn first_stage(stage: &dyn ImageTokenizer, held: &[f32]) -> Result<Numbers> {
+    let g = stage.geometry();
+    let values = g.side * g.side * 3;
+    let size = held.len() / values;
+    let found = stage.reconstruct(size, held)?;
+    let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len().max(1) as f64;
+    let prior = (g.grid * g.grid) as f64 * (g.codes as f64).ln();
+    let (used, perplexity) = usage(&found.codes, g.codes);
+    Ok(vec![
+        ("hard_elbo", -(mean(&found.nll) + prior) / values as f64),
+        ("val_nll", mean(&found.nll) / values as f64),
+        ("val_kl", mean(&found.kl) / (g.grid * g.grid) as f64),
+        ("usage", used as f64),
+        ("perplexity", perplexity),
+        ("psnr", mean_psnr(&found.pixels, held, values)),
+    ])
+}
+
+fn mean_psnr(a: &[f32], b: &[f32], values: usize) -> f64 {
+    let each: Vec<f64> = a.chunks(values).zip(b.chunks(values)).map(|(a, b)| psnr(a, b)).collect();
+    each.iter().sum::<f64>() / each.len().max(1) as f64
+}
+
+/// The transformer on validation pairs, as metrics: nats per token.
+pub fn transformer(stage: &dyn TokenModel, size: usize, text: &[u32], image: &[u32]) -> Result<Numbers> {
+    let (text, image) = stage.nll(size, Tokens { text, image })?;
+    let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len().max(1) as f64;
+    Ok(vec![("val_text_loss", mean(&text)), ("val_image_loss", mean(&image))])
+}
+
+/// CLIP on validation pairs, as metrics: how often a picture is nearest to its own caption among all.
+pub fn clip(stage: &dyn Ranker, size: usize, held: &[f32], text: &[u32]) -> Result<Numbers> {
+    let (images, texts) = (stage.images(size, held)?, stage.texts(size, text)?);
+    let width = images.len() / size.max(1);
+    let scores = cosines(&images, &texts, width);
+    let right = scores.chunks(size).enumerate().filter(|(i, row)| rank(row)[0] == *i).count();
+    Ok(vec![("val_accuracy", right as f64 / size.max(1) as f64)])
+}
+
+/// How the spec draws.
+pub fn options(spec: &SampleSpec) -> Options {
+    Options { temperature: spec.temperature, top_k: spec.top_k, top_p: spec.top_p, guidance: spec.guidance }
+}
+
+/// Everything after training; writes pictures under `images/` and gives `results` for `run.json`.
+pub fn everything(spec: &Spec, run: &Path, sources: &Sources, models: &Models, bpe: &Bpe) -> Result<Value> {
+    let mut results = Map::new();
+    let mut shown = Vec::new();
+    if spec.data.kind == DataKind::Shapes {
+        let sets = [
+            ("seen", Prompts::Seen, spec.evaluate.seen),
+            ("held_out", Prompts::HeldOut, spec.evaluate.held_out),
+            ("pairs", Prompts::Pairs, spec.evaluate.two_objects),
+        ];
+        let mut accuracy = Map::new();
+        for (name, about, count) in sets.into_iter().filter(|(_, _, count)| *count > 0) {
+            let captions = prompts(about, spec.seed, count);
+            let drawn = draw(spec, models, bpe, name, &captions)?;
+            let judged = judged(&captions, &drawn, models.first.geometry().side);
+            accuracy.insert(name.into(), judged.accuracy(&drawn));
+            if name == "seen" {
+                results.insert("rerank_curve".into(), judged.curve(&drawn));
+            }
+            shown.push((name, captions, drawn, Some(judged.right)));
+        }
+        results.insert("attribute_accuracy".into(), Value::Object(accuracy));
+        results.insert("zero_shot".into(), zero_shot(spec, sources, models, bpe)?);
+    } else {
+        for (name, source) in &sources.validation {
+            let count = spec.sample.shown.div_ceil(sources.validation.len().max(1)).max(1);
+            let mut picked = Vec::new();
+            // Spread over the set, whose order may group its pictures.
+            for i in 0..count.min(source.len()) {
+                if let Ok(sample) = source.get(i * source.len() / count.min(source.len())) {
+                    picked.push(sample.captions[0].clone());
+                }
+            }
+            let drawn = draw(spec, models, bpe, name, &picked)?;
+            shown.push((name.as_str(), picked, drawn, None));
+        }
+    }
+    let mut reconstructions = Vec::new();
+    for (name, source) in &sources.validation {
+        let (numbers, pictures) = bounds(spec, models, bpe, name, source.as_ref(), run)?;
+        results.insert(format!("elbo_{name}"), numbers);
+        reconstructions.extend(pictures);
+    }
+    write_json(run, "images/reconstructions.json", &Value::Array(reconstructions))?;
+    write_samples(spec, run, models, &shown)?;
+    Ok(Value::Object(results))
+}
+
+/// The candidates of some captions: pictures, prompt by prompt, and their CLIP scores (100·cosine).
+struct Drawn {
+    pictures: Vec<Vec<Vec<f32>>>,
+    scores: Vec<Vec<f32>>,
+}
+
+fn draw(spec: &Spec, models: &Models, bpe: &Bpe, set: &str, captions: &[String]) -> Result<Drawn> {
+    let wanted = spec.sample.candidates;
+    let prompt = |(index, caption): (usize, &String)| -> Result<Prompt> {
+        let seed = |candidate| Rng::new(spec.seed, &format!("sample/{set}"), index as u64, candidate as u64).bits();
+        Ok(Prompt {
+            text: models.text.prompt(bpe, caption)?,
+            seeds: (0..wanted).map(seed).collect(),
+            forced: Vec::new(),
+        })
+    };
+    let asked: Vec<Prompt> = captions.iter().enumerate().map(prompt).collect::<Result<_>>()?;
+    let empty = models.text.fill(&[]);
+    let codes = generate::sample(models.transformer.as_ref(), &asked, &empty, &options(&spec.sample))?;
+    let decoded = models.first.decode(&codes.concat())?;
+    let features = models.clip.images(codes.len(), &decoded)?;
+    let text = clip_text(bpe, models.clip_text, captions.iter().map(String::as_str));
+    let texts = models.clip.texts(captions.len(), &text)?;
+    let width = features.len() / codes.len().max(1);
+    let side = models.first.geometry().side;
+    let pictures: Vec<Vec<f32>> = decoded.chunks(side * side * 3).map(<[f32]>::to_vec).collect();
+    let scores = features
+        .chunks(width * wanted)
+        .zip(texts.chunks(width))
+        .map(|(own, text)| cosines(text, own, width).iter().map(|c| 100.0 * c).collect())
+        .collect();
+    Ok(Drawn { pictures: pictures.chunks(wanted).map(<[Vec<f32>]>::to_vec).collect(), scores })
+}
+
+/// 8-bit pixels of values in [0, 1].
+pub fn picture(values: &[f32], width: usize, height: usize) -> Picture {
+    let rgb = values.iter().map(|v| (v * 255.0).round().clamp(0.0, 255.0) as u8).collect();
+    Picture { width, height, rgb }
+}
+
+/// Which candidate shows every attribute that its caption names, and which the next caption's (chance).
+struct Judged {
+    right: Vec<Vec<bool>>,
+    chance: Vec<bool>,
+}
+
+fn judged(captions: &[String], drawn: &Drawn, side: usize) -> Judged {
+    let claims: Vec<Option<Claim>> = captions.iter().map(|caption| Claim::parse(caption)).collect();
+    let right = |values: &[f32], claim: &Option<Claim>| {
+        claim.as_ref().is_some_and(|claim| judge(&picture(values, side, side), claim).all())
+    };
+    let each =
+        |(candidates, claim): (&Vec<Vec<f32>>, &Option<Claim>)| candidates.iter().map(|v| right(v, claim)).collect();
+    let shift = claims.len() / 2; // each picture against another caption, far along the list
+    let best = |i: usize| &drawn.pictures[i][rank(&drawn.scores[i])[0]];
+    Judged {
+        right: drawn.pictures.iter().zip(&claims).map(each).collect(),
+        chance: (0..claims.len()).map(|i| right(best(i), &claims[(i + shift + 1) % claims.len()])).collect(),
+    }
+}
+
+impl Judged {
+    /// Best of the first `n` by CLIP, per caption.
+    fn best_of(&self, drawn: &Drawn, n: usize) -> Estimate {
+        let hit = |(right, scores): &(&Vec<bool>, &Vec<f32>)| right[rank(&scores[..n.min(scores.len())])[0]];
+        let hits = self.right.iter().zip(&drawn.scores).filter(hit).count();
+        Estimate::of(hits, self.right.len())
+    }
+
+    fn accuracy(&self, drawn: &Drawn) -> Value {
+        let candidates = self.right.first().map_or(0, Vec::len);
+        let any = self.right.iter().filter(|right| right.iter().any(|&r| r)).count();
+        let chance = self.chance.iter().filter(|&&r| r).count();
+        let best = format!("best_of_{candidates}");
+        let mut out = Map::new();
+        out.insert(best, json!(self.best_of(drawn, candidates)));
+        out.insert("best_of_1".into(), json!(self.best_of(drawn, 1)));
+        out.insert("chance".into(), json!(Estimate::of(chance, self.chance.len())));
+        out.insert(format!("any_of_{candidates}"), json!(Estimate::of(any, self.right.len())));
+        Value::Object(out)
+    }
+
+    fn curve(&self, drawn: &Drawn) -> Value {
+        let candidates = self.right.first().map_or(0, Vec::len);
+        let counts: Vec<usize> = (0..).map(|i| 1 << i).take_while(|&n| n <= candidates).collect();
+        let best_score = |n: usize| {
+            let best = |scores: &Vec<f32>| f64::from(scores[..n].iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            drawn.scores.iter().map(best).sum::<f64>() / drawn.scores.len().max(1) as f64
+        };
+        json!({
+            "n": counts,
+            "score": counts.iter().map(|&n| best_score(n)).collect::<Vec<_>>(),
+            "accuracy": counts.iter().map(|&n| self.best_of(drawn, n).value).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// CLIP as a classifier: which (shape, colour) a one-object validation picture shows, among all of them.
+fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Result<Value> {
+    let names: Vec<String> =
+        [kinds(false), kinds(true)].concat().iter().map(|(s, c)| format!("a {} {}", c.name(), s.name())).collect();
+    let text = clip_text(bpe, models.clip_text, names.iter().map(String::as_str));
+    let texts = models.clip.texts(names.len(), &text)?;
+    let width = texts.len() / names.len();
+    let mut out = Map::new();
+    for (name, source) in &sources.validation {
+        let examples = held_out(spec, name, source.as_ref(), models.first.geometry().side, spec.evaluate.pairs)?;
+        let named = |e: &Example| {
+            let claim = Claim::parse(&e.caption).filter(|claim| claim.objects.len() == 1)?;
+            let object = &claim.objects[0];
+            names.iter().position(|n| *n == format!("a {} {}", object.colour.name(), object.shape.name()))
+        };
+        let single: Vec<(Example, usize)> =
+            examples.into_iter().filter_map(|e| named(&e).map(|kind| (e, kind))).collect();
+        let (examples, truth): (Vec<Example>, Vec<usize>) = single.into_iter().unzip();
+        let features = models.clip.images(examples.len(), &pixels(&examples))?;
+        let scores = cosines(&features, &texts, width);
+        let hits = scores.chunks(names.len()).zip(&truth).filter(|(row, kind)| rank(row)[0] == **kind).count();
+        out.insert(
+            if name == "validation" { "seen".into() } else { name.clone() },
+            json!(Estimate::of(hits, truth.len())),
+        );
+    }
+    Ok(Value::Object(out))
+}
+
+/// Both bounds and the reconstructions of one validation set.
+fn bounds(
+    spec: &Spec,
+    models: &Models,
+    bpe: &Bpe,
+    name: &str,
+    source: &dyn Source,
+    run: &Path,
+) -> Result<(Value, Vec<Value>)> {
+    let g = models.first.geometry();
+    let values = g.side * g.side * 3;
+    let examples = held_out(spec, name, source, g.side, spec.evaluate.pairs)?;
+    let (size, held) = (examples.len(), pixels(&examples));
+    let found = models.first.reconstruct(size, &held)?;
+    let text: Vec<u32> = examples.iter().flat_map(|e| models.text.fill(&bpe.encode(&e.caption))).collect();
+    let (mut text_nats, mut image_nats) = (0.0, 0.0);
+    let (slots, positions) = (models.text.slots, g.grid * g.grid);
+    for (text, image) in text.chunks(32 * slots).zip(found.codes.chunks(32 * positions)) {
+        let (t, i) = models.transformer.nll(text.len() / slots, Tokens { text, image })?;
+        text_nats += t.iter().sum::<f64>();
+        image_nats += i.iter().sum::<f64>();
+    }
+    let n = size.max(1) as f64;
+    let picture_nats = found.nll.iter().sum::<f64>() / n;
+    let elbo = Elbo { picture: picture_nats, image_tokens: image_nats / n, text_tokens: text_nats / n, values };
+    let beta = spec.first_stage.kl_weight.at(spec.first_stage.steps, spec.first_stage.steps);
+    let similarity: f64 =
+        found.pixels.chunks(values).zip(held.chunks(values)).map(|(a, b)| ssim(a, b, g.side)).sum::<f64>() / n;
+    let (used, perplexity) = usage(&found.codes, g.codes);
+    let prior = positions as f64 * (g.codes as f64).ln();
+    let numbers = json!({
+        "psnr": mean_psnr(&found.pixels, &held, values),
+        "ssim": similarity,
+        "codes_in_use": used,
+        "perplexity": perplexity,
+        "first_stage_hard_elbo_nats_per_dim": -(picture_nats + prior) / values as f64,
+        "joint_nats": elbo.nats(1.0),
+        "joint_bits_per_dim": elbo.bits_per_dim(1.0),
+        "joint_bits_per_dim_of_8_bit_pixels": elbo.bits_per_pixel_value(1.0, EPSILON),
+        "trained_beta": beta,
+        "joint_nats_at_trained_beta": elbo.nats(beta),
+        "joint_bits_per_dim_at_trained_beta": elbo.bits_per_dim(beta),
+        "picture_nats": elbo.picture,
+        "image_token_nats": elbo.image_tokens,
+        "text_nats": elbo.text_tokens,
+        "pairs": size,
+    });
+    let mut pictures = Vec::new();
+    for i in 0..size.min(12) {
+        let at = i * values..(i + 1) * values;
+        let file = |kind: &str| format!("images/{kind}-{name}-{i}.png");
+        let (original, decoded) = (file("original"), file("reconstruction"));
+        picture(&held[at.clone()], g.side, g.side).save_png(run.join(&original))?;
+        picture(&found.pixels[at.clone()], g.side, g.side).save_png(run.join(&decoded))?;
+        let psnr = psnr(&found.pixels[at.clone()], &held[at]);
+        pictures.push(
+            json!({"caption": examples[i].caption, "original": original, "reconstruction": decoded, "psnr": psnr}),
+        );
+    }
+    Ok((numbers, pictures))
+}
+
+type Shown<'a> = (&'a str, Vec<String>, Drawn, Option<Vec<Vec<bool>>>);
+
+/// The first captions of each set with all their candidates.
+fn write_samples(spec: &Spec, run: &Path, models: &Models, shown: &[Shown<'_>]) -> Result<()> {
+    let side = models.first.geometry().side;
+    let each = spec.sample.shown.div_ceil(shown.len().max(1));
+    let mut listed = Vec::new();
+    for (set, captions, drawn, right) in shown {
+        for (i, caption) in captions.iter().enumerate().take(each) {
+            let mut candidates = Vec::new();
+            for (j, values) in drawn.pictures[i].iter().enumerate() {
+                let file = format!("images/sample-{set}-{i}-{j}.png");
+                picture(values, side, side).save_png(run.join(&file))?;
+                let correct = right.as_ref().map(|right| right[i][j]);
+                candidates.push(json!({"file": file, "clip": drawn.scores[i][j], "correct": correct}));
+            }
+            listed.push(json!({"caption": caption, "split": set, "candidates": candidates}));
+        }
+    }
+    write_json(run, "images/samples.json", &Value::Array(listed))
+}
+
+fn write_json(run: &Path, name: &str, value: &Value) -> Result<()> {
+    write_atomic(run.join(name), value.to_string().as_bytes())
+}

@@ -1,0 +1,99 @@
+//! The models of a spec, behind their erased traits, and those of a finished run with their weights.
+
+use super::run_dir;
+use super::spec::Spec;
+use crate::error::{Error, Result};
+use crate::models::presets;
+use crate::shape::Preset;
+use crate::text::{Bpe, ClipVocab, TextVocab};
+use crate::train::clip_stage::ClipStage;
+use crate::train::transformer_stage::TransformerStage;
+use crate::train::{ImageTokenizer, Ranker, Stage, TokenModel, checkpoint, first_stage};
+use crate::with_preset;
+use dfdx::tensor::Cpu;
+use std::path::{Path, PathBuf};
+
+/// All stages of a preset.
+pub struct Models {
+    /// Pictures to codes.
+    pub first: Box<dyn ImageTokenizer>,
+    /// Captions to codes.
+    pub transformer: Box<dyn TokenModel>,
+    /// Captions against pictures.
+    pub clip: Box<dyn Ranker>,
+    /// The transformer's text ids.
+    pub text: TextVocab,
+    /// CLIP's text ids.
+    pub clip_text: ClipVocab,
+}
+
+impl Models {
+    /// Fresh models, every parameter drawn from the spec's seed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an unknown preset or a setting that does not fit it.
+    pub fn build(spec: &Spec) -> Result<Models> {
+        with_preset!(spec.preset.as_str(), P => build::<P>(spec); "tiny" Tiny, "mini" Mini)
+            .unwrap_or_else(|| Err(unknown(&spec.preset)))
+    }
+
+    /// The models of the run at `path` with the weights of their last checkpoints, and its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where there is no run, or a stage has no checkpoint yet.
+    pub fn open(path: &Path) -> Result<(PathBuf, Spec, Models, Bpe)> {
+        let run = run_dir::find(path)?;
+        let spec = run_dir::read_spec(&run, presets::NAMES)?.spec;
+        let bpe = Bpe::load(run.join(TOKENIZER))?;
+        let mut models = Models::build(&spec)?;
+        let checkpoints = run.join("checkpoints");
+        for stage in [models.first.as_mut() as &mut dyn Stage, models.transformer.as_mut(), models.clip.as_mut()] {
+            if !restore(stage, &checkpoints)?.is_some_and(|step| step > 0) {
+                let what =
+                    format!("expected a checkpoint of stage {}, found none: has the run got that far?", stage.name());
+                return Err(Error::data(&checkpoints, what));
+            }
+        }
+        Ok((run, spec, models, bpe))
+    }
+}
+
+/// The tokenizer's file in a run.
+pub const TOKENIZER: &str = "tokenizer.json";
+
+/// Restores `stage` from its newest good checkpoint under `checkpoints`: the step it was written after, if there is one.
+pub fn restore(stage: &mut dyn Stage, checkpoints: &Path) -> Result<Option<u64>> {
+    match checkpoint::latest(checkpoints.join(stage.name()))? {
+        Some(found) => {
+            stage.restore(&|name| found.read(name))?;
+            Ok(Some(found.step))
+        }
+        None => Ok(None),
+    }
+}
+
+fn build<P: Preset>(spec: &Spec) -> Result<Models> {
+    let () = P::CHECK;
+    let device = Cpu::default();
+    let slots = <<P::Transformer as crate::shape::TransformerShape>::Text as dfdx::shapes::ConstDim>::SIZE;
+    let context = <<P::Clip as crate::shape::ClipShape>::Context as dfdx::shapes::ConstDim>::SIZE;
+    if spec.text.vocabulary > P::BPE {
+        let (asked, most) = (spec.text.vocabulary, P::BPE);
+        return Err(Error::Usage(format!("text.vocabulary: preset {} holds {most} tokens, got {asked}", P::NAME)));
+    }
+    Ok(Models {
+        first: first_stage::build::<P::Dvae, Cpu>(&spec.first_stage, spec.seed, device.clone())?,
+        transformer: Box::new(TransformerStage::<P::Transformer, Cpu>::new(
+            &spec.transformer,
+            spec.seed,
+            device.clone(),
+        )?),
+        clip: Box::new(ClipStage::<P::Clip, Cpu>::new(&spec.clip, spec.seed, device)?),
+        text: TextVocab { bpe: P::BPE, slots },
+        clip_text: ClipVocab { bpe: P::BPE, context },
+    })
+}
+
+fn unknown(preset: &str) -> Error {
+    Error::Usage(format!("unknown preset {preset:?}: expected one of {}", presets::NAMES.join(", ")))
+}

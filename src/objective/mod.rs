@@ -1,0 +1,3 @@
+//! The objectives in closed form.
+
+pub mod elbo;
