@@ -47,8 +47,7 @@ impl<E: Real> Slot<E> {
     }
 }
 
-/// A unary operation: `forward` maps the values, `backward` gets (dy, the input's values, the output's, dx).
-/// `keep` says which values the backward pass needs.
+/// A unary operation: `forward` maps the values, `backward` gets (dy, the input's values where `keep` says so, dx).
 pub(super) fn unary<S: Shape, O: Shape, E: Real, T: Tape<E, Cpu>>(
     x: Tensor<S, E, Cpu, T>,
     shape: O,
@@ -63,8 +62,7 @@ pub(super) fn unary<S: Shape, O: Shape, E: Real, T: Tape<E, Cpu>>(
     forward(&xs, &mut ys);
     let kept = match keep {
         Keep::Input => xs,
-        Keep::Output if T::OWNS_TAPE => ys.clone(),
-        Keep::Output | Keep::Nothing => Vec::new(),
+        Keep::Nothing => Vec::new(),
     };
     let y = device.try_tensor_from_vec(ys, shape)?;
     let (x_slot, y_slot) = (slot(&x), slot(&y));
@@ -79,6 +77,5 @@ pub(super) fn unary<S: Shape, O: Shape, E: Real, T: Tape<E, Cpu>>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
     Input,
-    Output,
     Nothing,
 }

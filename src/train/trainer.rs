@@ -137,7 +137,7 @@ where
         let grad_norm = squares.sqrt();
         let lr = self.optimizer.lr.at(step, self.total);
         self.apply(step, lr, grad_norm, &gradients)?;
-        if self.ema.decay > 0.0 && (step + 1) % self.ema.every.max(1) == 0 {
+        if self.ema.decay > 0.0 && (step + 1).is_multiple_of(self.ema.every.max(1)) {
             self.average_weights();
         }
         self.model.try_zero_grads(&mut gradients).map_err(device_error)?;

@@ -8,7 +8,7 @@ use crate::nn::Conv;
 use crate::ops::{Backend, Input};
 use crate::shape::{DvaeShape, Groups, Side};
 use dfdx::nn::{ModuleVisitor, TensorCollection};
-use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, HasShape, ReshapeTo, Storage, Tape, Tensor};
+use dfdx::prelude::{Const, Device, Dim, Dtype, HasShape, ReshapeTo, Storage, Tape, Tensor};
 
 type First<S> = <S as DvaeShape>::Up;
 type Second<S> = <First<S> as Groups>::Rest;
