@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use dalle::train::config::{FirstStage, FirstStageKind, Schedule};
-use dalle::train::{Batch, ImageTokenizer, Stage};
+use dalle::train::{Batch, ImageTokenizer};
 
 fn dvae(spec: FirstStage) -> Box<dyn ImageTokenizer> {
     tokenizer(&spec, 3)
