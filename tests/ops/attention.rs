@@ -126,7 +126,7 @@ proptest! {
         let first = 1 + ((sequence - 1) as f64 * cut) as usize;
         prop_assert_eq!(&decode(&[first, sequence - first]), &whole);
         prop_assert_eq!(&decode(&vec![1; sequence]), &whole);
-        for (got, expected) in whole.iter().zip(case.run(&[qkv.clone()], Path::Composed).values) {
+        for (got, expected) in whole.iter().zip(case.run(std::slice::from_ref(&qkv), Path::Composed).values) {
             prop_assert!((got - expected).abs() < 1e-12, "got {got}, expected {expected}");
         }
     }
