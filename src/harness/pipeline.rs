@@ -267,15 +267,15 @@ fn train<S: ?Sized>(
         let done = step + 1;
         bar.step(done, numbers[0].1);
         let last = done == plan.steps;
-        let measured = step == 0 || done % plan.validate == 0 || last;
+        let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
         if measured {
             numbers.extend(validate(stage)?);
         }
-        if measured || step % LOG_EVERY == 0 {
+        if measured || step.is_multiple_of(LOG_EVERY) {
             run.metrics(name, done, &numbers)?;
         }
         let stopped = watch.stop.requested();
-        if last || done % plan.checkpoint == 0 || stopped.is_some() {
+        if last || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
             checkpoint::write(run.checkpoints(name), done, &erased(stage).checkpoint()?)?;
             let seconds = earlier + started.elapsed().as_secs_f64();
             run.update(|facts| facts["timings"][name] = json!(seconds))?;

@@ -98,7 +98,7 @@ impl<S: DvaeShape, E: Real, D: Backend<E>> Vqvae<S, E, D> {
     }
 }
 
-/// As the dVAE's; codes uniform over a small range would do as well, normal with standard deviation 1/V keeps to one rule.
+/// As the dVAE's; codes normal with standard deviation 1/√Init, so that their length is about 1.
 pub fn init(name: &str, shape: &[usize]) -> Init {
     if name.ends_with("embed.weight") {
         Init::Normal(1.0 / (shape[1] as f64).sqrt())

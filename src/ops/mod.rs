@@ -6,18 +6,18 @@
 //!
 //! Legend: B batch, S sequence, C channels, I inputs, O outputs, H and W picture sides, V codes or vocabulary.
 
-mod activation;
-mod attention;
-mod conv;
-mod cross_entropy;
-mod gather;
-mod gumbel;
-mod laplace;
-mod linear;
-mod norm;
-mod pool;
+pub mod activation;
+pub mod attention;
+pub mod conv;
+pub mod cross_entropy;
+pub mod gather;
+pub mod gumbel;
+pub mod laplace;
+pub mod linear;
+pub mod norm;
+pub mod pool;
 mod readout;
-mod sum;
+pub mod sum;
 mod tape;
 
 pub use crate::kernels::cpu::activation::Activation;

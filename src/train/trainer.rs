@@ -125,7 +125,7 @@ where
         let grad_norm = squares.sqrt();
         let lr = self.optimizer.lr.at(step, self.total);
         self.apply(step, lr, grad_norm, &mut gradients)?;
-        if self.ema.decay > 0.0 && (step + 1) % self.ema.every.max(1) == 0 {
+        if self.ema.decay > 0.0 && (step + 1).is_multiple_of(self.ema.every.max(1)) {
             self.average_weights();
         }
         Ok(Update { loss: value.into(), grad_norm, lr })

@@ -1,0 +1,123 @@
+//! Training of every stage: the same bits on any number of threads, and over a checkpoint and a resume.
+
+use crate::common::*;
+use dalle::models::presets::tiny;
+use dalle::train::clip_stage::ClipStage;
+use dalle::train::config::{self, Ema, FirstStageKind};
+use dalle::train::transformer_stage::TransformerStage;
+use dalle::train::{Batch, Files, Numbers, Stage};
+use dfdx::prelude::Cpu;
+use std::ops::Range;
+
+/// Averages every other step, so that a resume in between shows.
+const EMA: Ema = Ema { decay: 0.9, every: 2 };
+
+/// Every stage, built anew: its name and how to build it from a seed.
+const STAGES: [(&str, fn(u64) -> Box<dyn Stage>); 4] = [
+    ("dvae", |seed| first_stage(FirstStageKind::Dvae, seed)),
+    ("vqvae", |seed| first_stage(FirstStageKind::Vqvae, seed)),
+    ("transformer", |seed| {
+        let spec = config::TransformerStage { steps: 8, ema: EMA, ..Default::default() };
+        Box::new(TransformerStage::<tiny::Transformer, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
+    }),
+    ("clip", |seed| {
+        let spec = config::ClipStage { steps: 8, ema: EMA, ..Default::default() };
+        Box::new(ClipStage::<tiny::Clip, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
+    }),
+];
+
+fn first_stage(kind: FirstStageKind, seed: u64) -> Box<dyn Stage> {
+    tokenizer(&config::FirstStage { steps: 8, ema: EMA, ..first_stage_spec(kind) }, seed)
+}
+
+/// The batch of a step; CLIP's captions have a slot more than the transformer's.
+fn batch_of(name: &str, step: u64, size: usize) -> Batch {
+    let mut batch = batch(100 + step, size);
+    if name == "clip" {
+        batch.text = ids(100 + step, "clip", size * (TEXT + 1), BPE + 2);
+    }
+    batch
+}
+
+fn train(name: &str, stage: &mut dyn Stage, steps: Range<u64>, size: usize) -> Vec<Vec<u64>> {
+    let bits = |numbers: Numbers| numbers.iter().map(|(_, value)| value.to_bits()).collect();
+    steps.map(|step| bits(stage.step(step, &batch_of(name, step, size)).unwrap())).collect()
+}
+
+fn assert_same(name: &str, what: &str, got: (Vec<Vec<u64>>, Files), expected: &(Vec<Vec<u64>>, Files)) {
+    assert_eq!(got.0, expected.0, "{name}: the numbers depend on {what}");
+    assert_eq!(got.1.len(), 3, "{name}: weights, moments and average");
+    for ((file, got), (_, expected)) in got.1.iter().zip(&expected.1) {
+        assert!(got == expected, "{name}: {file} depends on {what}");
+    }
+}
+
+#[test]
+fn a_step_is_the_same_on_any_number_of_threads() {
+    for (name, build) in STAGES {
+        let run = |threads| {
+            on_threads(threads, || {
+                let mut stage = build(1);
+                (train(name, &mut *stage, 0..2, 32), stage.checkpoint().unwrap())
+            })
+        };
+        let one = run(1);
+        for threads in [2, 4] {
+            assert_same(name, "the number of threads", run(threads), &one);
+        }
+    }
+}
+
+#[test]
+fn a_resumed_run_is_the_run_that_was_never_stopped() {
+    for (name, build) in STAGES {
+        let mut whole = build(1);
+        let mut numbers = train(name, &mut *whole, 0..3, 4);
+        let files = whole.checkpoint().unwrap();
+        numbers.extend(train(name, &mut *whole, 3..6, 4));
+        let expected = (numbers, whole.checkpoint().unwrap());
+
+        let mut resumed = build(1);
+        train(name, &mut *resumed, 7..8, 4); // whatever it held before must be gone
+        let read = |wanted: &str| Ok(files.iter().find(|(name, _)| *name == wanted).expect("a file").1.clone());
+        resumed.restore(&read).unwrap();
+        let mut numbers = expected.0[..3].to_vec();
+        numbers.extend(train(name, &mut *resumed, 3..6, 4));
+        assert_same(name, "whether it was resumed", (numbers, resumed.checkpoint().unwrap()), &expected);
+    }
+}
+
+#[test]
+fn training_lowers_the_loss_of_one_batch() {
+    for (name, build) in STAGES {
+        let mut stage = build(1);
+        let batch = batch_of(name, 0, 4);
+        let what = if name == "dvae" { "nll" } else { "loss" }; // the loss rises with β
+        let values: Vec<f64> = (0..16).map(|step| number(&stage.step(step, &batch).unwrap(), what)).collect();
+        assert!(values[15] < values[0], "{name}: {values:?}");
+        assert_eq!(stage.name(), name);
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_stage_is_refused() {
+    let files = (STAGES[3].1)(1).checkpoint().unwrap();
+    let read = |wanted: &str| Ok(files.iter().find(|(name, _)| *name == wanted).expect("a file").1.clone());
+    let error = (STAGES[2].1)(1).restore(&read).unwrap_err().to_string();
+    assert!(error.starts_with("model.safetensors: tensor text_embeddings.weight is missing"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_is_reported_and_changes_nothing() {
+    let mut stage = (STAGES[0].1)(1);
+    let before = stage.checkpoint().unwrap();
+    let mut batch = batch(1, 2);
+    batch.pixels[5] = f32::NAN;
+    let error = stage.step(4, &batch).unwrap_err();
+    assert_eq!(error.exit_code(), 5);
+    assert!(error.to_string().starts_with("dvae: step 4: loss is not finite"), "{error}");
+    assert!(stage.checkpoint().unwrap() == before);
+    // And the stage still trains.
+    let fresh = train("dvae", &mut *(STAGES[0].1)(1), 0..1, 4);
+    assert_eq!(train("dvae", &mut *stage, 0..1, 4), fresh);
+}
