@@ -306,16 +306,15 @@ fn bounds(
         "pairs": size,
     });
     let mut pictures = Vec::new();
-    for i in 0..size.min(12) {
+    for (i, example) in examples.iter().enumerate().take(12) {
         let at = i * values..(i + 1) * values;
         let file = |kind: &str| format!("images/{kind}-{name}-{i}.png");
         let (original, decoded) = (file("original"), file("reconstruction"));
         picture(&held[at.clone()], g.side, g.side).save_png(run.join(&original))?;
         picture(&found.pixels[at.clone()], g.side, g.side).save_png(run.join(&decoded))?;
         let psnr = psnr(&found.pixels[at.clone()], &held[at]);
-        pictures.push(
-            json!({"caption": examples[i].caption, "original": original, "reconstruction": decoded, "psnr": psnr}),
-        );
+        pictures
+            .push(json!({"caption": example.caption, "original": original, "reconstruction": decoded, "psnr": psnr}));
     }
     Ok((numbers, pictures))
 }

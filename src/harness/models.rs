@@ -33,8 +33,13 @@ impl Models {
     /// # Errors
     /// [`Error::Usage`] for an unknown preset or a setting that does not fit it.
     pub fn build(spec: &Spec) -> Result<Models> {
-        with_preset!(spec.preset.as_str(), P => build::<P>(spec); "tiny" Tiny, "mini" Mini)
-            .unwrap_or_else(|| Err(unknown(&spec.preset)))
+        if spec.preset == "paper" {
+            let what = "preset paper can be planned (experiment plan), not built: its optimiser state alone is 200 GB";
+            return Err(Error::Usage(what.into()));
+        }
+        with_preset!(spec.preset.as_str(), P => build::<P>(spec); // the paper's would only lengthen the build
+            "tiny" Tiny, "mini" Mini, "emoji" Emoji, "bench-s" BenchS, "bench-l" BenchL)
+        .unwrap_or_else(|| Err(unknown(&spec.preset)))
     }
 
     /// The models of the run at `path` with the weights of their last checkpoints, and its tokenizer.
@@ -48,7 +53,7 @@ impl Models {
         let mut models = Models::build(&spec)?;
         let checkpoints = run.join("checkpoints");
         for stage in [models.first.as_mut() as &mut dyn Stage, models.transformer.as_mut(), models.clip.as_mut()] {
-            if !restore(stage, &checkpoints)?.is_some_and(|step| step > 0) {
+            if restore(stage, &checkpoints)?.is_none() {
                 let what =
                     format!("expected a checkpoint of stage {}, found none: has the run got that far?", stage.name());
                 return Err(Error::data(&checkpoints, what));

@@ -1,7 +1,284 @@
-//! Placeholder until the plan lands.
+//! What a spec will cost before anything is allocated: parameters, memory by part, floating-point operations and time, for
+//! each stage and for sampling; also for a preset that no machine here can hold.
+//!
+//! Parameters are read off the models' types ([`crate::nn::describe`]). Operations and activations come from `plan/walk.rs`,
+//! which goes through each forward pass with the formulas of `plan/cost.rs`. A time is operations over the measured rate of
+//! a product, times an efficiency that is stated. What is assumed is said in [`ASSUMPTIONS`] and below the table.
+
+mod cost;
+mod machine;
+mod sampling;
+mod table;
+mod walk;
+
+pub use cost::Flops;
+pub use machine::Machine;
+pub use sampling::SamplingPlan;
+
 use super::spec::Spec;
-use crate::error::Result;
-/// x
-pub fn plan(_: &Spec) -> Result<String> {
-    Ok(String::new())
+use crate::models::{clip::Clip, dvae::Dvae, presets, transformer::Transformer, vqvae::Vqvae};
+use crate::nn::describe;
+use crate::shape::{Preset, TransformerShape};
+use crate::train::config::{Ema, FirstStageKind};
+use crate::train::transformer_stage::patterns;
+use crate::{Error, Result};
+use dfdx::prelude::{Cpu, TensorCollection};
+use serde::Serialize;
+use walk::Part;
+
+/// The share of the measured rate that the transformers' training reaches.
+pub const LINEAR_EFFICIENCY: f64 = 0.5;
+/// The share that convolutions reach: their patches are gathered first.
+pub const CONVOLUTION_EFFICIENCY: f64 = 0.25;
+/// The share that cached sampling reaches: every step reads all weights for a few rows,
+/// in an order of summation that no batch changes.
+pub const DECODING_EFFICIENCY: f64 = 0.05;
+
+/// Bytes of a value.
+const VALUE: f64 = 4.0;
+/// Copies of the weights: in the model, in the optimiser, and those that measure.
+const WEIGHT_COPIES: f64 = 3.0;
+/// What writing a checkpoint needs for a moment, in copies of the weights: weights, average and two moments as the bytes of
+/// three files, and one of these under way.
+const CHECKPOINT_COPIES: f64 = 8.0;
+
+/// What the numbers of a plan stand on.
+pub const ASSUMPTIONS: &[&str] = &[
+    "every value has four bytes; memory is that of one stage alone, without data and program",
+    "weights count three times: in the model, in the optimiser, and the average that measures",
+    "kept: what the tape holds for the backward pass of a batch; in flight: tensors beside it; checkpoint: while one is written",
+    "training is three forward passes' products (two for the first layer); pointwise work and embeddings are left out",
+    "attention multiplies the 32×32 tiles that its pattern touches, in sampling the pairs that it sees; in brackets: all",
+    "time leaves out validation, and coding pictures for the transformer",
+];
+
+/// The cost of a spec.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The spec's name.
+    pub name: String,
+    /// Its preset.
+    pub preset: &'static str,
+    /// What times and warnings are relative to.
+    pub machine: Machine,
+    /// The stages in the order they are trained.
+    pub stages: Vec<StagePlan>,
+    /// After training.
+    pub sampling: SamplingPlan,
+    /// What does not fit, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// One stage in training.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StagePlan {
+    /// As in metrics and checkpoints.
+    pub name: &'static str,
+    /// The model's parts.
+    pub parts: Vec<PartPlan>,
+    /// Examples of a step.
+    pub batch: usize,
+    /// Updates.
+    pub steps: u64,
+    /// In training.
+    pub memory: Memory,
+    /// Of one step.
+    pub flops: Flops,
+    /// Of one step.
+    pub seconds: f64,
+}
+
+/// One part of a model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PartPlan {
+    /// `encoder`, `layers`, …
+    pub name: &'static str,
+    /// Numbers that it learns.
+    pub parameters: usize,
+    /// Of one example, forward.
+    pub forward: Flops,
+    /// Of one example, forward and backward.
+    pub training: Flops,
+    /// Kept for the backward pass of one example, bytes.
+    pub kept_bytes: f64,
+}
+
+/// Bytes of a stage in training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Memory {
+    /// All copies.
+    pub weights: f64,
+    /// Of the weights.
+    pub gradients: f64,
+    /// AdamW's two.
+    pub moments: f64,
+    /// The moving average, if there is one.
+    pub average: f64,
+    /// What the tape holds for the backward pass.
+    pub kept: f64,
+    /// Tensors and gradients beside the tape.
+    pub in_flight: f64,
+    /// While a checkpoint is written, when `kept` and `in_flight` are free again.
+    pub checkpoint: f64,
+}
+
+impl Memory {
+    /// The most at any time.
+    pub fn peak(self) -> f64 {
+        let held = self.weights + self.gradients + self.moments + self.average;
+        held + (self.kept + self.in_flight).max(self.checkpoint)
+    }
+}
+
+/// The cost of `spec` on this machine.
+///
+/// # Errors
+/// [`Error::Usage`] for an unknown preset, or attention patterns that do not fit its depth.
+pub fn plan(spec: &Spec) -> Result<Plan> {
+    plan_on(spec, Machine::measure())
+}
+
+/// The cost of `spec` on a given machine: a pure function.
+///
+/// # Errors
+/// Those of [`plan`].
+pub fn plan_on(spec: &Spec, machine: Machine) -> Result<Plan> {
+    crate::with_preset!(spec.preset.as_str(), P => of_preset::<P>(spec, machine))
+        .unwrap_or_else(|| Err(unknown(&spec.preset)))
+}
+
+fn unknown(preset: &str) -> Error {
+    let score = |name: &&&str| strsim::jaro_winkler(preset, name);
+    let near = presets::NAMES.iter().max_by(|a, b| score(a).total_cmp(&score(b))).filter(|name| score(name) > 0.75);
+    let hint = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+    Error::Usage(format!("unknown preset {preset:?}: expected one of {}{hint}", presets::NAMES.join(", ")))
+}
+
+fn of_preset<P: Preset>(spec: &Spec, machine: Machine) -> Result<Plan> {
+    let () = P::CHECK;
+    let (first, second, third) = (&spec.first_stage, &spec.transformer, &spec.clip);
+    let patterns = patterns(second, <P::Transformer as TransformerShape>::DEPTH)?;
+    let (name, walked, parameters) = match first.kind {
+        FirstStageKind::Dvae => ("dvae", walk::dvae::<P::Dvae>(), sizes::<Dvae<P::Dvae, f32, Cpu>>()),
+        FirstStageKind::Vqvae => ("vqvae", walk::vqvae::<P::Dvae>(), sizes::<Vqvae<P::Dvae, f32, Cpu>>()),
+    };
+    let stages = vec![
+        stage(name, &walked, &parameters, (first.batch, first.steps), first.ema, machine),
+        stage(
+            "transformer",
+            &walk::transformer::<P::Transformer>(&patterns),
+            &sizes::<Transformer<P::Transformer, f32, Cpu>>(),
+            (second.batch, second.steps),
+            second.ema,
+            machine,
+        ),
+        stage(
+            "clip",
+            &walk::clip::<P::Clip>(third.batch),
+            &sizes::<Clip<P::Clip, f32, Cpu>>(),
+            (third.batch, third.steps),
+            third.ema,
+            machine,
+        ),
+    ];
+    let sampling = sampling::plan::<P::Transformer>(spec, &stages, &patterns, machine);
+    let mut needs: Vec<(&str, f64)> = stages.iter().map(|stage| (stage.name, stage.memory.peak())).collect();
+    needs.push(("sampling", sampling.peak()));
+    let warnings = needs.into_iter().filter_map(|(name, bytes)| warning(name, bytes, machine)).collect();
+    Ok(Plan { name: spec.name.clone(), preset: P::NAME, machine, stages, sampling, warnings })
+}
+
+fn warning(name: &str, bytes: f64, machine: Machine) -> Option<String> {
+    let available = machine.available_bytes.filter(|&available| bytes > available)?;
+    Some(format!("{name} needs {}, but {} are available", table::bytes(bytes), table::bytes(available)))
+}
+
+/// Names and numbers of values of a model's parameters.
+fn sizes<M: TensorCollection<f32, Cpu>>() -> Vec<(String, usize)> {
+    describe::<M, f32, Cpu>().into_iter().map(|(name, shape)| (name, shape.iter().product())).collect()
+}
+
+fn stage(
+    name: &'static str,
+    walked: &[Part],
+    parameters: &[(String, usize)],
+    (batch, steps): (usize, u64),
+    ema: Ema,
+    machine: Machine,
+) -> StagePlan {
+    let mut owned = vec![0; walked.len()];
+    for (name, size) in parameters {
+        let owner = |part: &Part| part.prefixes.iter().any(|prefix| name.starts_with(prefix));
+        if let Some(part) = walked.iter().position(owner) {
+            owned[part] += size;
+        }
+    }
+    let parts = walked.iter().zip(owned).map(|(part, parameters)| PartPlan {
+        name: part.name,
+        parameters,
+        forward: part.cost.forward,
+        training: part.cost.training,
+        kept_bytes: VALUE * part.cost.kept,
+    });
+    let weights = VALUE * parameters.iter().map(|(_, size)| *size as f64).sum::<f64>();
+    let sum = |f: fn(&Part) -> f64| VALUE * walked.iter().map(f).sum::<f64>();
+    let averages = if ema.decay > 0.0 { 1.0 } else { 0.0 };
+    let memory = Memory {
+        weights: WEIGHT_COPIES * weights,
+        gradients: weights,
+        moments: 2.0 * weights,
+        average: averages * weights,
+        kept: batch as f64 * sum(|part| part.cost.kept) + sum(|part| part.cost.copied),
+        in_flight: batch as f64 * VALUE * walked.iter().map(|part| part.cost.in_flight).fold(0.0, f64::max),
+        checkpoint: CHECKPOINT_COPIES * weights,
+    };
+    let flops = walked.iter().map(|part| part.cost.training).sum::<Flops>() * batch as f64;
+    StagePlan { name, parts: parts.collect(), batch, steps, memory, flops, seconds: seconds(flops, machine) }
+}
+
+/// The time of operations in training, or in decoding and ranking pictures.
+fn seconds(flops: Flops, machine: Machine) -> f64 {
+    let linear = (flops.linear + flops.attention) / LINEAR_EFFICIENCY;
+    (linear + flops.convolution / CONVOLUTION_EFFICIENCY) / machine.flops_per_second
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::paper_order;
+    use crate::train::config::ClipStage;
+
+    /// Each part's walk meets exactly the parameters that the model's type has there.
+    fn walks_everything<P: Preset>() {
+        let patterns = paper_order(<P::Transformer as TransformerShape>::DEPTH, 11);
+        let models = [
+            (walk::dvae::<P::Dvae>(), sizes::<Dvae<P::Dvae, f32, Cpu>>()),
+            (walk::vqvae::<P::Dvae>(), sizes::<Vqvae<P::Dvae, f32, Cpu>>()),
+            (walk::transformer::<P::Transformer>(&patterns), sizes::<Transformer<P::Transformer, f32, Cpu>>()),
+            (walk::clip::<P::Clip>(ClipStage::default().batch), sizes::<Clip<P::Clip, f32, Cpu>>()),
+        ];
+        let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: None };
+        for (walked, parameters) in models {
+            let planned = stage("", &walked, &parameters, (1, 1), Ema::default(), machine);
+            let walked: Vec<_> = walked.iter().map(|part| (part.name, part.cost.parameters)).collect();
+            let described: Vec<_> = planned.parts.iter().map(|part| (part.name, part.parameters)).collect();
+            assert_eq!(walked, described, "{}", P::NAME);
+            let all: usize = parameters.iter().map(|(_, size)| size).sum();
+            assert_eq!(described.iter().map(|(_, size)| size).sum::<usize>(), all, "{}", P::NAME);
+        }
+    }
+
+    #[test]
+    fn the_walks_meet_every_parameter_of_every_preset() {
+        for name in presets::NAMES {
+            crate::with_preset!(*name, P => walks_everything::<P>()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_time_is_work_over_what_the_machine_reaches() {
+        let machine = Machine { threads: 1, flops_per_second: 100.0, available_bytes: None };
+        let flops = Flops { convolution: 50.0, linear: 80.0, attention: 20.0, dense_attention: 1e9 };
+        assert_eq!(seconds(flops, machine), 2.0 + 2.0);
+    }
 }

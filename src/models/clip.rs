@@ -13,7 +13,7 @@ use dfdx::prelude::*;
 /// Mean of the training pictures' channels in the published preprocessing.
 pub const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// Their standard deviation.
-pub const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+pub const STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
 
 /// The published names.
 #[derive(Debug, Clone)]

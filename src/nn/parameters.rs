@@ -49,15 +49,18 @@ pub fn build<E: Real, D: Device<E>, M: TensorCollection<E, D, To<E, D> = M>>(
     Ok(built.unwrap_or_else(|| unreachable!("every parameter was made")))
 }
 
-/// Names and shapes of all parameters of a model type, which is not built for it.
-pub fn describe<E: Real, D: Device<E>, M: TensorCollection<E, D>>(device: &D) -> Result<Vec<(String, Vec<usize>)>> {
+/// Names and shapes of all parameters of a model type, in the order of [`export`]: nothing is built for it, so that a model
+/// no machine here can hold is described like any other.
+pub fn describe<M: TensorCollection<E, D>, E: Real, D: Device<E>>() -> Vec<(String, Vec<usize>)> {
     let mut found = Vec::new();
     let mut note = |name: &str, shape: &[usize]| {
         found.push((name.to_owned(), shape.to_vec()));
         None
     };
-    M::iter_tensors(&mut RecursiveWalker { m: String::new(), f: &mut Builder { make: &mut note, device } })?;
-    Ok(found)
+    let mut builder = Builder { make: &mut note, device: &D::default() };
+    // Nothing is made, so nothing can fail.
+    let _ = M::iter_tensors(&mut RecursiveWalker { m: String::new(), f: &mut builder });
+    found
 }
 
 /// All parameters, in the order of the model's fields.
@@ -184,5 +187,38 @@ impl<E: Real, D: Device<E>> TensorVisitor<E, D> for Builder<'_, E, D> {
         let shape: Vec<usize> = options.shape.concrete().into();
         let Some(values) = (self.make)(&name, &shape) else { return Ok(None) };
         self.device.try_tensor_from_vec(values, options.shape).map(Some).map_err(device_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Block, BlockNames};
+    use crate::ops::Activation;
+    use dfdx::prelude::Cpu;
+
+    crate::block!(
+        /// Small.
+        Small: dim 8, heads 2);
+
+    #[derive(Debug, Clone)]
+    struct Names;
+
+    impl BlockNames for Names {
+        const LN_1: &'static str = "a";
+        const QKV: [&'static str; 2] = ["b", "c"];
+        const OUT: &'static str = "d.e";
+        const LN_2: &'static str = "f";
+        const UP: &'static str = "g";
+        const DOWN: &'static str = "h";
+        const ACTIVATION: Activation = Activation::Relu;
+    }
+
+    #[test]
+    fn a_description_equals_the_built_block() {
+        let built: Block<Small, Names, f64, Cpu> = build(&Cpu::default(), 0, |_, _| Init::Constant(0.0)).unwrap();
+        let built: Vec<_> = export(&built).unwrap().into_iter().map(|p| (p.name, p.shape)).collect();
+        assert_eq!(built[4], ("d.e.weight".to_owned(), vec![8, 8]));
+        assert_eq!(describe::<Block<Small, Names, f64, Cpu>, f64, Cpu>(), built);
     }
 }

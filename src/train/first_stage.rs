@@ -190,7 +190,7 @@ where
             let codes = argmax_rows(logits)?;
             let grid = (count, S::Grid::default(), S::Grid::default());
             let stats = self.frozen.decode(&codes, grid, self.trainer.device())?;
-            let nll = D::logit_laplace(stats.clone(), target, None)?;
+            let nll = D::logit_laplace(stats.clone(), target, Some(self.spec.clamp_log_b))?;
             out.nll.extend(to_vec(nll)?.iter().map(|&v| f64::from(v)));
             out.kl.extend(kl.chunks(kl.len() / count).map(|rows| rows.iter().map(|&v| f64::from(v)).sum::<f64>()));
             out.pixels.extend(dvae::reconstruction(&to_vec(stats)?));
@@ -309,7 +309,7 @@ where
         for (codes, pixels) in codes.chunks(CHUNK * positions).zip(pixels.chunks(CHUNK * per_picture)) {
             let grid = (codes.len() / positions, S::Grid::default(), S::Grid::default());
             let stats = self.frozen.decode(codes, grid)?;
-            let nll = D::logit_laplace(stats.clone(), dvae::squash(pixels), None)?;
+            let nll = D::logit_laplace(stats.clone(), dvae::squash(pixels), Some(self.spec.clamp_log_b))?;
             out.nll.extend(to_vec(nll)?.iter().map(|&v| f64::from(v)));
             out.pixels.extend(dvae::reconstruction(&to_vec(stats)?));
         }

@@ -9,7 +9,6 @@ use dalle::ops::to_vec;
 use dalle::shape::DvaeShape;
 use dalle::train::Batch;
 use dalle::train::config::FirstStageKind;
-use dfdx::nn::ZeroGrads;
 use dfdx::prelude::*;
 
 type Model = Vqvae<tiny::Dvae, f32, Cpu>;
@@ -34,10 +33,10 @@ fn alone<S: Shape>(stats: Tensor<S, f32, Cpu, OwnedTape<f32, Cpu>>, loss: Scalar
 /// The gradient norms of encoder, codebook and decoder under the loss that `pick` makes of a step.
 fn norms(pick: impl Fn(Step) -> Scalar) -> [f64; 3] {
     let mut model = model();
-    let tape = nn::tape_with(&Cpu::default(), model.alloc_grads()).unwrap();
-    let gradients = pick(model.forward(tensor(2, 2).put_tape(tape)).unwrap()).backward();
+
+    let mut gradients = pick(model.forward(tensor(2, 2).leaky_traced()).unwrap()).backward();
     let mut norms = [0.0; 3];
-    nn::with_gradients(&mut model, &gradients, |_, name, gradient| {
+    nn::with_gradients(&mut model, &mut gradients, |_, name, gradient| {
         let part = ["encoder.", "quantize.", "decoder."].iter().position(|prefix| name.starts_with(prefix));
         norms[part.expect("a part of the model")] += gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
         Ok(None)

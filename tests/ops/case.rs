@@ -3,6 +3,7 @@
 use dalle::kernels::Real;
 use dalle::ops::{Backend, to_vec};
 use dalle::random::Rng;
+use dalle::shape::Ranked;
 use dfdx::prelude::*;
 use std::fmt::Debug;
 
@@ -29,7 +30,7 @@ pub trait Leaf<E: Real> {
     fn gradient(&self, gradients: &Gradients<E, Cpu>) -> Vec<E>;
 }
 
-impl<S: Shape, E: Real> Leaf<E> for Tensor<S, E, Cpu>
+impl<S: Ranked, E: Real> Leaf<E> for Tensor<S, E, Cpu>
 where
     Cpu: Device<E>,
 {
@@ -43,7 +44,7 @@ where
     Cpu: Device<E>,
 {
     /// Runs the tape of `y` backwards.
-    pub fn of<S: Shape>(y: Traced<S, E>, leaves: &[&dyn Leaf<E>]) -> Self {
+    pub fn of<S: Ranked>(y: Traced<S, E>, leaves: &[&dyn Leaf<E>]) -> Self {
         let values = to_vec(y.with_empty_tape().split_tape().0).expect("the CPU");
         let weights = weights(values.len()).into_iter().map(E::of).collect();
         let weights = y.device().tensor_from_vec(weights, *y.shape());
@@ -53,7 +54,7 @@ where
 }
 
 /// A tensor of `values`.
-pub fn tensor<S: Shape, E: Real>(values: &[E], shape: S) -> Tensor<S, E, Cpu>
+pub fn tensor<S: Ranked, E: Real>(values: &[E], shape: S) -> Tensor<S, E, Cpu>
 where
     Cpu: Device<E>,
 {

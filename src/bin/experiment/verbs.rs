@@ -224,7 +224,7 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
     if text == 0 || side == 0 || layout.sequence() > 4096 {
         return usage(format!("--text {text} --grid {side}: expected both at least 1 and at most 4096 slots together"));
     }
-    if kernel % 2 == 0 {
+    if kernel.is_multiple_of(2) {
         return usage(format!("--kernel {kernel}: expected an odd number"));
     }
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
@@ -250,7 +250,7 @@ pub struct DataArgs {
     /// Which dataset.
     #[arg(value_parser = ["emoji", "shapes"])]
     name: String,
-    /// The folder to write to; `data/NAME` if left out.
+    /// The folder to write to; `experiments/data/NAME`, where the specs look, if left out.
     #[arg(long)]
     out: Option<PathBuf>,
     /// emoji: where npm's packages are kept.
@@ -262,7 +262,7 @@ pub struct DataArgs {
 }
 
 pub fn data(args: &DataArgs) -> Result<()> {
-    let out = args.out.clone().unwrap_or_else(|| Path::new("data").join(&args.name));
+    let out = args.out.clone().unwrap_or_else(|| Path::new("experiments/data").join(&args.name));
     if args.name == "emoji" {
         let cache = args.cache.clone().unwrap_or_else(|| out.with_file_name(".emoji-cache"));
         let mut options = emoji::EmojiOptions::new(&out, cache);

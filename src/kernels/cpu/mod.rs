@@ -23,8 +23,6 @@ mod reduce;
 pub mod sum;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod testing;
 
 use super::Real;
 

@@ -1,0 +1,223 @@
+//! A plan for people: aligned tables, what was assumed, and what does not fit.
+
+use super::{ASSUMPTIONS, CONVOLUTION_EFFICIENCY, DECODING_EFFICIENCY, Flops, LINEAR_EFFICIENCY, Plan};
+use std::fmt::{Display, Formatter, Result};
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let machine = self.machine;
+        let available = machine.available_bytes.map_or_else(String::new, |free| format!(", {} available", bytes(free)));
+        writeln!(
+            f,
+            "{}, preset {}, on {} threads: {}/s measured{available}\n",
+            self.name,
+            self.preset,
+            machine.threads,
+            operations(machine.flops_per_second)
+        )?;
+        self.models().write(f)?;
+        self.memory().write(f)?;
+        self.time().write(f)?;
+        let draw = &self.sampling;
+        writeln!(
+            f,
+            "key-value cache of a sequence: {}; only what the patterns reach: {} ({:.1} %)\n",
+            bytes(draw.cache_bytes),
+            bytes(draw.reachable_cache_bytes),
+            100.0 * draw.reachable_cache_bytes / draw.cache_bytes
+        )?;
+        writeln!(
+            f,
+            "- time: work over the measured rate, of which training and ranking reach {LINEAR_EFFICIENCY}, convolutions \
+             {CONVOLUTION_EFFICIENCY}, drawing tokens {DECODING_EFFICIENCY}"
+        )?;
+        ASSUMPTIONS.iter().try_for_each(|line| writeln!(f, "- {line}"))?;
+        self.warnings.iter().try_for_each(|line| writeln!(f, "warning: {line}"))
+    }
+}
+
+impl Plan {
+    fn models(&self) -> Table {
+        let mut table = Table::new(["model, per example", "parameters", "forward", "training", "kept"]);
+        for stage in &self.stages {
+            for part in &stage.parts {
+                table.row([
+                    format!("{} {}", stage.name, part.name),
+                    count(part.parameters),
+                    work(part.forward),
+                    work(part.training),
+                    bytes(part.kept_bytes),
+                ]);
+            }
+            let all = || stage.parts.iter();
+            table.row([
+                stage.name.to_owned(),
+                count(all().map(|part| part.parameters).sum()),
+                work(all().map(|part| part.forward).sum()),
+                work(all().map(|part| part.training).sum()),
+                bytes(all().map(|part| part.kept_bytes).sum()),
+            ]);
+        }
+        table
+    }
+
+    fn memory(&self) -> Table {
+        let mut table = Table::new([
+            "memory, per batch",
+            "weights",
+            "gradients",
+            "moments",
+            "average",
+            "kept",
+            "in flight",
+            "checkpoint",
+            "peak",
+        ]);
+        for stage in &self.stages {
+            let m = stage.memory;
+            let sizes =
+                [m.weights, m.gradients, m.moments, m.average, m.kept, m.in_flight, m.checkpoint, m.peak()].map(bytes);
+            table.row(std::iter::once(stage.name.to_owned()).chain(sizes));
+        }
+        let none = || "-".to_owned();
+        let caches = bytes(self.sampling.cache_bytes * self.sampling.sequences as f64);
+        let sampling = ["sampling".to_owned(), bytes(self.sampling.weight_bytes), none(), none(), none(), caches];
+        table.row(sampling.into_iter().chain([none(), none(), bytes(self.sampling.peak())]));
+        table
+    }
+
+    fn time(&self) -> Table {
+        let mut table = Table::new(["time", "batch", "work", "each", "steps", "in all"]);
+        for stage in &self.stages {
+            table.row([
+                stage.name.to_owned(),
+                stage.batch.to_string(),
+                work(stage.flops),
+                duration(stage.seconds),
+                stage.steps.to_string(),
+                duration(stage.seconds * stage.steps as f64),
+            ]);
+        }
+        let sampling = &self.sampling;
+        let drawing = sampling.seconds * sampling.captions as f64;
+        table.row([
+            "sampling (per caption)".to_owned(),
+            sampling.candidates.to_string(),
+            work(sampling.flops),
+            duration(sampling.seconds),
+            sampling.captions.to_string(),
+            duration(drawing),
+        ]);
+        let training: f64 = self.stages.iter().map(|stage| stage.seconds * stage.steps as f64).sum();
+        let none = String::new;
+        table.row(["all".to_owned(), none(), none(), none(), none(), duration(training + drawing)]);
+        table
+    }
+}
+
+/// Rows of cells; the first column is flush left, the others flush right.
+struct Table(Vec<Vec<String>>);
+
+impl Table {
+    fn new<const N: usize>(head: [&str; N]) -> Self {
+        Table(vec![head.map(str::to_owned).to_vec()])
+    }
+
+    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.push(cells.into_iter().collect());
+    }
+
+    fn write(&self, f: &mut Formatter<'_>) -> Result {
+        let length = |text: &str| text.chars().count();
+        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| self.0.iter().filter_map(|row| row.get(column)).map(|cell| length(cell)).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        for row in &self.0 {
+            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        writeln!(f)
+    }
+}
+
+/// Operations, and in brackets those of dense attention where they differ.
+fn work(flops: Flops) -> String {
+    match flops.total() {
+        0.0 => "-".to_owned(),
+        total if flops.dense_total() == total => operations(total),
+        total => format!("{} ({})", operations(total), operations(flops.dense_total())),
+    }
+}
+
+/// Three digits and the largest unit that leaves at least one.
+fn scaled(value: f64, step: f64, units: &[&str]) -> String {
+    let mut unit = 0;
+    let mut value = value;
+    while value >= 0.9995 * step && unit + 1 < units.len() {
+        value /= step;
+        unit += 1;
+    }
+    let decimals = match value {
+        _ if unit == 0 => 0,
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {}", units[unit]).trim_end().to_owned()
+}
+
+fn count(parameters: usize) -> String {
+    match parameters {
+        0 => "-".to_owned(),
+        _ => scaled(parameters as f64, 1e3, &["", "k", "M", "G"]),
+    }
+}
+
+fn operations(flops: f64) -> String {
+    scaled(flops, 1e3, &["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"])
+}
+
+pub(super) fn bytes(bytes: f64) -> String {
+    scaled(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB"])
+}
+
+fn duration(seconds: f64) -> String {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 60.0 * MINUTE;
+    const DAY: f64 = 24.0 * HOUR;
+    match seconds {
+        s if s < 0.9995e-3 => format!("{:.0} µs", s * 1e6),
+        s if s < 0.9995 => format!("{:.0} ms", s * 1e3),
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 1.5 * MINUTE => format!("{s:.0} s"),
+        s if s < 1.5 * HOUR => format!("{:.0} min", s / MINUTE),
+        s if s < 2.0 * DAY => format!("{:.1} h", s / HOUR),
+        s if s < 730.0 * DAY => format!("{:.0} days", s / DAY),
+        s => format!("{:.0} years", s / (365.25 * DAY)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_the_largest_that_leave_a_digit() {
+        assert_eq!(
+            [0.0, 999.0, 1023.9, 1024.0, 1536.0, 1e9].map(bytes),
+            ["0 B", "999 B", "1.00 KiB", "1.00 KiB", "1.50 KiB", "954 MiB"]
+        );
+        assert_eq!([12_089_000_000, 53_786_240, 999_999, 31, 0].map(count), ["12.1 G", "53.8 M", "1.00 M", "31", "-"]);
+        assert_eq!([136.1e9, 9.2e22, 1e30].map(operations), ["136 GFLOP", "92.0 ZFLOP", "1000000000 ZFLOP"]);
+    }
+
+    #[test]
+    fn times_are_human() {
+        let times = [5e-6, 0.0042, 0.99999, 9.0, 75.0, 600.0, 7200.0, 5.0 * 86400.0, 1e12];
+        let expected = ["5 µs", "4 ms", "1.0 s", "9.0 s", "75 s", "10 min", "2.0 h", "5 days", "31688 years"];
+        assert_eq!(times.map(duration), expected);
+    }
+}
