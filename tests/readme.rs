@@ -84,12 +84,13 @@ fn every_command_parses_and_every_spec_checks() {
             assert!(check.status.success(), "{line}: {check:?}");
         }
         match arguments[0].as_str() {
-            "check" | "plan" | "masks" | "data" => {}
+            "check" | "plan" | "masks" => {}
+            "data" if arguments[1] == "shapes" => {}
             first if first.ends_with(".yaml") => {
                 arguments.retain(|word| !word.starts_with("--resume"));
                 arguments.push("--dry-run".into());
             }
-            // The others need a run: unknown options are found before the help is printed.
+            // The others need a run, or npm: unknown options are found before the help is printed.
             _ => arguments.push("--help".into()),
         }
         let output = experiment(&arguments, folder.path());

@@ -35,7 +35,7 @@ pub fn check(specs: &[PathBuf], sets: &[String]) -> Result<()> {
 
 pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
     let loaded = spec::load(path, sets, presets::NAMES)?;
-    say(dalle::harness::plan::plan(&loaded.spec)?.trim_end())
+    say(dalle::harness::plan::plan(&loaded.spec)?.to_string().trim_end())
 }
 
 #[derive(Debug, Args)]
