@@ -123,8 +123,8 @@ fn a_number_that_is_not_finite_names_stage_step_and_tensor() {
     }
 }
 
-#[cfg(target_os = "linux")]
 /// Nobody reads what is printed: that is an error or nothing, never a panic, and the run is whole.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_closed_or_full_output_is_no_panic() {
     let place = Place::with_spec();
