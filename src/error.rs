@@ -1,6 +1,7 @@
 //! The one error type of the library. Every message says what went wrong, where, what was expected and what was found;
 //! its first line stands alone. Only `main` prints; [`Error::exit_code`] is the command line's contract.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// A result of this crate.
@@ -38,7 +39,7 @@ pub enum Error {
         /// The value found, in words.
         value: String,
     },
-    /// Reading or writing failed: a full disk, a read-only folder.
+    /// Reading or writing failed: a full disk, a read-only folder, a file to read that does not exist.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried: "read", "write", "create".
@@ -68,6 +69,8 @@ impl Error {
             Error::Usage(_) | Error::Spec(_) => 2,
             Error::Expect(_) => 3,
             Error::Data { .. } => 4,
+            // Reading what is not there is missing data, whichever call noticed it.
+            Error::Io { action: "read" | "open" | "list", source, .. } if source.kind() == ErrorKind::NotFound => 4,
             Error::Numeric { .. } => 5,
             Error::Io { .. } | Error::Device(_) => 6,
             Error::Interrupted { signal: "SIGINT", .. } => 130,

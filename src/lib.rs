@@ -1,4 +1,55 @@
-//! dalle: OpenAI's first DALL·E (arXiv 2102.12092).
+//! OpenAI's first DALL·E ([arXiv 2102.12092](https://arxiv.org/abs/2102.12092)): models whose shapes are types, and an
+//! experiment harness around them.
+//!
+//! A picture becomes a grid of discrete codes (first stage); a transformer learns captions and codes as one sequence; CLIP
+//! picks the best of what it samples. In the order that data flows:
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`error`] | the one error type: what, where, expected and got |
+//! | [`random`] | random numbers as pure functions of seed, stream and index |
+//! | [`shape`] | what a preset must say of each model, checked when it compiles |
+//! | [`mask`] | attention patterns as data: dense, as tiles, and what a cache must keep |
+//! | [`kernels`] | arithmetic on slices, compiled once |
+//! | [`text`] | byte-pair encoding, and the ids of text slots |
+//! | [`data`] | pairs of picture and caption: procedural, folders, tar shards; augmentation and batches |
+//! | [`ops`] | typed differentiable operations over the kernels, each with its oracle |
+//! | [`nn`] | layers, and parameters by name |
+//! | [`models`] | dVAE, VQ-VAE, transformer, CLIP, and the table of presets |
+//! | [`objective`] | the evidence lower bound of both stages together |
+//! | [`train`] | the stages behind erased traits, AdamW, schedules, checkpoints |
+//! | [`generate`] | sampling with a cache, forced tokens, reranking |
+//! | [`evaluate`] | PSNR, SSIM, intervals, and the oracle that reads pictures of shapes |
+//! | [`harness`] | specs, run directories, the pipeline from a spec to results |
+//! | [`report`] | the report of a run as one HTML file |
+//!
+//! A module names only those above it.
+//!
+//! From a caption to a picture, with an untrained model:
+//!
+//! ```
+//! use dalle::generate::{Options, Prompt, sample};
+//! use dalle::harness::{load, models::Models};
+//! use dalle::models::presets;
+//! use dalle::text::Bpe;
+//!
+//! # fn main() -> dalle::Result<()> {
+//! let spec = load::check("an example", "{name: example, preset: tiny}", &[], presets::NAMES)?;
+//! let mut models = Models::build(&spec)?;
+//! models.first.freeze()?;
+//! models.transformer.freeze()?;
+//! let captions = ["a red circle", "a blue square above a red circle"];
+//! let bpe = Bpe::train(captions.map(String::from).into_iter(), models.text.bpe)?;
+//!
+//! let prompt = Prompt { text: models.text.prompt(&bpe, captions[0])?, seeds: vec![7, 8], forced: vec![] };
+//! let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
+//! let codes = sample(models.transformer.as_ref(), &[prompt], &models.text.fill(&[]), &options)?;
+//! let pixels = models.first.decode(&codes.concat())?; // values in [0, 1], channels last
+//! assert_eq!((codes.len(), pixels.len()), (2, 2 * 16 * 16 * 3));
+//! # Ok(())
+//! # }
+//! ```
+
 pub mod data;
 pub mod error;
 pub mod evaluate;

@@ -149,6 +149,6 @@ mod tests {
     fn empty_and_missing_folders_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Folder::open(folder.path()).unwrap_err().exit_code(), 4);
-        assert_eq!(Folder::open(folder.path().join("none")).unwrap_err().exit_code(), 6);
+        assert_eq!(Folder::open(folder.path().join("none")).unwrap_err().exit_code(), 4);
     }
 }

@@ -324,7 +324,7 @@ mod tests {
         // A tar file without a sample.
         assert_eq!(open(&[tar(&[("readme.md", b"x")])]).unwrap_err().exit_code(), 4);
         assert_eq!(open(&[]).unwrap_err().exit_code(), 4);
-        assert_eq!(WebDataset::open(&["missing.tar".into()]).unwrap_err().exit_code(), 6);
+        assert_eq!(WebDataset::open(&["missing.tar".into()]).unwrap_err().exit_code(), 4);
     }
 
     #[test]

@@ -73,8 +73,16 @@ pub fn options(spec: &SampleSpec) -> Options {
     Options { temperature: spec.temperature, top_k: spec.top_k, top_p: spec.top_p, guidance: spec.guidance }
 }
 
-/// Everything after training; writes pictures under `images/` and gives `results` for `run.json`.
-pub fn everything(spec: &Spec, run: &Path, sources: &Sources, models: &Models, bpe: &Bpe) -> Result<Value> {
+/// Everything after training; writes pictures under `images/` and gives `results` for `run.json`. `proceed` is asked before
+/// each measurement: an error of it ends them.
+pub fn everything(
+    spec: &Spec,
+    run: &Path,
+    sources: &Sources,
+    models: &Models,
+    bpe: &Bpe,
+    proceed: &dyn Fn() -> Result<()>,
+) -> Result<Value> {
     let mut results = Map::new();
     let mut shown = Vec::new();
     if spec.data.kind == DataKind::Shapes {
@@ -85,6 +93,7 @@ pub fn everything(spec: &Spec, run: &Path, sources: &Sources, models: &Models, b
         ];
         let mut accuracy = Map::new();
         for (name, about, count) in sets.into_iter().filter(|(_, _, count)| *count > 0) {
+            proceed()?;
             let captions = prompts(about, spec.seed, count);
             let drawn = draw(spec, models, bpe, name, &captions)?;
             let judged = judged(&captions, &drawn, models.first.geometry().side);
@@ -98,6 +107,7 @@ pub fn everything(spec: &Spec, run: &Path, sources: &Sources, models: &Models, b
         results.insert("zero_shot".into(), zero_shot(spec, sources, models, bpe)?);
     } else {
         for (name, source) in &sources.validation {
+            proceed()?;
             let count = spec.sample.shown.div_ceil(sources.validation.len().max(1)).max(1);
             let mut picked = Vec::new();
             // Spread over the set, whose order may group its pictures.
@@ -112,6 +122,7 @@ pub fn everything(spec: &Spec, run: &Path, sources: &Sources, models: &Models, b
     }
     let mut reconstructions = Vec::new();
     for (name, source) in &sources.validation {
+        proceed()?;
         let (numbers, pictures) = bounds(spec, models, bpe, name, source.as_ref(), run)?;
         results.insert(format!("elbo_{name}"), numbers);
         reconstructions.extend(pictures);

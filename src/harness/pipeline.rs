@@ -41,12 +41,13 @@ pub fn run(loaded: &Loaded, run: &mut RunDir, watch: &Watch) -> Result<()> {
         Err(error) => error.exit_code(),
     };
     let text = outcome.as_ref().err().map(ToString::to_string);
-    run.update(|facts| match text {
+    let recorded = run.update(|facts| match text {
         Some(text) => facts["error"] = Value::String(text),
         None => drop(facts.as_object_mut().map(|facts| facts.remove("error"))),
-    })?;
-    run.finish(exit)?;
-    outcome
+    });
+    let recorded = recorded.and_then(|()| run.finish(exit));
+    // What stopped the run comes before what kept it from saying so: a full disk is often both.
+    outcome.and(recorded)
 }
 
 fn stages(loaded: &Loaded, run: &mut RunDir, watch: &Watch) -> Result<()> {
@@ -65,7 +66,13 @@ fn stages(loaded: &Loaded, run: &mut RunDir, watch: &Watch) -> Result<()> {
     context.transformer(run, &mut models)?;
     context.clip(run, &mut models)?;
     let started = Instant::now();
-    let results = measure::everything(spec, run.path(), &sources, &models, &bpe)?;
+    let path = run.path().to_owned();
+    // Nothing is lost by stopping between two measurements: the stages are trained and kept.
+    let proceed = || match watch.stop.requested() {
+        Some(signal) => Err(Error::Interrupted { signal, run: path.clone() }),
+        None => Ok(()),
+    };
+    let results = measure::everything(spec, &path, &sources, &models, &bpe, &proceed)?;
     let seconds = started.elapsed().as_secs_f64();
     run.update(|facts| {
         facts["results"] = results.clone();

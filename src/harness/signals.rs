@@ -1,7 +1,7 @@
-//! Ctrl-C and SIGTERM: the first asks the loop to stop after a checkpoint, a second ends the process at once.
+//! Signals. Ctrl-C and SIGTERM: the first asks the loop to stop after a checkpoint, a second ends the process at once.
 
 use crate::{Error, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -44,6 +44,15 @@ pub fn install() -> Result<Stop> {
             .map_err(Error::io("catch", format!("signal {signal}")))?;
     }
     Ok(stop)
+}
+
+/// Makes a write past the limit on file sizes (`ulimit -f`) an ordinary error; unhandled, its signal ends the process.
+///
+/// # Errors
+/// [`Error::Io`] if the system refuses the handler.
+pub fn survive_file_limit() -> Result<()> {
+    let unread = Arc::new(AtomicBool::new(false));
+    flag::register(SIGXFSZ, unread).map(drop).map_err(Error::io("catch", "SIGXFSZ"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
 
-/// −ln softmax(logits)[target] per row, in nats. Shapes: logits (…, V) with R rows, targets R ids below V, result (R,).
+/// `−ln softmax(logits)[target]` per row, in nats. Shapes: logits (…, V) with R rows, targets R ids below V, result (R,).
 pub trait CrossEntropyOp<E: Real>: Device<E> {
     /// The loss of each row.
     fn cross_entropy<S: Rows<V>, V: Dim, T: Tape<E, Self>>(

@@ -7,7 +7,7 @@ use dfdx::prelude::{Device, *};
 
 pub use crate::kernels::cpu::embed::ABSENT;
 
-/// y[i] = x[ids[i]] over rows. Shapes: x (…, C) with V rows, ids one per row of y, y (…, C).
+/// `y[i] = x[ids[i]]` over rows. Shapes: x (…, C) with V rows, ids one per row of y, y (…, C).
 pub trait GatherOp<E: Real>: Device<E> {
     /// The rows `ids` of `x` in the shape `shape`; [`ABSENT`] gives a row of zeros. An id must be below the number of rows.
     fn gather_rows<S: Rows<C>, O: Rows<C>, C: Dim, T: Tape<E, Self>>(

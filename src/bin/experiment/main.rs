@@ -6,6 +6,8 @@ mod verbs;
 
 use clap::{Parser, Subcommand};
 use dalle::{Error, Result};
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -108,13 +110,15 @@ fn main() -> ExitCode {
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // Nobody may be listening there either.
+            let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 fn execute(cli: Cli) -> Result<()> {
+    dalle::harness::signals::survive_file_limit()?;
     match cli.verb {
         None => run::run(&cli.run),
         Some(Verb::Check { specs, sets }) => verbs::check(&specs, &sets),
@@ -124,12 +128,14 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Decode { run, tokens, out }) => verbs::decode(&run, &tokens, &out),
         Some(Verb::Rerank { run, captions, images }) => verbs::rerank(&run, &captions, &images),
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
-        Some(Verb::Report { run }) => {
-            println!("{}", dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display());
-            Ok(())
-        }
+        Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
         Some(Verb::Data(args)) => verbs::data(&args),
     }
+}
+
+/// A line on standard output; `println!` would panic where that is closed or full.
+fn say(line: impl Display) -> Result<()> {
+    writeln!(io::stdout(), "{line}").map_err(Error::io("write", "standard output"))
 }
 
 /// A wrong argument.

@@ -1,6 +1,6 @@
 //! `experiment SPEC.yaml`.
 
-use crate::usage;
+use crate::{say, usage};
 use clap::Args;
 use dalle::harness::models::Models;
 use dalle::harness::pipeline::{self, Watch};
@@ -45,10 +45,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
         return Err(Error::Device("this build has no CUDA; --device cpu runs everything".into()));
     }
     let loaded = spec::load(path, &args.sets, presets::NAMES)?;
+    // A setting that does not fit the preset is found here, before there is a run directory.
+    Models::build(&loaded.spec)?;
     if args.dry_run {
-        Models::build(&loaded.spec)?;
-        print!("{}", loaded.spec.resolved()?);
-        return Ok(());
+        return say(loaded.spec.resolved()?.trim_end());
     }
     let stop = signals::install()?;
     let argv: Vec<String> = std::env::args().collect();
@@ -59,12 +59,19 @@ pub fn run(args: &RunArgs) -> Result<()> {
             Some(found) => RunDir::open(found)?,
             None => create()?,
         },
-        Some(named) => RunDir::open(named)?,
+        Some(named) => {
+            let found = run_dir::find(named)?;
+            let (theirs, ours) = (&run_dir::read_run(&found)?["spec_hash"], loaded.spec.hash()?);
+            if *theirs != ours.as_str() {
+                let found = found.display();
+                return usage(format!("--resume={named}: {found} is a run of another spec: repeat each --set it had"));
+            }
+            RunDir::open(found)?
+        }
     };
     eprintln!("run: {}", run.path().display());
     let outcome = pipeline::run(&loaded, &mut run, &Watch { stop, progress: true });
-    let report = dalle::report::write(run.path());
-    outcome?;
-    println!("{}", report?.display());
-    Ok(())
+    // A run that failed, or was stopped, has a report too; its error comes before the report's.
+    let report = dalle::report::write(run.path()).and_then(|path| say(path.display()));
+    outcome.and(report)
 }

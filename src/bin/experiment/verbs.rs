@@ -1,6 +1,6 @@
 //! The verbs besides running a spec: each reads its inputs, asks the library, prints a result.
 
-use crate::usage;
+use crate::{say, usage};
 use clap::Args;
 use dalle::data::shapes::{Prompts, Split, prompts};
 use dalle::data::{Example, Picture, Shapes, Source, augment, emoji};
@@ -22,7 +22,7 @@ pub fn check(specs: &[PathBuf], sets: &[String]) -> Result<()> {
     let mut worst = None;
     for path in specs {
         match spec::load(path, sets, presets::NAMES) {
-            Ok(_) => println!("{}: ok", path.display()),
+            Ok(_) => say(format_args!("{}: ok", path.display()))?,
             Err(error) => {
                 if let Some(earlier) = worst.replace(error) {
                     eprintln!("error: {earlier}");
@@ -35,8 +35,7 @@ pub fn check(specs: &[PathBuf], sets: &[String]) -> Result<()> {
 
 pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
     let loaded = spec::load(path, sets, presets::NAMES)?;
-    print!("{}", dalle::harness::plan::plan(&loaded.spec)?);
-    Ok(())
+    say(dalle::harness::plan::plan(&loaded.spec)?.to_string().trim_end())
 }
 
 #[derive(Debug, Args)]
@@ -116,22 +115,24 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         let decoded = models.first.decode(&codes.concat())?;
         let features = models.clip.images(args.n, &decoded)?;
         let scores = cosines(&texts[index * width..(index + 1) * width], &features, width);
-        println!("{caption}");
+        say(caption)?;
         for (place, &candidate) in rank(&scores).iter().take(args.keep).enumerate() {
             let values = &decoded[candidate * g.side * g.side * 3..(candidate + 1) * g.side * g.side * 3];
             let picture = picture(values, g.side, g.side);
             let file = args.out.join(format!("{index}-{place}.png"));
             picture.save_png(&file)?;
-            println!("  {:>6.2}  {}  (candidate {candidate})", 100.0 * scores[candidate], file.display());
+            say(format_args!("  {:>6.2}  {}  (candidate {candidate})", 100.0 * scores[candidate], file.display()))?;
             sheet.push(picture);
         }
     }
     let sheet = grid::grid(&sheet, args.keep.min(args.n), 4);
     let file = args.out.join("sheet.png");
     sheet.save_png(&file)?;
-    println!("{}", file.display());
-    Ok(())
+    say(file.display())
 }
+
+/// The most pixels that `encode` and `decode` take at once: a model holds hundreds of bytes for each.
+const MAX_PIXELS: usize = 1 << 20;
 
 /// A picture's centre square, resized to `side`, as values in [0, 1].
 fn square(path: &Path, side: usize) -> Result<Vec<f32>> {
@@ -149,15 +150,15 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>) -> Result<()> {
     if height == 0 || height % stride != 0 || width == 0 || width % stride != 0 {
         return Err(Error::data(image, format!("sides must be multiples of {stride}, got {width}×{height}")));
     }
+    if height * width > MAX_PIXELS {
+        return Err(Error::data(image, format!("expected at most {MAX_PIXELS} pixels, got {width}×{height}")));
+    }
     let values: Vec<f32> = picture.rgb.iter().map(|&v| f32::from(v) / 255.0).collect();
     let (rows, columns, codes) = models.first.encode_any(height, width, &values)?;
     let tokens = json!({"height": rows, "width": columns, "codes": codes}).to_string();
     match out {
         Some(path) => write_atomic(path, tokens.as_bytes()),
-        None => {
-            println!("{tokens}");
-            Ok(())
-        }
+        None => say(tokens),
     }
 }
 
@@ -171,7 +172,11 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
     };
     let (rows, columns) = (side("height")?, side("width")?);
     let (_, _, models, _) = Models::open(run)?;
-    let limit = models.first.geometry().codes;
+    let g = models.first.geometry();
+    let (limit, most) = (g.codes, MAX_PIXELS / (g.side / g.grid).pow(2));
+    if rows * columns > most {
+        return Err(bad(format!("expected at most {most} tokens, got {rows}×{columns}")));
+    }
     let list = value["codes"].as_array().ok_or_else(|| bad("codes: expected a list of numbers".into()))?;
     let code = |v: &Value| v.as_u64().filter(|&c| c < limit as u64).map(|c| c as u32);
     let codes: Option<Vec<u32>> = list.iter().map(code).collect();
@@ -181,8 +186,7 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
     }
     let (height, width, values) = models.first.decode_any(rows, columns, &codes)?;
     picture(&values, width, height).save_png(out)?;
-    println!("{}", out.display());
-    Ok(())
+    say(out.display())
 }
 
 pub fn rerank(run: &Path, captions: &[String], images: &[PathBuf]) -> Result<()> {
@@ -202,14 +206,14 @@ pub fn rerank(run: &Path, captions: &[String], images: &[PathBuf]) -> Result<()>
     let scores = cosines(&features, &texts, width);
     if captions.len() == 1 {
         for &i in &rank(&scores) {
-            println!("{:>6.2}  {}", 100.0 * scores[i], images[i].display());
+            say(format_args!("{:>6.2}  {}", 100.0 * scores[i], images[i].display()))?;
         }
         return Ok(());
     }
     for (image, row) in images.iter().zip(scores.chunks(captions.len())) {
-        println!("{}", image.display());
+        say(image.display())?;
         for &i in &rank(row) {
-            println!("  {:>6.2}  {}", 100.0 * row[i], captions[i]);
+            say(format_args!("  {:>6.2}  {}", 100.0 * row[i], captions[i]))?;
         }
     }
     Ok(())
@@ -231,12 +235,12 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
         let seen = pattern.dense(layout).iter().filter(|&&sees| sees).count();
         let file = out.join(format!("{}.png", pattern.to_string().replace(':', "-")));
         Picture { width: drawn.width, height: drawn.height, rgb: drawn.rgb }.save_png(&file)?;
-        println!(
+        say(format_args!(
             "{:<12} {seen:>9} pairs  {:>7} tiles of 32  {}",
             pattern.to_string(),
             pattern.work(layout, 32),
             file.display()
-        );
+        ))?;
     }
     Ok(())
 }
@@ -264,8 +268,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
         let mut options = emoji::EmojiOptions::new(&out, cache);
         options.size = args.size.unwrap_or(options.size);
         let report = emoji::build(&options, &mut |line| eprintln!("{line}"))?;
-        println!("{} pairs in {} shards under {}", report.pairs(), report.shards.len(), out.display());
-        return Ok(());
+        return say(format_args!("{} pairs in {} shards under {}", report.pairs(), report.shards.len(), out.display()));
     }
     let side = args.size.unwrap_or(32) as usize;
     if side != 32 && side != 64 {
@@ -276,12 +279,12 @@ pub fn data(args: &DataArgs) -> Result<()> {
     let mut pictures = Vec::new();
     for index in 0..shapes.len() {
         let sample = shapes.get(index).map_err(|bad| Error::data(&bad.key, bad.detail))?;
-        println!("{index:>2}  {}", sample.captions[0]);
+        say(format_args!("{index:>2}  {}", sample.captions[0]))?;
         pictures.push(sample.picture);
     }
     let file = out.join("sheet.png");
     grid::grid(&pictures, 8, 4).save_png(&file)?;
-    println!("captions kept for the zero-shot measure look like: {}", prompts(Prompts::HeldOut, 0, 3).join("; "));
-    println!("{}", file.display());
-    Ok(())
+    let held_out = prompts(Prompts::HeldOut, 0, 3).join("; ");
+    say(format_args!("captions kept for the zero-shot measure look like: {held_out}"))?;
+    say(file.display())
 }

@@ -1,0 +1,8 @@
+//! The command line end to end: the built binary, in temporary folders, on the tiny preset.
+
+mod bad_input;
+mod datasets;
+mod resume;
+mod runs;
+mod support;
+mod verbs;
