@@ -1,0 +1,218 @@
+//! The first stage in training: the dVAE (paper A.2) or the VQ-VAE, one step at a time.
+//!
+//! Both losses are divided by pixels × channels, so that they depend neither on the batch nor on the picture's size, and β is
+//! the weight per latent position that the paper's figures mean (facts of A.2). The two differ in their [`Codec`] only.
+
+mod dvae;
+mod vqvae;
+
+use super::config::{FirstStage, FirstStageKind};
+use super::stage::{Batch, Geometry, ImageTokenizer, Numbers, Reconstruction, Stage};
+use super::trainer::{Files, Trainer};
+use crate::error::{Error, Result};
+use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
+use crate::models::vqvae::Vqvae;
+use crate::nn::{self, Init};
+use crate::ops::{Backend, scalar, to_vec};
+use crate::shape::{DvaeShape, Side};
+use dfdx::nn::TensorCollection;
+use dfdx::prelude::{Const, ConstDim, Dim, HasShape, OwnedTape, Tensor, Trace, TryAdd, TryDiv};
+
+/// Builds the stage that the spec names.
+pub fn build<S: DvaeShape, D: Backend<f32>>(spec: &FirstStage, seed: u64, device: D) -> Result<Box<dyn ImageTokenizer>>
+where
+    Error: From<D::Err>,
+{
+    Ok(match spec.kind {
+        FirstStageKind::Dvae => Box::new(PictureStage::<S, Dvae<S, f32, D>, D>::new(spec, seed, device)?),
+        FirstStageKind::Vqvae => Box::new(PictureStage::<S, Vqvae<S, f32, D>, D>::new(spec, seed, device)?),
+    })
+}
+
+/// Training pictures: (B, Side, Side, 3), values φ(pixels).
+type Pictures<S, D, T> = Tensor<(usize, <S as DvaeShape>::Side, <S as DvaeShape>::Side, Const<3>), f32, D, T>;
+/// Statistics of a picture over a grid of sides `H` and `W`.
+type Stats<S, B, H, W, D> = Tensor<(B, Picture<S, H>, Picture<S, W>, Const<6>), f32, D>;
+type Scalar<D> = Tensor<(), f32, D, OwnedTape<f32, D>>;
+type Traced<S, D> = Pictures<S, D, OwnedTape<f32, D>>;
+
+/// What a training step of a codec needs besides the pictures.
+struct Step<'a> {
+    spec: &'a FirstStage,
+    seed: u64,
+    step: u64,
+    /// φ(pixels), B·Side·Side·3.
+    target: Vec<f32>,
+}
+
+/// What a codec makes of a batch, summed over it, in nats.
+struct Losses<D: Backend<f32>> {
+    /// −ln p(x | z).
+    nll: Scalar<D>,
+    /// What is added to it, weighted.
+    penalty: Scalar<D>,
+    /// The codes that the encoder would choose.
+    codes: Vec<u32>,
+    /// More metrics.
+    numbers: Numbers,
+}
+
+/// A model between pictures and codes.
+trait Codec<S: DvaeShape, D: Backend<f32>>: TensorCollection<f32, D, To<f32, D> = Self> + Clone {
+    const NAME: &'static str;
+    fn init(name: &str, shape: &[usize]) -> Init;
+    fn losses(&self, x: Traced<S, D>, step: Step<'_>) -> std::result::Result<Losses<D>, D::Err>;
+    fn encode<B: Dim, H: Side, W: Side>(
+        &self,
+        x: Tensor<(B, H, W, Const<3>), f32, D>,
+    ) -> std::result::Result<Vec<u32>, D::Err>;
+    fn decode<B: Dim, H: Side, W: Side>(
+        &self,
+        codes: &[u32],
+        grid: (B, H, W),
+        device: &D,
+    ) -> std::result::Result<Stats<S, B, H, W, D>, D::Err>;
+    /// KL of the posterior to the uniform prior, nats per picture.
+    fn kl(&self, x: Pictures<S, D, dfdx::prelude::NoneTape>) -> std::result::Result<Vec<f64>, D::Err>;
+}
+
+/// Pictures that are coded or decoded at once, to bound memory.
+const CHUNK: usize = 32;
+
+/// How many of `codes` occur, and exp of their entropy.
+pub fn usage(codes: &[u32], vocabulary: usize) -> (usize, f64) {
+    let mut counts = vec![0usize; vocabulary];
+    codes.iter().for_each(|&code| counts[code as usize] += 1);
+    let total = codes.len().max(1) as f64;
+    let entropy: f64 = counts.iter().filter(|&&c| c > 0).map(|&c| c as f64 / total).map(|p| -p * p.ln()).sum();
+    (counts.iter().filter(|&&c| c > 0).count(), entropy.exp())
+}
+
+/// A codec in training.
+struct PictureStage<S: DvaeShape, M, D: Backend<f32>> {
+    spec: FirstStage,
+    seed: u64,
+    trainer: Trainer<M, D>,
+    frozen: M,
+    shape: std::marker::PhantomData<S>,
+}
+
+impl<S: DvaeShape, M: Codec<S, D>, D: Backend<f32>> PictureStage<S, M, D>
+where
+    Error: From<D::Err>,
+{
+    fn new(spec: &FirstStage, seed: u64, device: D) -> Result<Self> {
+        let model: M = nn::build(&device, seed, M::init)?;
+        let frozen = model.clone();
+        let trainer = Trainer::new(M::NAME, model, device, spec.optimizer, spec.ema, spec.steps)?;
+        Ok(PictureStage { spec: spec.clone(), seed, trainer, frozen, shape: std::marker::PhantomData })
+    }
+
+    fn pictures(&self, pixels: &[f32]) -> Result<Pictures<S, D, dfdx::prelude::NoneTape>> {
+        let size = pixels.len() / (S::Side::SIZE * S::Side::SIZE * 3);
+        let shape = (size, S::Side::default(), S::Side::default(), Const);
+        Ok(self.trainer.device().try_tensor_from_vec(squash(pixels), shape)?)
+    }
+}
+
+impl<S: DvaeShape, M: Codec<S, D>, D: Backend<f32>> Stage for PictureStage<S, M, D>
+where
+    Error: From<D::Err>,
+{
+    fn name(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn num_parameters(&self) -> usize {
+        self.trainer.num_parameters()
+    }
+
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
+        let x = self.pictures(&batch.pixels)?;
+        let inputs = Step { spec: &self.spec, seed: self.seed, step, target: to_vec(x.clone())? };
+        let Losses { nll, penalty, codes, numbers } = self.trainer.model().losses(x.leaky_traced(), inputs)?;
+        let values = batch.pixels.len() as f64;
+        let nll_value = f64::from(scalar(&nll)) / values;
+        let update = self.trainer.update(step, nll.try_add(penalty)?.try_div(values as f32)?)?;
+        let (used, perplexity) = usage(&codes, S::Codes::SIZE);
+        let mut all = vec![("loss", update.loss), ("nll", nll_value)];
+        all.extend(numbers);
+        all.extend([("lr", update.lr), ("grad_norm", update.grad_norm)]);
+        all.extend([("batch_usage", used as f64), ("batch_perplexity", perplexity)]);
+        Ok(all)
+    }
+
+    fn checkpoint(&self) -> Result<Files> {
+        self.trainer.checkpoint()
+    }
+
+    fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+        self.trainer.restore(read)?;
+        self.freeze()
+    }
+}
+
+impl<S: DvaeShape, M: Codec<S, D>, D: Backend<f32>> ImageTokenizer for PictureStage<S, M, D>
+where
+    Error: From<D::Err>,
+{
+    fn geometry(&self) -> Geometry {
+        Geometry { side: S::Side::SIZE, grid: S::Grid::SIZE, codes: S::Codes::SIZE }
+    }
+
+    fn freeze(&mut self) -> Result<()> {
+        self.frozen = self.trainer.averaged()?;
+        Ok(())
+    }
+
+    fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>> {
+        chunked(pixels, size, |pixels| Ok(self.frozen.encode(self.pictures(pixels)?)?))
+    }
+
+    fn decode(&self, codes: &[u32]) -> Result<Vec<f32>> {
+        let positions = S::Grid::SIZE * S::Grid::SIZE;
+        chunked(codes, codes.len() / positions, |codes| {
+            let grid = (codes.len() / positions, S::Grid::default(), S::Grid::default());
+            Ok(reconstruction(&to_vec(self.frozen.decode(codes, grid, self.trainer.device())?)?))
+        })
+    }
+
+    fn encode_any(&self, height: usize, width: usize, pixels: &[f32]) -> Result<(usize, usize, Vec<u32>)> {
+        let x = self.trainer.device().try_tensor_from_vec(squash(pixels), (1usize, height, width, Const))?;
+        let shrink = S::Side::SIZE / S::Grid::SIZE;
+        Ok((height / shrink, width / shrink, self.frozen.encode(x)?))
+    }
+
+    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)> {
+        let stats = self.frozen.decode(codes, (1usize, height, width), self.trainer.device())?;
+        let grow = S::Side::SIZE / S::Grid::SIZE;
+        Ok((height * grow, width * grow, reconstruction(&to_vec(stats)?)))
+    }
+
+    fn reconstruct(&self, size: usize, pixels: &[f32]) -> Result<Reconstruction> {
+        let mut out = Reconstruction::default();
+        for pixels in pixels.chunks((CHUNK * (pixels.len() / size.max(1))).max(1)) {
+            let x = self.pictures(pixels)?;
+            let (count, target) = (x.shape().0, to_vec(x.clone())?);
+            let codes = self.frozen.encode(x.clone())?;
+            let grid = (count, S::Grid::default(), S::Grid::default());
+            let stats = self.frozen.decode(&codes, grid, self.trainer.device())?;
+            let nll = D::logit_laplace(stats.clone(), target, Some(self.spec.clamp_log_b))?;
+            out.nll.extend(to_vec(nll)?.iter().map(|&v| f64::from(v)));
+            out.kl.extend(self.frozen.kl(x)?);
+            out.pixels.extend(reconstruction(&to_vec(stats)?));
+            out.codes.extend(codes);
+        }
+        Ok(out)
+    }
+}
+
+/// `f` over groups of at most [`CHUNK`] of the `size` items that `values` holds.
+fn chunked<X, Y>(values: &[X], size: usize, f: impl Fn(&[X]) -> Result<Vec<Y>>) -> Result<Vec<Y>> {
+    let each = values.len() / size.max(1);
+    let mut out = Vec::new();
+    for chunk in values.chunks((CHUNK * each).max(1)) {
+        out.extend(f(chunk)?);
+    }
+    Ok(out)
+}
