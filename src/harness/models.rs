@@ -1,6 +1,7 @@
 //! The models of a spec, behind their erased traits, and those of a finished run with their weights.
 
 use super::run_dir;
+use super::schema::did_you_mean;
 use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::models::presets;
@@ -99,6 +100,8 @@ fn build<P: Preset>(spec: &Spec) -> Result<Models> {
     })
 }
 
-fn unknown(preset: &str) -> Error {
-    Error::Usage(format!("unknown preset {preset:?}: expected one of {}", presets::NAMES.join(", ")))
+/// No preset of that name; the nearest one is suggested.
+pub(super) fn unknown(preset: &str) -> Error {
+    let hint = did_you_mean(preset, presets::NAMES).map_or_else(String::new, |hint| format!("; {hint}"));
+    Error::Usage(format!("unknown preset {preset:?}: expected one of {}{hint}", presets::NAMES.join(", ")))
 }

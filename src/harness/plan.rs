@@ -15,13 +15,14 @@ pub use cost::Flops;
 pub use machine::Machine;
 pub use sampling::SamplingPlan;
 
+use super::models::unknown;
 use super::spec::Spec;
-use crate::models::{clip::Clip, dvae::Dvae, presets, transformer::Transformer, vqvae::Vqvae};
+use crate::Result;
+use crate::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
 use crate::nn::describe;
 use crate::shape::{Preset, TransformerShape};
 use crate::train::config::{Ema, FirstStageKind};
 use crate::train::transformer_stage::patterns;
-use crate::{Error, Result};
 use dfdx::prelude::{Cpu, TensorCollection};
 use serde::Serialize;
 use walk::Part;
@@ -145,13 +146,6 @@ pub fn plan(spec: &Spec) -> Result<Plan> {
 pub fn plan_on(spec: &Spec, machine: Machine) -> Result<Plan> {
     crate::with_preset!(spec.preset.as_str(), P => of_preset::<P>(spec, machine))
         .unwrap_or_else(|| Err(unknown(&spec.preset)))
-}
-
-fn unknown(preset: &str) -> Error {
-    let score = |name: &&&str| strsim::jaro_winkler(preset, name);
-    let near = presets::NAMES.iter().max_by(|a, b| score(a).total_cmp(&score(b))).filter(|name| score(name) > 0.75);
-    let hint = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-    Error::Usage(format!("unknown preset {preset:?}: expected one of {}{hint}", presets::NAMES.join(", ")))
 }
 
 fn of_preset<P: Preset>(spec: &Spec, machine: Machine) -> Result<Plan> {

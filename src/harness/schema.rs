@@ -391,7 +391,8 @@ fn describe(node: &Node) -> String {
     }
 }
 
-fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
+/// "did you mean `x`?" for the known word nearest to `word`, if one is near.
+pub(super) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     let score = |name: &&&str| strsim::jaro_winkler(word, name);
     let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
     (score(&best) > 0.75).then(|| format!("did you mean `{best}`?"))

@@ -48,7 +48,6 @@ impl<S: ClipShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Vision<S, 
     type To<E2: Dtype, D2: Device<E2>> = Vision<S, E2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let zeros = TensorOptions::reset_to_zeros;
         let names: Vec<String> = (0..S::DEPTH).map(|i| format!("transformer.resblocks.{i}")).collect();
         visitor.visit_fields(
             (
@@ -68,7 +67,7 @@ impl<S: ClipShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Vision<S, 
                     .collect::<Vec<_>>(),
                 (
                     Self::module("ln_post", |s| &s.ln_post, |s| &mut s.ln_post),
-                    Self::tensor("proj", |s| &s.projection, |s| &mut s.projection, zeros()),
+                    Self::tensor("proj", |s| &s.projection, |s| &mut s.projection, TensorOptions::reset_to_zeros()),
                 ),
             ),
             |(patches, class, position, ln_pre, blocks, (ln_post, projection))| Vision {

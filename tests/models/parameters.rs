@@ -4,35 +4,16 @@ use dalle::models::clip::Clip;
 use dalle::models::dvae::Dvae;
 use dalle::models::presets::{paper, tiny};
 use dalle::models::transformer::Transformer;
-use dfdx::nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorName};
-use dfdx::prelude::{Cpu, CpuError, Device, Dtype, Shape, Tensor};
+use dalle::nn;
+use dfdx::nn::TensorCollection;
+use dfdx::prelude::Cpu;
 use std::collections::BTreeMap;
-
-#[derive(Default)]
-struct Shapes(Vec<(String, Vec<usize>)>);
-
-impl<E: Dtype, D: Device<E>> TensorVisitor<E, D> for Shapes {
-    type Viewer = ViewTensorName;
-    type Err = CpuError;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        options: TensorOptions<S, E, D>,
-        name: String,
-    ) -> Result<Option<Tensor<S, E, D>>, CpuError> {
-        self.0.push((name, options.shape.concrete().into()));
-        Ok(None)
-    }
-}
 
 /// The shape of each parameter by its name.
 fn shapes<M: TensorCollection<f32, Cpu>>() -> BTreeMap<String, Vec<usize>> {
-    let mut shapes = Shapes::default();
-    M::iter_tensors(&mut RecursiveWalker { m: String::new(), f: &mut shapes }).unwrap();
-    let count = shapes.0.len();
-    let by_name: BTreeMap<_, _> = shapes.0.into_iter().collect();
+    let described = nn::describe::<M, f32, Cpu>();
+    let count = described.len();
+    let by_name: BTreeMap<_, _> = described.into_iter().collect();
     assert_eq!(by_name.len(), count, "two parameters of one name");
     by_name
 }
