@@ -134,7 +134,7 @@ impl Memory {
 /// The cost of `spec` on this machine.
 ///
 /// # Errors
-/// [`Error::Usage`] for an unknown preset, or attention patterns that do not fit its depth.
+/// [`crate::Error::Usage`] for an unknown preset, or attention patterns that do not fit its depth.
 pub fn plan(spec: &Spec) -> Result<Plan> {
     plan_on(spec, Machine::measure())
 }
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_walks_meet_every_parameter_of_every_preset() {
-        for name in presets::NAMES {
+        for name in crate::models::presets::NAMES {
             crate::with_preset!(*name, P => walks_everything::<P>()).unwrap();
         }
     }
