@@ -238,7 +238,8 @@ fn sampling_follows_its_settings() {
     let _alone = alone();
     let draw = |text: &str| planned(&format!("name: a\npreset: mini\n{text}")).sampling;
     let of = |candidates: usize| draw(&format!("sample: {{candidates: {candidates}}}\n"));
-    let (plain, guided) = (draw(""), draw("sample: {guidance: 3}\n"));
+    let guided = draw("sample: {guidance: 3}\ntransformer: {caption_dropout: 0.1}\n");
+    let plain = draw("");
     assert_eq!((plain.captions, plain.sequences, guided.sequences), (256 + 128 + 128 + 12, 8, 16));
     assert_eq!(guided.flops.convolution, plain.flops.convolution);
     assert!(guided.flops.linear > 1.5 * plain.flops.linear);

@@ -35,7 +35,7 @@ fn facts(status: &str) -> Value {
     };
     let row = |best: f64, one: f64, n| json!({"best_of_8": share(best, n), "best_of_1": share(one, n), "chance": share(0.02, n)});
     json!({
-        "name": "quickstart", "status": status, "preset": "mini", "seed": 7,
+        "name": "quickstart", "status": status, "preset": "mini", "seeds": {"spec": 7},
         "results": {
             "attribute_accuracy": {"seen": row(0.8125, 0.53, 256), "held_out": row(0.484, 0.273, 128), "pairs": row(0.32, 0.11, 128)},
             "rerank_curve": {"n": [1, 2, 4, 8], "score": [21.2, 23.9, 25.6, 27.1], "accuracy": [0.53, 0.66, 0.75, 0.8125]},
@@ -44,7 +44,8 @@ fn facts(status: &str) -> Value {
         },
         "crate_version": "0.1.0", "git": {"commit": "1f0c3a97b2", "dirty": false}, "cpu": "Example CPU", "threads": 2,
         "argv": ["experiment", "experiments/quickstart.yaml", "--set", "seed=7"],
-        "timings": {"dvae": 231.5, "transformer": 187.25, "clip": 74.0, "evaluate": 12.5}, "created": "2026-03-01T12:00:00Z",
+        "timings": {"dvae": 231.5, "transformer": 187.25, "clip": 74.0, "evaluation": 12.5, "total": 510.0},
+        "started": "2026-03-01T12:00:00Z",
     })
 }
 
@@ -189,7 +190,7 @@ fn a_finished_run_is_shown_whole_and_nothing_comes_from_outside() {
         "best of 8",
         "−1.042",
         "1f0c3a97b2",
-        "8 min 25 s",
+        "preset mini · seed 7 · Example CPU · 8 min 30 s · 2026-03-01T12:00:00Z",
         "Discrete VAE",
         "sharpness",
         "row · 2 of 4 layers",
@@ -228,7 +229,7 @@ fn captions_names_and_keys_cannot_break_out() {
     let run = tempfile::tempdir().unwrap();
     finished_run(run.path());
     let mut facts = facts(HOSTILE);
-    for key in ["name", "preset", "cpu", "created", "error"] {
+    for key in ["name", "preset", "cpu", "started", "error"] {
         facts[key] = json!(HOSTILE);
     }
     facts["results"][HOSTILE] = json!({HOSTILE: HOSTILE, "x": {"value": 1}});

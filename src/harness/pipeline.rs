@@ -3,7 +3,7 @@
 //! Each stage goes on from its newest checkpoint, so that a run that was stopped anywhere resumes with the same bits.
 
 use super::load::Loaded;
-use super::measure;
+use super::measure::{self, picture};
 use super::models::{Models, TOKENIZER, restore};
 use super::progress::Progress;
 use super::run_dir::{RunDir, write_atomic};
@@ -171,7 +171,7 @@ impl<'a> Context<'a> {
         let held_codes = first.encode(held.len(), &pixels(&held))?;
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
         let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
-        let mut codes = Codes { first, cache: (!data.augment && !data.flip).then(HashMap::new) };
+        let mut codes = Codes::new(first, !data.augment && !data.flip);
         let mut batch = |step| {
             let examples = loader.batch(step, spec.batch)?;
             let mut batch = Batch { size: examples.len(), codes: codes.of(&examples)?, ..Batch::default() };
@@ -200,8 +200,11 @@ impl<'a> Context<'a> {
         let held = self.held(side)?;
         let (held_pixels, held_text) = (pixels(&held), text(&held));
         let mut loader = self.loader("clip", view(&self.spec.data, false), side)?;
+        let mut codes = Codes::new(models.first.as_ref(), !self.spec.data.augment);
         let mut batch = |step| {
-            let examples = loader.batch(step, spec.batch)?;
+            let mut examples = loader.batch(step, spec.batch)?;
+            let mut rng = Rng::new(self.spec.seed, "clip/reconstructed", step, 0);
+            codes.reconstruct(&mut examples, |_| rng.chance(spec.reconstructed))?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), text: text(&examples), ..Batch::default() })
         };
         let mut validate = |stage: &mut (dyn Ranker + 'static)| {
@@ -221,7 +224,23 @@ struct Codes<'a> {
     cache: Option<HashMap<String, Vec<u32>>>,
 }
 
-impl Codes<'_> {
+impl<'a> Codes<'a> {
+    fn new(first: &'a dyn ImageTokenizer, keep: bool) -> Self {
+        Codes { first, cache: keep.then(HashMap::new) }
+    }
+
+    /// Puts the reconstructions of the chosen pictures in their places.
+    fn reconstruct(&mut self, examples: &mut [Example], mut chosen: impl FnMut(usize) -> bool) -> Result<()> {
+        let chosen: Vec<usize> = (0..examples.len()).filter(|&at| chosen(at)).collect();
+        let originals: Vec<Example> = chosen.iter().map(|&at| examples[at].clone()).collect();
+        let decoded = self.first.decode(&self.of(&originals)?)?;
+        let side = self.first.geometry().side;
+        for (&at, values) in chosen.iter().zip(decoded.chunks(3 * side * side)) {
+            examples[at].picture = picture(values, side, side);
+        }
+        Ok(())
+    }
+
     fn of(&mut self, examples: &[Example]) -> Result<Vec<u32>> {
         let Some(cache) = &mut self.cache else { return self.first.encode(examples.len(), &pixels(examples)) };
         let fresh: Vec<Example> = examples.iter().filter(|e| !cache.contains_key(&e.key)).cloned().collect();

@@ -132,6 +132,7 @@ const CLIP: Kind = Kind::Map(&[
     row("optimizer", OPTIMIZER),
     row("ema", EMA),
     row("max_scale", FROM_ONE),
+    row("reconstructed", SHARE),
     row("validate_every", COUNT),
     row("checkpoint_every", COUNT),
 ]);
@@ -146,6 +147,7 @@ const SAMPLE: Kind = Kind::Map(&[
 ]);
 
 const OPTIMIZER: Kind = Kind::Map(&[
+    row("method", Kind::Choice(&["adamw", "muon"])),
     row("lr", schedule!(NOT_NEGATIVE)),
     row("beta1", BELOW_ONE),
     row("beta2", BELOW_ONE),
@@ -284,6 +286,18 @@ impl Walk<'_> {
                 let hint = "only an optimizer's lr warms up: use from, to and steps";
                 self.problem(&node.place, format!("`{path}` must be 0, found {}", whole(&path)), hint);
             }
+        }
+        let real = |path: &str, default: f64| match root.at(path).map(|node| &node.data) {
+            Some(Data::Whole(whole)) => *whole as f64,
+            Some(Data::Real(real)) => *real,
+            _ => default,
+        };
+        if let Some(node) = root.at("sample.guidance")
+            && real("sample.guidance", 1.0) != 1.0
+            && real("transformer.caption_dropout", 0.0) == 0.0
+        {
+            let message = "`sample.guidance` needs a transformer that has seen empty captions";
+            self.problem(&node.place, message.into(), "set transformer.caption_dropout, for example 0.1");
         }
         self.source(root);
     }

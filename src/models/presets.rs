@@ -13,7 +13,7 @@ preset! {
 preset! {
     /// The quickstart: trains in minutes on two cores.
     Mini = "mini" in mini;
-    dvae { side 32, grid 8, codes 128, init 32, down [32, 64, 128], up [128, 64, 32], blocks 2 }
+    dvae { side 32, grid 8, codes 256, init 64, down [32, 64, 128], up [128, 96, 64], blocks 1 }
     transformer { text 24, bpe 256, dim 128, heads 4, depth 4 }
     clip { patch 4, dim 128, heads 4, depth 3, embed 64 }
 }
@@ -21,7 +21,7 @@ preset! {
 preset! {
     /// Real pictures on two cores in an hour.
     Emoji = "emoji" in emoji;
-    dvae { side 32, grid 8, codes 512, init 64, down [48, 96, 192], up [192, 96, 48], blocks 2 }
+    dvae { side 32, grid 8, codes 512, init 64, down [48, 96, 192], up [192, 128, 96], blocks 1 }
     transformer { text 32, bpe 2048, dim 256, heads 8, depth 6 }
     clip { patch 4, dim 192, heads 4, depth 4, embed 128 }
 }

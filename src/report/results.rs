@@ -13,7 +13,7 @@ use super::run::Run;
 const ROWS: usize = 200;
 const ITEMS: usize = 16;
 /// Facts that have a place of their own.
-const PLACED: [&str; 6] = ["results", "timings", "name", "status", "preset", "seed"];
+const PLACED: [&str; 6] = ["results", "timings", "name", "status", "preset", "seeds"];
 
 /// A value with its 95 % interval.
 struct Estimate {
@@ -66,13 +66,14 @@ pub(super) fn header(run: &Run) -> String {
     let name = run.text("name").unwrap_or("run");
     let status = run.text("status").unwrap_or("unknown");
     let class = ["done", "running", "failed"].into_iter().find(|known| *known == status).unwrap_or("other");
-    let seconds: f64 = timings(run).iter().map(|timing| timing.1).sum();
+    let seconds = run.facts.get("timings").and_then(|timings| timings.get("total")?.as_f64()).unwrap_or(0.0);
+    let seed = run.facts.get("seeds").and_then(|seeds| seeds.get("spec"));
     let circumstances = [
         run.text("preset").map(|preset| format!("preset {preset}")),
-        run.facts.get("seed").map(|seed| format!("seed {}", plain(seed))),
+        seed.map(|seed| format!("seed {}", plain(seed))),
         run.text("cpu").map(str::to_owned),
         (seconds > 0.0).then(|| duration(seconds)),
-        run.text("created").map(str::to_owned),
+        run.text("started").map(str::to_owned),
     ];
     let circumstances = circumstances.into_iter().flatten().collect::<Vec<_>>().join(" · ");
     let mut html = format!(
@@ -252,8 +253,10 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// The seconds of each stage.
 fn timings(run: &Run) -> Vec<(&String, f64)> {
     let timings = run.facts.get("timings").and_then(Value::as_object).into_iter().flatten();
+    let timings = timings.filter(|(stage, _)| *stage != "total");
     timings.filter_map(|(stage, seconds)| Some((stage, seconds.as_f64()?))).collect()
 }
 

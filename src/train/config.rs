@@ -42,13 +42,26 @@ impl Schedule {
     }
 }
 
-/// AdamW's constants and the clipping of the gradient's global norm.
+/// How a gradient becomes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// The paper's.
+    Adamw,
+    /// Orthogonal steps for weight matrices and convolutions, AdamW for gains, biases and embeddings: far fewer steps at
+    /// small scale.
+    Muon,
+}
+
+/// The optimiser's constants and the clipping of the gradient's global norm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optimizer {
+    /// AdamW or Muon.
+    pub method: Method,
     /// The step size.
     pub lr: Schedule,
-    /// Decay of the running mean.
+    /// Decay of the running mean; Muon's momentum.
     pub beta1: f64,
     /// Decay of the running variance.
     pub beta2: f64,
@@ -65,6 +78,7 @@ pub struct Optimizer {
 impl Default for Optimizer {
     fn default() -> Self {
         Optimizer {
+            method: Method::Adamw,
             lr: Schedule::cosine(1e-3, 1e-4, 0),
             beta1: 0.9,
             beta2: 0.999,
@@ -218,6 +232,8 @@ pub struct ClipStage {
     pub ema: Ema,
     /// Largest exp(logit_scale); 100 in CLIP.
     pub max_scale: f64,
+    /// Share of pictures that are seen through the first stage, as the candidates of reranking are.
+    pub reconstructed: f64,
     /// Steps between measurements on validation pairs.
     pub validate_every: u64,
     /// Steps between checkpoints.
@@ -237,6 +253,7 @@ impl Default for ClipStage {
             },
             ema: Ema { decay: 0.99, every: 1 },
             max_scale: 100.0,
+            reconstructed: 0.0,
             validate_every: 100,
             checkpoint_every: 500,
         }

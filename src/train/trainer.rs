@@ -1,9 +1,10 @@
-//! What every stage shares: a model with its gradients, AdamW over all its parameters, the moving average, the checkpoint.
+//! What every stage shares: a model with its gradients, AdamW or Muon over all its parameters, the moving average, the checkpoint.
 
-use super::config::{Ema, Optimizer};
+use super::config::{Ema, Method, Optimizer};
 use super::weights;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::{self, AdamW};
+use crate::kernels::cpu::muon::{self, Muon};
 use crate::nn::{self, Parameter};
 use crate::ops::{Backend, scalar};
 use dfdx::nn::TensorCollection;
@@ -138,17 +139,24 @@ where
         let (weights, mean, variance, bounds) = (&mut self.weights, &mut self.mean, &mut self.variance, &self.bounds);
         nn::with_gradients(&mut self.model, gradients, |index, name, gradient| {
             let weight = &mut weights[index];
-            let constants = AdamW {
-                lr,
-                beta1: o.beta1,
-                beta2: o.beta2,
-                epsilon: o.epsilon,
-                weight_decay: if decays(name, &weight.shape) { o.weight_decay } else { 0.0 },
-                step: step + 1,
-                grad_scale,
-                max_variance: (o.max_variance > 0.0).then_some(o.max_variance),
-            };
-            adamw::update(constants, &mut weight.values, gradient, &mut mean[index], &mut variance[index]);
+            let is_matrix = is_matrix(name, &weight.shape);
+            let weight_decay = if is_matrix { o.weight_decay } else { 0.0 };
+            if is_matrix && o.method == Method::Muon {
+                let constants = Muon { lr, momentum: o.beta1, weight_decay, grad_scale };
+                muon::update(constants, weight.shape[0], &mut weight.values, gradient, &mut mean[index]);
+            } else {
+                let constants = AdamW {
+                    lr,
+                    beta1: o.beta1,
+                    beta2: o.beta2,
+                    epsilon: o.epsilon,
+                    weight_decay,
+                    step: step + 1,
+                    grad_scale,
+                    max_variance: (o.max_variance > 0.0).then_some(o.max_variance),
+                };
+                adamw::update(constants, &mut weight.values, gradient, &mut mean[index], &mut variance[index]);
+            }
             for (_, bound) in bounds.iter().filter(|(bounded, _)| *bounded == name) {
                 weight.values.iter_mut().for_each(|v| *v = v.min(*bound));
             }
@@ -214,8 +222,8 @@ where
     }
 }
 
-/// Gains, biases and embeddings are exempt from weight decay (facts §3, 11).
-fn decays(name: &str, shape: &[usize]) -> bool {
+/// What weight decay and Muon are for; gains, biases and embeddings are exempt (facts §3, 11).
+fn is_matrix(name: &str, shape: &[usize]) -> bool {
     shape.len() > 1 && !name.contains("embed")
 }
 

@@ -5,4 +5,5 @@ mod datasets;
 mod resume;
 mod runs;
 mod support;
+mod switches;
 mod verbs;

@@ -95,6 +95,15 @@ fn guidance_changes_the_pictures_of_a_run_that_dropped_captions() {
 }
 
 #[test]
+fn guidance_is_refused_where_no_empty_caption_was_seen() {
+    let place = Place::with_run();
+    place
+        .experiment(&["sample", "results/tiny", "--caption", "a red circle", "--guidance", "3"])
+        .failed(2, "caption_dropout");
+    place.experiment(&["tiny.yaml", "--set", "sample.guidance=3"]).failed(2, "empty captions");
+}
+
+#[test]
 fn encode_and_decode_take_any_size_that_the_strides_divide() {
     let place = Place::with_run().write("wide.png", png(48, 32, 40));
     place.experiment(&["encode", "results/tiny", "wide.png", "--out", "wide.json"]).done();

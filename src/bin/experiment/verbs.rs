@@ -84,7 +84,11 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));
     }
-    let (_, _, models, bpe) = Models::open(&args.run)?;
+    let (_, spec, models, bpe) = Models::open(&args.run)?;
+    if args.guidance != 1.0 && spec.transformer.caption_dropout == 0.0 {
+        let what = "this run never saw an empty caption; train one with transformer.caption_dropout";
+        return usage(format!("--guidance {}: {what}", args.guidance));
+    }
     let g = models.first.geometry();
     let forced = match &args.prime {
         None => Vec::new(),

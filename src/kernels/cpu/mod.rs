@@ -13,6 +13,7 @@ pub mod gumbel;
 pub mod laplace;
 pub mod linear;
 pub mod matmul;
+pub mod muon;
 pub mod norm;
 pub mod pool;
 pub mod softmax;

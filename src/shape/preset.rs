@@ -1,0 +1,131 @@
+//! The macros that write a preset's types from its numbers.
+
+/// The groups of widths `$c…` as nested pairs.
+#[macro_export]
+macro_rules! groups {
+    () => { () };
+    ($c:literal $(, $rest:literal)*) => {
+        ($crate::shape::Group<dfdx::shapes::Const<$c>, dfdx::shapes::Const<{ $c / 4 }>>, $crate::groups!($($rest),*))
+    };
+}
+
+/// Defines block dimensions: `block!(Name: dim 128, heads 4)`.
+#[macro_export]
+macro_rules! block {
+    ($(#[$doc:meta])* $name:ident: dim $d:literal, heads $h:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct $name;
+        impl $crate::shape::BlockShape for $name {
+            type Dim = dfdx::shapes::Const<$d>;
+            type Qkv = dfdx::shapes::Const<{ 3 * $d }>;
+            type Mlp = dfdx::shapes::Const<{ 4 * $d }>;
+            type Heads = dfdx::shapes::Const<$h>;
+            type HeadDim = dfdx::shapes::Const<{ $d / $h }>;
+        }
+    };
+}
+
+/// Defines a preset: one type for the name, and one each for its three models' shapes.
+///
+/// This one compiles:
+/// ```
+/// mod wide {
+///     dalle::preset! { Wide = "wide" in wide_models;
+///         dvae { side 16, grid 4, codes 32, init 8, down [8, 16, 32], up [32, 16, 8], blocks 1 }
+///         transformer { text 8, bpe 56, dim 32, heads 2, depth 2 }
+///         clip { patch 4, dim 32, heads 2, depth 1, embed 16 }
+///     }
+/// }
+/// let () = <wide::Wide as dalle::shape::Preset>::CHECK;
+/// ```
+/// The identical one with three heads for a width of 32 does not:
+/// ```compile_fail
+/// mod wide {
+///     dalle::preset! { Wide = "wide" in wide_models;
+///         dvae { side 16, grid 4, codes 32, init 8, down [8, 16, 32], up [32, 16, 8], blocks 1 }
+///         transformer { text 8, bpe 56, dim 32, heads 3, depth 2 }
+///         clip { patch 4, dim 32, heads 2, depth 1, embed 16 }
+///     }
+/// }
+/// let () = <wide::Wide as dalle::shape::Preset>::CHECK;
+/// ```
+#[macro_export]
+macro_rules! preset {
+    ($(#[$doc:meta])* $name:ident = $label:literal in $module:ident;
+     dvae { side $side:literal, grid $grid:literal, codes $codes:literal, init $init:literal,
+            down [$($down:literal),*], up [$($up:literal),*], blocks $blocks:literal }
+     transformer { text $text:literal, bpe $bpe:literal, dim $dim:literal, heads $heads:literal, depth $depth:literal }
+     clip { patch $patch:literal, dim $cdim:literal, heads $cheads:literal, depth $cdepth:literal, embed $embed:literal }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct $name;
+
+        /// The shapes of this preset's models.
+        pub mod $module {
+            use dfdx::shapes::Const;
+
+            /// First stage.
+            #[derive(Debug, Clone, Copy, Default)]
+            pub struct Dvae;
+            impl $crate::shape::DvaeShape for Dvae {
+                type Side = Const<$side>;
+                type Grid = Const<$grid>;
+                type Codes = Const<$codes>;
+                type Init = Const<$init>;
+                type Down = $crate::groups!($($down),*);
+                type Up = $crate::groups!($($up),*);
+                const BLOCKS: usize = $blocks;
+            }
+
+            $crate::block!(
+                /// The transformer's blocks.
+                Block: dim $dim, heads $heads);
+
+            /// Second stage.
+            #[derive(Debug, Clone, Copy, Default)]
+            pub struct Transformer;
+            impl $crate::shape::TransformerShape for Transformer {
+                type Block = Block;
+                type Text = Const<$text>;
+                type Grid = Const<$grid>;
+                type Image = Const<{ $grid * $grid }>;
+                type Seq = Const<{ $text + $grid * $grid }>;
+                type TextVocab = Const<{ $bpe + $text }>;
+                type TextRows = Const<{ $bpe + $text + 1 }>;
+                type Codes = Const<$codes>;
+                type ImageRows = Const<{ $codes + 1 }>;
+                const DEPTH: usize = $depth;
+            }
+
+            $crate::block!(
+                /// The blocks of both CLIP towers.
+                ClipBlock: dim $cdim, heads $cheads);
+
+            /// Reranker.
+            #[derive(Debug, Clone, Copy, Default)]
+            pub struct Clip;
+            impl $crate::shape::ClipShape for Clip {
+                type Vision = ClipBlock;
+                type Language = ClipBlock;
+                type PatchValues = Const<{ 3 * $patch * $patch }>;
+                type VisionSeq = Const<{ ($side / $patch) * ($side / $patch) + 1 }>;
+                type Context = Const<{ $text + 1 }>;
+                type Vocab = Const<{ $bpe + 2 }>;
+                type Embed = Const<$embed>;
+                const SIDE: usize = $side;
+                const PATCH: usize = $patch;
+                const DEPTH: usize = $cdepth;
+            }
+        }
+
+        impl $crate::shape::Preset for $name {
+            const NAME: &'static str = $label;
+            const BPE: usize = $bpe;
+            type Dvae = $module::Dvae;
+            type Transformer = $module::Transformer;
+            type Clip = $module::Clip;
+        }
+    };
+}
