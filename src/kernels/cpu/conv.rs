@@ -1,18 +1,20 @@
-//! Same-padded, stride-1 convolution of NHWC pictures by im2col in cache-sized strips and a matrix product.
+//! Same-padded, stride-1 convolution of NHWC pictures, directly over a padded copy of a few rows.
 //! Shapes: x (B, H, W, I), w (O, I, K, K) as the published checkpoints store it, b (O), y (B, H, W, O). K odd.
 //!
-//! All pictures of the batch together are one matrix of B·H·W pixels by K·K·I patch values, of which only a strip of pixels
-//! exists at a time. The gradient of x is a convolution too, of dy with the kernel turned by 180° and its channels swapped:
-//! it gathers, so tasks never write to the same pixel.
+//! A task convolves a band of rows of one picture, which it first copies into a frame of zeros. The gradient of x is a
+//! convolution too, of dy with the kernel turned by 180° and its channels swapped. The gradient of w is summed over fixed
+//! groups of bands, and the groups' sums are added in order.
 
-use super::lanes::vectorised;
+mod tiles;
+
+use super::lanes::{LANES, vectorised};
 use super::linear;
-use super::matmul::{View, matmul_seq};
 use super::parallel::{TASKS, expect_lengths, pieces};
-use super::reduce;
+use super::reduce::{self, PARTIALS};
 use crate::kernels::Real;
 use rayon::prelude::*;
 use std::ops::Range;
+use tiles::Padded;
 
 /// The sizes of one convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,26 +35,17 @@ pub struct Conv {
     pub relu: bool,
 }
 
+/// Outputs of a convolution with few channels that are computed at once; of the others, [`LANES`].
+const NARROW: usize = 8;
+
 /// y = w ∗ x + b (or w ∗ max(x, 0) + b).
 pub fn forward<E: Real>(c: Conv, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
     c.check("conv::forward", x, w, b, y);
     if c.is_linear() {
         return linear::forward(x, w, Some(b), (c.inputs, c.outputs), y);
     }
-    let w = packed(c, w);
-    let patches = c.patches();
-    let per_task = patches.per_task(c.outputs);
-    y.par_chunks_mut(per_task * c.outputs).with_max_len(1).enumerate().for_each(|(task, y)| {
-        linear::fill_rows_seq(y, b);
-        let mut scratch = Vec::new();
-        for strip in pieces(y.len() / c.outputs, patches.strip()) {
-            let pixels = task * per_task + strip.start..task * per_task + strip.end;
-            let patch = View::rows(patches.gather(x, pixels, &mut scratch), patches.length());
-            let size = (strip.len(), c.outputs, patches.length());
-            let y = &mut y[strip.start * c.outputs..strip.end * c.outputs];
-            matmul_seq(y, size, patch, View::rows(&w, patches.length()).t(), true);
-        }
-    });
+    let at = |o: usize, ky: usize, kx: usize, i: usize| w[((o * c.inputs + i) * c.kernel + ky) * c.kernel + kx];
+    convolve(c, x, at, b, y, |y, sums, _| y.copy_from_slice(sums));
 }
 
 /// dx +=, dw +=, db += ; `dx` is `None` for the first layer, whose input is a picture.
@@ -68,79 +61,127 @@ pub fn backward<E: Real>(c: Conv, dy: &[E], x: &[E], w: &[E], dx: Option<&mut [E
         }
         return;
     }
-    backward_weight(c, dy, x, dw);
+    if c.outputs <= NARROW {
+        backward_weight::<E, 8, NARROW>(c, dy, x, dw);
+    } else {
+        backward_weight::<E, 4, LANES>(c, dy, x, dw);
+    }
     if let Some(dx) = dx {
         backward_input(c, dy, x, w, dx);
     }
 }
 
-/// dw += dyᵀ·patches(x)
-fn backward_weight<E: Real>(c: Conv, dy: &[E], x: &[E], dw: &mut [E]) {
-    let patches = c.patches();
-    let size = (c.pixels(), c.outputs, patches.length());
-    let mut sum = vec![E::of(0.0); dw.len()];
-    reduce::outer_products(size, dy, &PatchesOf { patches, x }, patches.strip(), &mut sum);
-    let area = c.kernel * c.kernel;
-    for (dw, sum) in dw.chunks_exact_mut(c.inputs * area).zip(sum.chunks_exact(c.inputs * area)) {
-        for (i, dw) in dw.chunks_exact_mut(area).enumerate() {
-            for (dw, sum) in dw.iter_mut().zip(sum[i..].iter().step_by(c.inputs)) {
-                *dw += *sum;
-            }
-        }
-    }
-}
-
 /// dx += turned(w) ∗ dy, where x > 0 if `relu`.
 fn backward_input<E: Real>(c: Conv, dy: &[E], x: &[E], w: &[E], dx: &mut [E]) {
-    let w = packed_turned(c, w);
-    let patches = Patches { channels: c.outputs, relu: false, ..c.patches() };
-    let per_task = patches.per_task(c.inputs);
-    dx.par_chunks_mut(per_task * c.inputs).with_max_len(1).enumerate().for_each(|(task, dx)| {
-        let (mut scratch, mut strip_dx) = (Vec::new(), Vec::new());
-        for strip in pieces(dx.len() / c.inputs, patches.strip()) {
-            let pixels = task * per_task + strip.start..task * per_task + strip.end;
-            let patch = View::rows(patches.gather(dy, pixels.clone(), &mut scratch), patches.length());
-            let w = View::rows(&w, patches.length()).t();
-            let size = (strip.len(), c.inputs, patches.length());
-            let dx = &mut dx[strip.start * c.inputs..strip.end * c.inputs];
-            if !c.relu {
-                matmul_seq(dx, size, patch, w, true);
-                continue;
-            }
-            strip_dx.resize(dx.len(), E::of(0.0));
-            matmul_seq(&mut strip_dx, size, patch, w, false);
-            vectorised!(|| {
-                let x = &x[pixels.start * c.inputs..pixels.end * c.inputs];
-                for ((dx, x), add) in dx.iter_mut().zip(x).zip(&strip_dx) {
-                    *dx += if *x > E::of(0.0) { *add } else { E::of(0.0) };
-                }
-            });
+    let turned = Conv { inputs: c.outputs, outputs: c.inputs, relu: false, ..c };
+    let last = c.kernel - 1;
+    let at = |i: usize, ky: usize, kx: usize, o: usize| {
+        w[((o * c.inputs + i) * c.kernel + last - ky) * c.kernel + last - kx]
+    };
+    let zeros = vec![E::of(0.0); c.inputs];
+    convolve(turned, dy, at, &zeros, dx, |dx, sums, place| {
+        if !c.relu {
+            return reduce::add(dx, sums);
         }
+        let x = &x[place];
+        vectorised!(|| {
+            for ((dx, &x), &sum) in dx.iter_mut().zip(x).zip(sums) {
+                *dx += if x > E::of(0.0) { sum } else { E::of(0.0) };
+            }
+        });
     });
 }
 
-/// w as rows of patches: (O, K·K·I).
-fn packed<E: Real>(c: Conv, w: &[E]) -> Vec<E> {
-    let area = c.kernel * c.kernel;
-    let mut rows = Vec::with_capacity(w.len());
-    for w in w.chunks_exact(c.inputs * area) {
-        for at in 0..area {
-            rows.extend(w[at..].iter().step_by(area));
-        }
+/// Convolves `x` with the weights `at(output, row, column, input)`; `store` takes each band of `y`, its values and its place.
+fn convolve<E: Real>(
+    c: Conv,
+    x: &[E],
+    at: impl Fn(usize, usize, usize, usize) -> E,
+    b: &[E],
+    y: &mut [E],
+    store: impl Fn(&mut [E], &[E], Range<usize>) + Sync,
+) {
+    if c.outputs <= NARROW {
+        convolve_by::<E, 8, NARROW>(c, x, &packed(c, at), b, y, store);
+    } else {
+        convolve_by::<E, 4, LANES>(c, x, &packed(c, at), b, y, store);
     }
-    rows
 }
 
-/// w turned by 180°, its channels swapped, as rows of patches: (I, K·K·O).
-fn packed_turned<E: Real>(c: Conv, w: &[E]) -> Vec<E> {
-    let area = c.kernel * c.kernel;
-    let mut rows = Vec::with_capacity(w.len());
-    for input in 0..c.inputs {
-        for at in (0..area).rev() {
-            rows.extend(w[input * area + at..].iter().step_by(c.inputs * area));
+fn convolve_by<E: Real, const P: usize, const L: usize>(
+    c: Conv,
+    x: &[E],
+    w: &[[E; L]],
+    b: &[E],
+    mut y: &mut [E],
+    store: impl Fn(&mut [E], &[E], Range<usize>) + Sync,
+) {
+    let line = c.width * c.outputs;
+    let mut tasks = Vec::new();
+    for band in c.bands() {
+        let (head, rest) = y.split_at_mut(band.rows.len() * line);
+        tasks.push((band, head));
+        y = rest;
+    }
+    tasks.into_par_iter().with_max_len(1).for_each(|(band, y)| {
+        let mut sums = vec![E::of(0.0); y.len()];
+        tiles::forward::<E, P, L>(&c.padded(x, &band), w, b, &mut sums);
+        let start = (band.picture * c.height + band.rows.start) * line;
+        store(y, &sums, start..start + sums.len());
+    });
+}
+
+/// dw += dyᵀ·patches(x)
+fn backward_weight<E: Real, const P: usize, const L: usize>(c: Conv, dy: &[E], x: &[E], dw: &mut [E]) {
+    // Fewer pixels than these are not worth a sum of their own.
+    const PIXELS: usize = 256;
+    let length = c.kernel * c.kernel * c.inputs;
+    let (bands, blocks) = (c.bands(), c.outputs.div_ceil(L));
+    let groups = (PARTIALS / (length * L * blocks)).min(c.pixels() / PIXELS).clamp(1, bands.len());
+    let groups: Vec<&[Band]> = bands.chunks(bands.len().div_ceil(groups)).collect();
+    let tasks: Vec<_> = (0..blocks).flat_map(|block| groups.iter().map(move |bands| (block, *bands))).collect();
+    let partials = tasks.into_par_iter().with_max_len(1).map(|(block, bands)| {
+        let mut sum = vec![[E::of(0.0); L]; length];
+        for band in bands {
+            tiles::weight_gradient::<E, P, L>(&c.padded(x, band), &c.outputs_of(dy, band, block), &mut sum);
+        }
+        sum
+    });
+    let mut partials = partials.collect::<Vec<_>>();
+    for (block, partials) in partials.chunks_mut(groups.len()).enumerate() {
+        let (sum, others) = partials.split_first_mut().expect("one group at least");
+        others.iter().for_each(|other| reduce::add(sum.as_flattened_mut(), other.as_flattened()));
+        for (o, dw) in dw.chunks_exact_mut(length).skip(block * L).take(L).enumerate() {
+            for (tap, sum) in sum.chunks_exact(c.inputs).enumerate() {
+                for (dw, sum) in dw[tap..].iter_mut().step_by(c.kernel * c.kernel).zip(sum) {
+                    *dw += sum[o];
+                }
+            }
         }
     }
-    rows
+}
+
+/// Weights as the tiles read them: blocks of L outputs, each (K·K·I, L), zero beyond O.
+fn packed<E: Real, const L: usize>(c: Conv, at: impl Fn(usize, usize, usize, usize) -> E) -> Vec<[E; L]> {
+    let mut blocks = Vec::with_capacity(c.outputs.div_ceil(L) * c.kernel * c.kernel * c.inputs);
+    for block in (0..c.outputs).step_by(L) {
+        for tap in 0..c.kernel * c.kernel {
+            for i in 0..c.inputs {
+                blocks.push(std::array::from_fn(|lane| {
+                    let o = block + lane;
+                    if o < c.outputs { at(o, tap / c.kernel, tap % c.kernel, i) } else { E::of(0.0) }
+                }));
+            }
+        }
+    }
+    blocks
+}
+
+/// Some rows of one picture: what a task works on.
+#[derive(Debug, Clone)]
+struct Band {
+    picture: usize,
+    rows: Range<usize>,
 }
 
 impl Conv {
@@ -153,9 +194,33 @@ impl Conv {
         self.kernel == 1 && !self.relu
     }
 
-    fn patches(self) -> Patches {
-        let Conv { height, width, inputs, kernel, relu, .. } = self;
-        Patches { count: self.pixels(), height, width, channels: inputs, kernel, relu }
+    /// The rows of all pictures in order, in pieces worth a task each.
+    fn bands(self) -> Vec<Band> {
+        let work = self.pixels() * self.kernel * self.kernel * self.inputs * self.outputs;
+        let most = (work >> 20).clamp(1, TASKS);
+        let rows = (self.batch * self.height).div_ceil(most).clamp(1, self.height.max(1));
+        let of = |picture| pieces(self.height, rows).map(move |rows| Band { picture, rows });
+        (0..self.batch).flat_map(of).collect()
+    }
+
+    fn padded<E: Real>(self, x: &[E], band: &Band) -> Padded<E> {
+        let picture = self.height * self.width * self.inputs;
+        let x = &x[band.picture * picture..(band.picture + 1) * picture];
+        Padded::new(x, (self.width, self.inputs), band.rows.clone(), self.kernel, self.relu)
+    }
+
+    /// Block `block` of the outputs of a band of dy, zero beyond O.
+    fn outputs_of<E: Real, const L: usize>(self, dy: &[E], band: &Band, block: usize) -> Vec<[E; L]> {
+        let first = band.picture * self.height;
+        let pixels = (first + band.rows.start) * self.width..(first + band.rows.end) * self.width;
+        let count = L.min(self.outputs - block * L);
+        let dy = dy[pixels.start * self.outputs..pixels.end * self.outputs].chunks_exact(self.outputs);
+        dy.map(|dy| {
+            let mut lanes = [E::of(0.0); L];
+            lanes[..count].copy_from_slice(&dy[block * L..][..count]);
+            lanes
+        })
+        .collect()
     }
 
     #[track_caller]
@@ -169,93 +234,6 @@ impl Conv {
             ("y or dy", y.len(), self.pixels() * self.outputs),
         ];
         expect_lengths(name, &lengths);
-    }
-}
-
-/// The patches around every pixel of a batch of pictures: row p holds the K·K neighbours of pixel p, channels innermost,
-/// zeros beyond the picture's edges.
-#[derive(Clone, Copy)]
-struct Patches {
-    count: usize,
-    height: usize,
-    width: usize,
-    channels: usize,
-    kernel: usize,
-    relu: bool,
-}
-
-impl Patches {
-    /// Fewer rows than these would leave a product busy with packing its right side.
-    const ROWS: usize = 128;
-
-    /// Values in one patch.
-    fn length(self) -> usize {
-        self.kernel * self.kernel * self.channels
-    }
-
-    /// Pixels whose patches fill a scratch buffer that stays in the cache (256 KiB in f32).
-    fn strip(self) -> usize {
-        ((1 << 16) / self.length()).max(Self::ROWS)
-    }
-
-    /// Pixels per task when each patch is multiplied by `outputs` columns.
-    fn per_task(self, outputs: usize) -> usize {
-        let tasks = ((self.count * self.length() * outputs) >> 20).min(self.count / Self::ROWS).clamp(1, TASKS);
-        self.count.div_ceil(tasks).max(1)
-    }
-
-    /// The patches of `pixels`, written to `scratch`.
-    fn gather<'s, E: Real>(self, x: &[E], pixels: Range<usize>, scratch: &'s mut Vec<E>) -> &'s [E] {
-        let Patches { height, width, channels, kernel, relu, .. } = self;
-        let zero = E::of(0.0);
-        let pad = kernel / 2;
-        // Every element is written below: what a longer buffer holds does not matter.
-        scratch.resize(pixels.len() * self.length(), zero);
-        let (mut row, mut column) = (pixels.start / width, pixels.start % width);
-        let mut picture_row = row % height;
-        vectorised!(|| {
-            for patch in scratch.chunks_exact_mut(self.length()) {
-                // Columns of the kernel that lie inside the picture, and the first pixel below them.
-                let (left, right) = (pad.saturating_sub(column), kernel.min(width + pad - column));
-                let from = column + left - pad;
-                for (ky, line) in patch.chunks_exact_mut(kernel * channels).enumerate() {
-                    let y = picture_row + ky;
-                    if y < pad || y - pad >= height {
-                        line.fill(zero);
-                        continue;
-                    }
-                    line[..left * channels].fill(zero);
-                    line[right * channels..].fill(zero);
-                    let inside = &mut line[left * channels..right * channels];
-                    let x = &x[((row + ky - pad) * width + from) * channels..][..inside.len()];
-                    if relu {
-                        for (to, x) in inside.iter_mut().zip(x) {
-                            *to = if *x < zero { zero } else { *x };
-                        }
-                    } else {
-                        inside.copy_from_slice(x);
-                    }
-                }
-                column += 1;
-                if column == width {
-                    (row, column) = (row + 1, 0);
-                    picture_row = row % height;
-                }
-            }
-        });
-        scratch
-    }
-}
-
-/// The patches of one batch of pictures.
-struct PatchesOf<'x, E> {
-    patches: Patches,
-    x: &'x [E],
-}
-
-impl<E: Real> reduce::Strips<E> for PatchesOf<'_, E> {
-    fn strip<'s>(&'s self, pixels: Range<usize>, scratch: &'s mut Vec<E>) -> &'s [E] {
-        self.patches.gather(self.x, pixels, scratch)
     }
 }
 
@@ -335,21 +313,20 @@ mod tests {
         }
     }
 
-    /// Several tasks, of several strips each, whose edges fall inside rows.
+    /// Several bands a picture, more outputs than one tile holds and fewer.
     #[test]
     fn split_work_equals_the_definition_on_any_threads() {
-        for relu in [false, true] {
-            let c = Conv { batch: 3, height: 27, width: 29, inputs: 20, outputs: 11, kernel: 5, relu };
-            let patches = c.patches();
-            assert!(patches.per_task(c.outputs) < c.pixels() && !patches.per_task(c.outputs).is_multiple_of(c.width));
-            let (x, dy) = (normals::<f64>("x", c.pixels() * 20), normals::<f64>("dy", c.pixels() * 11));
+        for (relu, outputs) in [(false, 19), (true, 19), (true, 6)] {
+            let c = Conv { batch: 3, height: 27, width: 29, inputs: 20, outputs, kernel: 5, relu };
+            assert!(c.bands().len() > c.batch);
+            let (x, dy) = (normals::<f64>("x", c.pixels() * 20), normals::<f64>("dy", c.pixels() * outputs));
             let (w, b) = weights::<f64>(c);
             let run = || {
                 let mut y = vec![0.0; dy.len()];
-                let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; 11]);
+                let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; outputs]);
                 forward(c, &x, &w, &b, &mut y);
                 backward(c, &dy, &x, &w, Some(&mut dx), &mut dw, &mut db);
-                let mut first_layer = (vec![0.0; w.len()], vec![0.0; 11]);
+                let mut first_layer = (vec![0.0; w.len()], vec![0.0; outputs]);
                 backward(c, &dy, &x, &w, None, &mut first_layer.0, &mut first_layer.1);
                 assert!(first_layer == (dw.clone(), db.clone()));
                 [y, dx, dw, db].concat()

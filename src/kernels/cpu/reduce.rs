@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// The most elements that all the partial sums of one call may hold together.
-const PARTIALS: usize = 1 << 22;
+pub(super) const PARTIALS: usize = 1 << 22;
 
 /// total += part
 pub(super) fn add<E: Real>(total: &mut [E], part: &[E]) {
@@ -39,21 +39,12 @@ pub(super) fn column_sums<E: Real>(x: &[E], cols: usize, sums: &mut [E]) {
     }
 }
 
-/// A matrix of which only some rows need exist at a time.
-pub(super) trait Strips<E>: Sync {
-    /// The rows `rows`, which may be written to `scratch`.
-    fn strip<'s>(&'s self, rows: Range<usize>, scratch: &'s mut Vec<E>) -> &'s [E];
-}
-
-/// `sum (M, N) += Σ_r left[r]ᵀ·right[r]` over R rows, for left (R, M) and right (R, N), of which at most `most_rows` rows are
-/// asked for at a time.
-pub(super) fn outer_products<E: Real>(
-    (rows, m, n): (usize, usize, usize),
-    left: &[E],
-    right: &impl Strips<E>,
-    most_rows: usize,
-    sum: &mut [E],
-) {
+/// sum (M, N) += leftᵀ·right, for left (R, M), right (R, N).
+pub(super) fn outer_product<E: Real>(left: &[E], right: &[E], (m, n): (usize, usize), sum: &mut [E]) {
+    let rows = left.len() / m;
+    if rows < 1024 {
+        return matmul(sum, (m, n, rows), View::rows(left, m).t(), View::rows(right, n), true);
+    }
     // Fewer rows than these are not worth a partial sum; narrower blocks of `left` not a second pass over `right`.
     const ROWS: usize = 512;
     const NARROW: usize = 64;
@@ -62,13 +53,9 @@ pub(super) fn outer_products<E: Real>(
     let parts = (TASKS / 2 / blocks).min(PARTIALS / (m * n).max(1)).min(rows / ROWS).min(most).max(1);
     let (block, part) = (m.div_ceil(blocks).max(1), rows.div_ceil(parts).max(1));
     let product = |rows: Range<usize>, columns: Range<usize>, sum: &mut [E]| {
-        let mut scratch = Vec::new();
-        for start in rows.clone().step_by(most_rows) {
-            let end = rows.end.min(start + most_rows);
-            let left = View { data: &left[start * m + columns.start..end * m], row: 1, col: m };
-            let right = View::rows(right.strip(start..end, &mut scratch), n);
-            matmul_seq(sum, (columns.len(), n, end - start), left, right, true);
-        }
+        let left = View { data: &left[rows.start * m + columns.start..rows.end * m], row: 1, col: m };
+        let right = View::rows(&right[rows.start * n..rows.end * n], n);
+        matmul_seq(sum, (columns.len(), n, rows.len()), left, right, true);
     };
     if parts == 1 {
         let tasks = sum.par_chunks_mut(block * n).zip_eq(pieces(m, block).collect::<Vec<_>>());
@@ -85,45 +72,10 @@ pub(super) fn outer_products<E: Real>(
     }
 }
 
-/// [`outer_products`] of two slices: sum (M, N) += leftᵀ·right, for left (R, M), right (R, N).
-pub(super) fn outer_product<E: Real>(left: &[E], right: &[E], (m, n): (usize, usize), sum: &mut [E]) {
-    let rows = left.len() / m;
-    if rows < 1024 {
-        return matmul(sum, (m, n, rows), View::rows(left, m).t(), View::rows(right, n), true);
-    }
-    outer_products((rows, m, n), left, &Stored { data: right, cols: n }, rows, sum);
-}
-
-/// Rows that lie in memory.
-struct Stored<'x, E> {
-    data: &'x [E],
-    cols: usize,
-}
-
-impl<E: Real> Strips<E> for Stored<'_, E> {
-    fn strip<'s>(&'s self, rows: Range<usize>, _: &'s mut Vec<E>) -> &'s [E] {
-        &self.data[rows.start * self.cols..rows.end * self.cols]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernels::cpu::testing::{assert_close, assert_same_on_any_threads, normals};
-
-    /// Rows that are written to the scratch buffer.
-    struct Copied<'x> {
-        data: &'x [f64],
-        cols: usize,
-    }
-
-    impl Strips<f64> for Copied<'_> {
-        fn strip<'s>(&'s self, rows: Range<usize>, scratch: &'s mut Vec<f64>) -> &'s [f64] {
-            scratch.clear();
-            scratch.extend_from_slice(&self.data[rows.start * self.cols..rows.end * self.cols]);
-            scratch
-        }
-    }
 
     #[test]
     fn outer_products_equal_the_definition_on_any_threads() {
@@ -146,9 +98,6 @@ mod tests {
             };
             assert_same_on_any_threads(whole);
             assert_close(&whole(), &expected, 1e-11);
-            let mut sum = start.clone();
-            outer_products((rows, m, n), &left, &Copied { data: &right, cols: n }, 37, &mut sum);
-            assert_close(&sum, &expected, 1e-11);
         }
     }
 
