@@ -8,7 +8,8 @@ use crate::kernels::cpu::muon::{self, Muon};
 use crate::nn::{self, Parameter};
 use crate::ops::{Backend, scalar};
 use dfdx::nn::TensorCollection;
-use dfdx::prelude::{Backward, Gradients, OwnedTape, Tensor};
+use dfdx::prelude::{Backward, OwnedTape, Tensor};
+use rayon::prelude::*;
 
 /// A checkpoint's files.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
@@ -109,7 +110,7 @@ where
             return Err(self.not_finite(step, "loss", value.into()));
         }
         let mut gradients = loss.try_backward().map_err(device_error)?;
-        let mut squares = 0.0;
+        let (mut squares, mut values) = (0.0, Vec::with_capacity(self.weights.len()));
         let (stage, mut worst) = (self.stage, None);
         nn::with_gradients(&mut self.model, &mut gradients, |_, name, gradient| {
             let sum = adamw::sum_of_squares(gradient);
@@ -117,33 +118,37 @@ where
                 worst = Some((name.to_owned(), sum));
             }
             squares += sum;
+            values.push(gradient.to_vec());
             Ok(None)
         })?;
+        drop(gradients);
         if let Some((name, sum)) = worst {
             let tensor = format!("the gradient of {name}");
             return Err(Error::Numeric { stage: stage.into(), step, tensor, value: sum.to_string() });
         }
         let grad_norm = squares.sqrt();
         let lr = self.optimizer.lr.at(step, self.total);
-        self.apply(step, lr, grad_norm, &mut gradients)?;
+        self.apply(step, lr, grad_norm, &values)?;
         if self.ema.decay > 0.0 && (step + 1).is_multiple_of(self.ema.every.max(1)) {
             self.average_weights();
         }
         Ok(Update { loss: value.into(), grad_norm, lr })
     }
 
-    fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, gradients: &mut Gradients<f32, D>) -> Result<()> {
+    /// Moves every weight: the small ones' arithmetic is too short for all threads, so each is a task of its own.
+    fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, gradients: &[Vec<f32>]) -> Result<()> {
         let o = self.optimizer;
         // torch.nn.utils.clip_grad_norm_'s factor.
         let grad_scale = if o.clip > 0.0 { (o.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
-        let (weights, mean, variance, bounds) = (&mut self.weights, &mut self.mean, &mut self.variance, &self.bounds);
-        nn::with_gradients(&mut self.model, gradients, |index, name, gradient| {
-            let weight = &mut weights[index];
-            let is_matrix = is_matrix(name, &weight.shape);
+        let bounds = &self.bounds;
+        let moments = self.mean.par_iter_mut().zip_eq(&mut self.variance);
+        let tasks = self.weights.par_iter_mut().zip_eq(gradients).zip_eq(moments).with_max_len(1);
+        tasks.for_each(|((weight, gradient), (mean, variance))| {
+            let is_matrix = is_matrix(&weight.name, &weight.shape);
             let weight_decay = if is_matrix { o.weight_decay } else { 0.0 };
             if is_matrix && o.method == Method::Muon {
                 let constants = Muon { lr, momentum: o.beta1, weight_decay, grad_scale };
-                muon::update(constants, weight.shape[0], &mut weight.values, gradient, &mut mean[index]);
+                muon::update(constants, weight.shape[0], &mut weight.values, gradient, mean);
             } else {
                 let constants = AdamW {
                     lr,
@@ -155,13 +160,14 @@ where
                     grad_scale,
                     max_variance: (o.max_variance > 0.0).then_some(o.max_variance),
                 };
-                adamw::update(constants, &mut weight.values, gradient, &mut mean[index], &mut variance[index]);
+                adamw::update(constants, &mut weight.values, gradient, mean, variance);
             }
-            for (_, bound) in bounds.iter().filter(|(bounded, _)| *bounded == name) {
+            for (_, bound) in bounds.iter().filter(|(bounded, _)| *bounded == weight.name) {
                 weight.values.iter_mut().for_each(|v| *v = v.min(*bound));
             }
-            Ok(Some(weight.values.clone()))
-        })
+        });
+        let mut weights = self.weights.iter();
+        nn::import(&mut self.model, |name, _| Ok(weights.next().ok_or_else(|| missing(name))?.values.clone()))
     }
 
     fn average_weights(&mut self) {
