@@ -7,6 +7,7 @@ use dalle::import::{Kind, Weights, import};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::PathBuf;
+use std::process::Command;
 
 const PKL: &str = "openai_dvae/pkl";
 
@@ -254,34 +255,52 @@ fn refused(bytes: Vec<u8>, expected: &str) {
     assert!(error.contains(expected), "expected {expected:?} in {error:?}");
 }
 
-/// A zip archive of stored entries, as small as torch's readers take it.
+/// A zip archive of stored entries.
 fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    zip_of(entries, false)
+}
+
+/// The same, its sizes and offsets in the 64-bit fields that files past 4 GiB need.
+fn zip_of(entries: &[(&str, &[u8])], wide: bool) -> Vec<u8> {
+    let narrow = |value: usize| if wide { u32::MAX } else { value as u32 }.to_le_bytes();
     let (mut file, mut list) = (Vec::new(), Vec::new());
     for (name, data) in entries {
-        let mut fields = vec![0; 4]; // flags, method
-        fields.extend([0; 8]); // time, date, checksum
-        fields.extend((data.len() as u32).to_le_bytes());
-        fields.extend((data.len() as u32).to_le_bytes());
-        fields.extend((name.len() as u16).to_le_bytes());
-        fields.extend([0; 2]);
+        let extra: Vec<u8> = match wide {
+            true => [&[9, 9, 1, 0, 7, 1, 0, 24, 0][..], &wide_fields(&[data.len(), data.len(), file.len()])].concat(),
+            false => Vec::new(),
+        };
+        let fields = |extra: usize| {
+            let mut fields = vec![0; 12]; // flags, method, time, date, checksum
+            fields.extend(narrow(data.len()));
+            fields.extend(narrow(data.len()));
+            fields.extend((name.len() as u16).to_le_bytes());
+            fields.extend((extra as u16).to_le_bytes());
+            fields
+        };
         list.extend(b"PK\x01\x02\x14\0\x14\0");
-        list.extend(&fields);
+        list.extend(fields(extra.len()));
         list.extend([0; 10]);
-        list.extend((file.len() as u32).to_le_bytes());
+        list.extend(narrow(file.len()));
         list.extend(name.as_bytes());
+        list.extend(extra);
         file.extend(b"PK\x03\x04\x14\0");
-        file.extend(&fields);
+        file.extend(fields(0));
         file.extend(name.as_bytes());
         file.extend(*data);
     }
-    let start = file.len() as u32;
+    let start = file.len();
     file.extend(&list);
-    file.extend(b"PK\x05\x06\0\0\0\0");
-    file.extend([(entries.len() as u16).to_le_bytes(); 2].concat());
-    file.extend((list.len() as u32).to_le_bytes());
-    file.extend(start.to_le_bytes());
-    file.extend([0; 2]);
+    if wide {
+        let record = file.len();
+        file.extend([&b"PK\x06\x06"[..], &[0; 36], &wide_fields(&[list.len(), start])].concat());
+        file.extend([&b"PK\x06\x07"[..], &[0; 4], &wide_fields(&[record]), &[1, 0, 0, 0]].concat());
+    }
+    file.extend([&b"PK\x05\x06"[..], &[0; 8], &narrow(list.len()), &narrow(start), &[0; 2]].concat());
     file
+}
+
+fn wide_fields(values: &[usize]) -> Vec<u8> {
+    values.iter().flat_map(|&value| (value as u64).to_le_bytes()).collect()
 }
 
 /// An archive of `pickle` with sixteen bytes as storage 0.
@@ -298,7 +317,7 @@ fn tensor(count: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
     let tuple =
         |sides: &[i64]| [&b"("[..], &sides.iter().flat_map(|&side| long(side)).collect::<Vec<_>>(), b"t"].concat();
     [
-        &b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpu"[..],
+        &b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu"[..],
         &long(count),
         b"tQ",
         &long(offset),
@@ -315,6 +334,8 @@ fn the_helpers_of_these_tests_write_files_that_can_be_read() {
     assert_eq!(all(archive(&tensor(4, 0, &[2, 2], &[2, 1]))), Ok(16));
     assert_eq!(all(archive(&tensor(4, 1, &[2], &[2]))), Ok(8));
     assert_eq!(all(archive(&tensor(4, 0, &[], &[]))), Ok(4));
+    let wide = zip_of(&[("any/data.pkl", &tensor(4, 0, &[4], &[1])), ("any/data/0", &[7; 16])], true);
+    assert_eq!(Weights::from_bytes("wide", wide).unwrap().bytes("tensor").unwrap(), [7; 16]);
 }
 
 #[test]
@@ -359,8 +380,12 @@ fn a_pickle_that_makes_no_sense_is_refused() {
     ] {
         refused(archive(pickle), expected);
     }
+    // A large value that is copied again and again.
+    let list = [&b"c__builtin__\nset\nq\0(("[..], &b"N".repeat(1000), b"lt"].concat();
+    let copies = [&list[..], b"q\x01", &b"0h\0h\x01R".repeat(2000), b"."].concat();
+    refused(archive(&copies), "items of sets and dictionaries");
     let endless = [&b"c"[..], &[b'x'; 4096]].concat();
-    refused(archive(&endless), "expected a text");
+    refused(archive(&endless), "name of at most");
     let without_end = vec![b'N'; 3 << 20];
     refused(archive(&without_end), "opcodes");
 }
@@ -474,7 +499,7 @@ fn changed_bytes_never_panic() {
     for (index, file) in files.into_iter().enumerate() {
         let whole = fixture::bytes(&format!("{PKL}/{file}"));
         let mut rng = dalle::random::Rng::new(0, "changed bytes", index as u64, 0);
-        for _ in 0..400 {
+        for _ in 0..200 {
             let mut bytes = whole.clone();
             for _ in 0..rng.between(1, 4) {
                 let at = rng.below(bytes.len());
@@ -484,8 +509,8 @@ fn changed_bytes_never_panic() {
         }
         // And in the pickle alone, where changes tell.
         let start = whole.windows(2).position(|bytes| bytes == b"\x80\x02").unwrap();
-        for at in start..whole.len().min(start + 700) {
-            for value in [0, 0x7f, 0xff, b'(', b't', b'.'] {
+        for at in start..whole.len().min(start + 500) {
+            for value in [0xff, b'(', b'.'] {
                 let mut bytes = whole.clone();
                 bytes[at] = value;
                 let _ = all(bytes);
@@ -513,4 +538,56 @@ fn broken_safetensors_are_refused() {
     refused(b"\x02\0\0\0\0\0\0\0{".to_vec(), "truncated");
     refused(b"neither".to_vec(), "expected a safetensors file");
     refused(Vec::new(), "expected a safetensors file");
+}
+
+// The command line.
+
+fn experiment(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_experiment")).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_line_imports_and_inspects() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("dvae.safetensors").display().to_string();
+    let [encoder, decoder] =
+        ["encoder_half.pkl", "decoder_half.pkl"].map(|f| path(&format!("{PKL}/{f}")).display().to_string());
+    let (code, said, error) = experiment(&["import", "openai-dvae", &encoder, &decoder, "--out", &out]);
+    assert_eq!(code, Some(0), "{error}");
+    let last = said.lines().last().unwrap();
+    let (halves, written) = (open(&format!("{PKL}/encoder_half.pkl")), Weights::open(&out).unwrap());
+    assert!(last.starts_with(&format!("{} tensors, ", written.tensors().len())), "{last}");
+    assert!(written.tensors().len() > halves.tensors().len());
+    for (file, weights, layout) in
+        [(&encoder, &halves, "torch zip, a dall_e.encoder Encoder"), (&out, &written, "safetensors")]
+    {
+        let (code, said, error) = experiment(&["inspect", file]);
+        assert_eq!(code, Some(0), "{error}");
+        assert!(said.lines().next().unwrap().ends_with(layout), "{said}");
+        for tensor in weights.tensors() {
+            let line = said.lines().find(|line| line.split_whitespace().next() == Some(&tensor.name)).unwrap();
+            assert!(line.contains("F16"), "{line}");
+        }
+        let values: u64 = weights.tensors().iter().map(|tensor| tensor.elements()).sum();
+        let last = said.lines().last().unwrap();
+        assert!(last.starts_with(&format!("{} tensors, {values} values, ", weights.tensors().len())), "{last}");
+    }
+    let broken = folder.path().join("broken.pt");
+    std::fs::write(&broken, archive(b"\x80\x02cos\nsystem\n.")).unwrap();
+    let broken = broken.display().to_string();
+    for (arguments, code, expected) in [
+        (vec!["inspect", &broken], 4, "global \"os system\" is not allowed"),
+        (vec!["inspect", "nowhere.pt"], 4, "nowhere.pt"),
+        (vec!["inspect", "/"], 4, "expected a file"),
+        (vec!["import", "torch", &broken, "--out", "x"], 4, "not allowed"),
+        (vec!["import", "torcch", &encoder, "--out", "x"], 2, "expected one of openai-dvae"),
+        (vec!["import", "openai-dvae", &encoder, "--out", "x"], 2, "encoder.pkl and decoder.pkl"),
+        (vec!["decode", &encoder, "x"], 4, "x: cannot be read"),
+    ] {
+        let (got, said, error) = experiment(&arguments);
+        assert_eq!(got, Some(code), "{arguments:?}: {error}");
+        assert!(said.is_empty() && error.lines().count() == 1 && error.contains(expected), "{arguments:?}: {error}");
+    }
 }

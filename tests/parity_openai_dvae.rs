@@ -4,6 +4,7 @@
 
 mod fixture;
 
+use dalle::harness::codec::{self, Codec};
 use dalle::import::{Kind, Weights, import};
 use dalle::models::dvae::{Dvae, reconstruction, squash, unsquash};
 use dalle::nn::{self, Init};
@@ -13,6 +14,7 @@ use dfdx::prelude::{Const, ConstDim, Cpu, Tensor, TensorFromVec};
 use fixture::{Entry, assert_forward, assert_near};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 macro_rules! shape {
     ($name:ident: codes $codes:literal, init $init:literal, widths [$($down:literal),*], [$($up:literal),*], blocks $blocks:literal) => {
@@ -219,8 +221,8 @@ fn the_scale_of_the_residual_branch_is_that_of_the_pickled_modules() {
     fn gain<S: DvaeShape>() -> f64 {
         S::POST_GAIN
     }
-    for half in ["encoder", "decoder"] {
-        let weights = Weights::open(fixture::root().join(folder(&format!("pkl/{half}.pkl")))).unwrap();
+    for half in pickles() {
+        let weights = Weights::open(half).unwrap();
         let gains = weights.attributes.iter().filter(|(path, _)| path.ends_with(".post_gain"));
         let gains: Vec<f64> = gains.map(|(_, gain)| gain.as_f64().unwrap()).collect();
         let expected = with_shape!(pickled().1, S => gain::<S>());
@@ -228,11 +230,14 @@ fn the_scale_of_the_residual_branch_is_that_of_the_pickled_modules() {
     }
 }
 
+fn pickles() -> [PathBuf; 2] {
+    ["encoder", "decoder"].map(|half| fixture::root().join(folder(&format!("pkl/{half}.pkl"))))
+}
+
 /// The case whose modules are pickled: the one with the configuration that the importer reads from them.
 fn pickled() -> (String, Value) {
     let folder = tempfile::tempdir().unwrap();
-    let files = ["encoder", "decoder"].map(|half| fixture::root().join(format!("openai_dvae/pkl/{half}.pkl")));
-    let imported = import(Kind::OpenaiDvae, &files, &folder.path().join("dvae.safetensors")).unwrap();
+    let imported = import(Kind::OpenaiDvae, &pickles(), &folder.path().join("dvae.safetensors")).unwrap();
     let found = cases().into_iter().find(|(_, case)| case["config"] == imported.config);
     found.map(|(name, case)| (name, case["config"].clone())).expect("a case with the pickles' configuration")
 }
@@ -254,6 +259,37 @@ fn half_precision_weights_give_the_published_numbers() {
     }
     let (name, config) = pickled();
     with_shape!(config, S => run::<S>(&name));
+}
+
+/// A picture through the imported file, as the command line takes it.
+#[test]
+fn an_imported_file_codes_and_decodes_pictures_of_any_sides() {
+    fn run<S: DvaeShape>(name: &str, file: &Path) {
+        let codec = codec::imported::<S>(&Weights::open(file).unwrap()).unwrap();
+        assert_eq!(codec.geometry().codes, S::Codes::SIZE);
+        let io = fixture::open(&folder(&format!("io_{name}.safetensors")));
+        let (pictures, tokens) = (io.get("s0_image_u8"), io.get("s0_tokens"));
+        let ([b, _, height, width], [_, h, w]) = (&pictures.shape[..], &tokens.shape[..]) else { panic!("shapes") };
+        let [b, height, width, h, w] = [b, height, width, h, w].map(|&side| side);
+        let pixels: Vec<f32> = pictures.channels_last().iter().map(|&v| v as f32 / 255.0).collect();
+        let expected = io.get("s0_recon").channels_last();
+        for (index, pixels) in pixels.chunks(pixels.len() / b).enumerate() {
+            let (rows, columns, codes) = codec.encode(height, width, pixels).unwrap();
+            assert_eq!((rows, columns), (h, w));
+            assert_eq!(codes, io.ids("s0_tokens")[index * h * w..(index + 1) * h * w]);
+            let (up, across, values) = codec.decode(rows, columns, &codes).unwrap();
+            assert_eq!((up, across), (height, width));
+            assert_forward("recon", &values, &expected[index * values.len()..(index + 1) * values.len()]);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (name, config) = pickled();
+    let out = folder.path().join("dvae.safetensors");
+    import(Kind::OpenaiDvae, &pickles(), &out).unwrap();
+    with_shape!(config, S => run::<S>(&name, &out));
+    // The command line's model is the released one, sixty-four times as wide.
+    let refused = codec::open(&out).err().unwrap();
+    assert!(refused.to_string().contains("encoder.blocks.input.w: expected shape [256, 3, 7, 7]"), "{refused}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// Bytes of a header: that of a model with thousands of tensors is under one megabyte.
-const MAX_HEADER: u64 = 16 << 20;
+const MAX_HEADER: u64 = 4 << 20;
 
 /// The tensors of a safetensors file in the order of their data, and its metadata.
 ///
@@ -29,8 +29,8 @@ pub fn read(source: &Source) -> Result<(Vec<Stored>, HashMap<String, String>)> {
     let header: Metadata =
         serde_json::from_slice(&header).map_err(|e| source.bad(format!("not a safetensors file: {e}")))?;
     let (base, size) = (8 + len, header.data_len() as u64);
-    if base + size != source.len() {
-        return Err(source.bad(format!("expected {size} bytes of tensors, got {}", source.len() - base)));
+    if base + size != source.size() {
+        return Err(source.bad(format!("expected {size} bytes of tensors, got {}", source.size() - base)));
     }
     let tensor = |name: String| {
         let info = header.info(&name)?;

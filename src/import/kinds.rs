@@ -167,8 +167,8 @@ fn attributes(file: &Weights) -> Json {
 
 fn config(path: &Path) -> Result<Json> {
     let source = Source::open(path)?;
-    if source.len() > MAX_CONFIG {
-        return Err(source.bad(format!("expected at most {MAX_CONFIG} bytes, got {}", source.len())));
+    if source.size() > MAX_CONFIG {
+        return Err(source.bad(format!("expected at most {MAX_CONFIG} bytes, got {}", source.size())));
     }
-    serde_json::from_slice(&source.bytes(0, source.len())?).map_err(|e| source.bad(format!("expected JSON: {e}")))
+    serde_json::from_slice(&source.bytes(0, source.size())?).map_err(|e| source.bad(format!("expected JSON: {e}")))
 }

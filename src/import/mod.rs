@@ -7,7 +7,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `source` | ranges of a file |
-//! | `pickle`, `globals` | pickles as data, and what they may name |
+//! | `machine`, `input`, `globals`, `pickle` | pickles: the machine that runs nothing, what they may name, what they hold |
 //! | `torch_zip`, `torch_legacy` | the two layouts of PyTorch's files |
 //! | `state` | the names of a pickled module's tensors |
 //! | `tensor` | a view of a storage, read in order |
@@ -16,7 +16,9 @@
 
 mod globals;
 mod header;
+mod input;
 mod kinds;
+mod machine;
 mod needs;
 mod pickle;
 mod source;
@@ -73,11 +75,11 @@ impl Weights {
     }
 
     fn of(source: Source) -> Result<Weights> {
-        let start = source.bytes(0, source.len().min(torch_legacy::MAGIC.len() as u64))?;
+        let start = source.bytes(0, source.size().min(torch_legacy::MAGIC.len() as u64))?;
         if start.starts_with(&torch_zip::MAGIC) {
             let archive = torch_zip::Archive::open(&source)?;
             let (start, len) = archive.find("data.pkl")?.ok_or_else(|| source.bad("zip: expected data.pkl"))?;
-            let pickle = pickle::read(&source, start, start + len)?;
+            let pickle = machine::read(&source, start, start + len)?;
             let mut storages = HashMap::new();
             for storage in pickle.storages() {
                 let missing = || source.bad(format!("zip: storage data/{} is missing", storage.key));
@@ -106,7 +108,7 @@ impl Weights {
     ) -> Result<Weights> {
         let state = state::walk(pickle, &|what| source.bad(what))?;
         let mut tensors = Vec::with_capacity(state.tensors.len());
-        let most = source.len().saturating_mul(MAX_SHARING).max(SMALL);
+        let most = source.size().saturating_mul(MAX_SHARING).max(SMALL);
         let mut cost = 0u64;
         for (name, id) in state.tensors {
             let Value::Tensor(view) = pickle.get(id) else { continue };
@@ -123,7 +125,7 @@ impl Weights {
             let tensor = tensor.map_err(|what| source.bad(what))?;
             cost = cost.saturating_add(tensor.cost());
             if cost > most {
-                let what = format!("its tensors share storages too often: {cost} bytes or more in {}", source.len());
+                let what = format!("its tensors share storages too often: {cost} bytes or more in {}", source.size());
                 return Err(source.bad(what));
             }
             tensors.push(tensor);

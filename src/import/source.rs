@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct Source {
     path: PathBuf,
     content: Content,
-    len: u64,
+    size: u64,
 }
 
 #[derive(Debug)]
@@ -30,32 +30,23 @@ impl Source {
         if !about.is_file() {
             return Err(Error::data(path, "expected a file of weights"));
         }
-        Ok(Source { path: path.to_owned(), content: Content::File(file), len: about.len() })
+        Ok(Source { path: path.to_owned(), content: Content::File(file), size: about.len() })
     }
 
     /// `bytes`, called `name` in errors.
     pub fn of_bytes(name: &str, bytes: Vec<u8>) -> Source {
-        Source { path: name.into(), len: bytes.len() as u64, content: Content::Bytes(bytes) }
-    }
-
-    /// Its path or name.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Source { path: name.into(), size: bytes.len() as u64, content: Content::Bytes(bytes) }
     }
 
     /// Its size in bytes.
-    pub fn len(&self) -> u64 {
-        self.len
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
-    /// Whether it has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Something is wrong with what it holds.
+    /// Something is wrong with what it holds. Names from the file may be in `what`: it stays one line.
     pub fn bad(&self, what: impl Into<String>) -> Error {
-        Error::data(&self.path, what)
+        let what = what.into();
+        Error::data(&self.path, what.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>())
     }
 
     /// Fills `out` with the bytes from `start` on.
@@ -86,8 +77,8 @@ impl Source {
 
     fn check(&self, start: u64, len: u64) -> Result<()> {
         match start.checked_add(len) {
-            Some(end) if end <= self.len => Ok(()),
-            _ => Err(self.bad(format!("truncated: expected {len} bytes at {start}, the file ends at {}", self.len))),
+            Some(end) if end <= self.size => Ok(()),
+            _ => Err(self.bad(format!("truncated: expected {len} bytes at {start}, the file ends at {}", self.size))),
         }
     }
 }

@@ -10,10 +10,12 @@ use std::collections::HashSet;
 const MAX_DEPTH: usize = 64;
 /// Tensors of a file.
 const MAX_TENSORS: usize = 1 << 16;
-/// Values met on the way: shared ones count each time.
+/// Values and entries met on the way: shared ones count each time.
 const MAX_STEPS: usize = 1 << 20;
 /// Bytes of a name.
-const MAX_NAME: usize = 1024;
+const MAX_NAME: usize = 256;
+/// Bytes of a word among the attributes.
+const MAX_WORD: usize = 256;
 
 /// What a pickle holds.
 #[derive(Debug, Default)]
@@ -46,14 +48,15 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn visit(&mut self, path: &str, id: Id, depth: usize) -> Result<()> {
-        self.steps += 1;
-        if depth > MAX_DEPTH || self.steps > MAX_STEPS {
-            return Err((self.bad)(format!("{path:.80}: expected at most {MAX_DEPTH} levels and {MAX_STEPS} values")));
+        self.step(1)?;
+        if depth > MAX_DEPTH {
+            return Err((self.bad)(format!("{path:.80}: expected at most {MAX_DEPTH} levels")));
         }
         match self.pickle.get(id) {
             Value::Tensor(_) => self.tensor(path, id),
             Value::Object(object) => self.object(path, object, depth),
             Value::Dict(entries) => {
+                self.step(entries.len())?;
                 for &(key, value) in entries {
                     let key = match self.pickle.get(key) {
                         Value::Text(text) => text.to_string(),
@@ -74,6 +77,14 @@ impl<'a> Walk<'a> {
         }
     }
 
+    fn step(&mut self, values: usize) -> Result<()> {
+        self.steps += values;
+        match self.steps <= MAX_STEPS {
+            true => Ok(()),
+            false => Err((self.bad)(format!("expected at most {MAX_STEPS} values in modules, dictionaries and lists"))),
+        }
+    }
+
     fn tensor(&mut self, path: &str, id: Id) -> Result<()> {
         let name = if path.is_empty() { "tensor" } else { path };
         if name == "__metadata__" || !self.names.insert(name.to_owned()) {
@@ -90,15 +101,18 @@ impl<'a> Walk<'a> {
     /// side by side.
     fn object(&mut self, path: &str, object: &Object, depth: usize) -> Result<()> {
         if path.is_empty() {
-            self.state.class = Some(object.class.to_string());
+            self.state.class = Some(self.pickle.class(object).to_owned());
         }
         let Some(Value::Dict(attributes)) = object.state.map(|state| self.pickle.get(state)) else { return Ok(()) };
+        self.step(attributes.len())?;
         let named = |id: Id| self.pickle.text(id).unwrap_or_default();
         let find = |name: &str| attributes.iter().find(|(key, _)| named(*key) == name).map(|(_, value)| *value);
-        let transient: HashSet<&str> = match find("_non_persistent_buffers_set").map(|id| self.pickle.get(id)) {
-            Some(Value::Set(names)) => names.iter().map(|&id| named(id)).collect(),
-            _ => HashSet::new(),
+        let transient: &[Id] = match find("_non_persistent_buffers_set").map(|id| self.pickle.get(id)) {
+            Some(Value::Set(names)) => names,
+            _ => &[],
         };
+        self.step(transient.len())?;
+        let transient: HashSet<&str> = transient.iter().map(|&id| named(id)).collect();
         let parts = ["_parameters", "_buffers", "_modules"];
         for part in parts {
             let Some(Value::Dict(entries)) = find(part).map(|id| self.pickle.get(id)) else { continue };
@@ -117,8 +131,10 @@ impl<'a> Walk<'a> {
                 Value::Bool(value) => json!(value),
                 Value::Int(value) => json!(value),
                 Value::Float(value) => json!(value),
-                Value::Text(value) => json!(value),
-                Value::Tensor(_) | Value::Object(_) | Value::List(_) if object.class.starts_with("__torch__") => {
+                Value::Text(value) if value.len() <= MAX_WORD => json!(value),
+                Value::Tensor(_) | Value::Object(_) | Value::List(_)
+                    if self.pickle.class(object).starts_with("__torch__") =>
+                {
                     self.visit(&self.join(path, name)?, value, depth + 1)?;
                     continue;
                 }

@@ -27,7 +27,7 @@ impl Stored {
     ///
     /// # Errors
     /// What does not fit: a side that overflows, values past the storage's end, or more values than it has.
-    pub fn view(
+    pub(super) fn view(
         name: String,
         dtype: Dtype,
         (base, count): (u64, u64),
@@ -46,7 +46,7 @@ impl Stored {
         let reach = sides().zip(strides).try_fold(offset, |end, (side, &stride)| {
             end.checked_add(side.saturating_sub(1).checked_mul(stride as u64)?)
         });
-        if values != 0 && !reach.is_some_and(|last| last < count) {
+        if values != 0 && reach.is_none_or(|last| last >= count) {
             return Err(over(&format!(
                 "offset {offset} and strides {strides:?} of shape {shape:?} reach past the end"
             )));
@@ -95,9 +95,9 @@ impl Stored {
         }
     }
 
-    /// The bytes that reading it takes from the file.
+    /// The bytes that reading it takes from the file, or those that it is, if they are more.
     pub(super) fn cost(&self) -> u64 {
-        if self.is_dense() { self.size() } else { self.span() * self.value_size() }
+        self.size().max(self.span() * self.value_size())
     }
 
     fn is_dense(&self) -> bool {
@@ -114,7 +114,7 @@ impl Stored {
     ///
     /// # Errors
     /// What reading says, or `put`.
-    pub fn copy(&self, source: &Source, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn copy(&self, source: &Source, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         if self.is_dense() {
             let (mut at, end) = (self.start, self.start + self.size());
             let mut piece = vec![0; PIECE.min(end - at) as usize];
@@ -151,7 +151,7 @@ impl Stored {
 }
 
 /// The values of `bytes` as f32: exact for f16, bf16 and f32, rounded for f64. `None` for integers.
-pub fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+pub(super) fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     let halves =
         |convert: fn(u16) -> f32| bytes.chunks_exact(2).map(|b| convert(u16::from_le_bytes([b[0], b[1]]))).collect();
     Some(match dtype {

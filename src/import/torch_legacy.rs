@@ -1,7 +1,8 @@
 //! The stream that torch wrote before 1.6: four pickles (magic number, protocol, the machine, the object), one more with the
 //! keys of the storages, then each storage as a count and its bytes.
 
-use super::pickle::{self, Pickle, Value};
+use super::machine;
+use super::pickle::{Pickle, Value};
 use super::source::Source;
 use crate::error::Result;
 use std::collections::HashMap;
@@ -14,20 +15,10 @@ pub const MAGIC: [u8; 15] = *b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\
 /// # Errors
 /// [`crate::Error::Data`] where a pickle is broken or refused, or a storage is unknown or cut off.
 pub fn read(source: &Source) -> Result<(Pickle, HashMap<String, (u64, u64)>)> {
-    let end = source.len();
-    let protocol = pickle::read(source, MAGIC.len() as u64, end)?;
-    if !matches!(protocol.get(protocol.root()), Value::Int(1001)) {
-        return Err(source.bad("expected protocol 1001 of torch's old format"));
-    }
-    let machine = pickle::read(source, protocol.end, end)?;
-    if let Value::Dict(entries) = machine.get(machine.root()) {
-        let little = entries.iter().find(|(key, _)| machine.text(*key) == Some("little_endian"));
-        if little.is_some_and(|(_, value)| matches!(machine.get(*value), Value::Bool(false))) {
-            return Err(source.bad("expected a little-endian file, this one is big-endian"));
-        }
-    }
-    let object = pickle::read(source, machine.end, end)?;
-    let keys = pickle::read(source, object.end, end)?;
+    let end = source.size();
+    let object_start = preamble(source)?;
+    let object = machine::read(source, object_start, end)?;
+    let keys = machine::read(source, object.end, end)?;
     let Value::List(list) = keys.get(keys.root()) else {
         return Err(source.bad(format!("expected the list of storage keys after byte {}", object.end)));
     };
@@ -46,14 +37,32 @@ pub fn read(source: &Source) -> Result<(Pickle, HashMap<String, (u64, u64)>)> {
         }
         at += 8;
         let end = count.checked_mul(storage.dtype.bitsize() as u64 / 8).and_then(|size| at.checked_add(size));
-        let end = end.filter(|&end| end <= source.len()).ok_or_else(|| {
+        let end = end.filter(|&end| end <= source.size()).ok_or_else(|| {
             source.bad(format!(
                 "truncated: storage {key:?} has {count} values at byte {at}, the file ends at {}",
-                source.len()
+                source.size()
             ))
         })?;
         found.insert(key.to_owned(), (at, end - at));
         at = end;
     }
     Ok((object, found))
+}
+
+/// Checks the protocol and the machine that wrote the file: where the object begins.
+fn preamble(source: &Source) -> Result<u64> {
+    let protocol = machine::read(source, MAGIC.len() as u64, source.size())?;
+    if !matches!(protocol.get(protocol.root()), Value::Int(1001)) {
+        return Err(source.bad("expected protocol 1001 of torch's old format"));
+    }
+    let start = protocol.end;
+    drop(protocol);
+    let machine = machine::read(source, start, source.size())?;
+    if let Value::Dict(entries) = machine.get(machine.root()) {
+        let little = entries.iter().find(|(key, _)| machine.text(*key) == Some("little_endian"));
+        if little.is_some_and(|(_, value)| matches!(machine.get(*value), Value::Bool(false))) {
+            return Err(source.bad("expected a little-endian file, this one is big-endian"));
+        }
+    }
+    Ok(machine.end)
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use std::collections::HashMap;
 
 /// Bytes of the list of entries.
-const MAX_DIRECTORY: u64 = 64 << 20;
+const MAX_DIRECTORY: u64 = 16 << 20;
 /// What a zip file begins with.
 pub const MAGIC: [u8; 4] = *b"PK\x03\x04";
 
@@ -70,8 +70,8 @@ impl<'a> Archive<'a> {
             return Err(self.source.bad(format!("zip: expected the header of {path} at byte {}", entry.header)));
         }
         let start = entry.header + 30 + u64::from(u16_at(&header, 26)) + u64::from(u16_at(&header, 28));
-        if start.checked_add(entry.size).is_none_or(|end| end > self.source.len()) {
-            let (size, len) = (entry.size, self.source.len());
+        if start.checked_add(entry.size).is_none_or(|end| end > self.source.size()) {
+            let (size, len) = (entry.size, self.source.size());
             return Err(self.source.bad(format!("zip: {path} has {size} bytes at {start}, the file ends at {len}")));
         }
         Ok(Some((start, entry.size)))
@@ -92,8 +92,8 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 /// Start and size of the list of entries, from the record at the file's end: before it is a comment of at most 65,535 bytes.
 fn directory(source: &Source) -> Result<(u64, u64)> {
-    let tail_start = source.len().saturating_sub(22 + 0xffff);
-    let tail = source.bytes(tail_start, source.len() - tail_start)?;
+    let tail_start = source.size().saturating_sub(22 + 0xffff);
+    let tail = source.bytes(tail_start, source.size() - tail_start)?;
     let ends = (0..tail.len().saturating_sub(21)).rev().find(|&at| {
         tail[at..].starts_with(b"PK\x05\x06") && at + 22 + usize::from(u16_at(&tail, at + 20)) == tail.len()
     });
