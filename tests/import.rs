@@ -533,6 +533,13 @@ fn broken_safetensors_are_refused() {
     refused(file(&entry("[2,2]", 16), 15), "expected 16 bytes of tensors, got 15");
     refused(file(&entry("[2,2]", 12), 12), "not a safetensors file");
     refused(file(&entry("[4611686018427387904,4]", 16), 16), "not a safetensors file");
+    // Tensors that together end where a sum of sizes wraps around.
+    let part = |part: u64| {
+        let (start, end) = (part << 60, if part < 15 { (part + 1) << 60 } else { u64::MAX });
+        format!(r#""x{part}":{{"dtype":"U8","shape":[{}],"data_offsets":[{start},{end}]}}"#, end - start)
+    };
+    let parts: Vec<String> = (0..16).map(part).collect();
+    refused(file(&format!("{{{}}}", parts.join(",")), 7), "bytes of tensors, got 7");
     refused(file("{\"x\":", 0), "not a safetensors file");
     refused([&u64::MAX.to_le_bytes()[..], b"{}"].concat(), "expected a header of at most");
     refused(b"\x02\0\0\0\0\0\0\0{".to_vec(), "truncated");

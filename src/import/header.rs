@@ -29,7 +29,7 @@ pub fn read(source: &Source) -> Result<(Vec<Stored>, HashMap<String, String>)> {
     let header: Metadata =
         serde_json::from_slice(&header).map_err(|e| source.bad(format!("not a safetensors file: {e}")))?;
     let (base, size) = (8 + len, header.data_len() as u64);
-    if base + size != source.size() {
+    if base.checked_add(size) != Some(source.size()) {
         return Err(source.bad(format!("expected {size} bytes of tensors, got {}", source.size() - base)));
     }
     let tensor = |name: String| {

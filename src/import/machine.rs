@@ -48,83 +48,97 @@ struct Machine<'a> {
 impl Machine<'_> {
     fn step(&mut self, opcode: u8) -> Result<()> {
         match opcode {
-            0x80 => drop(self.input.byte()?),       // PROTO
-            0x95 => drop(self.input.array::<8>()?), // FRAME
-            b'(' => self.marks.push(self.stack.len()),
-            b'0' => drop(self.pop()?),
-            b'1' => drop(self.marked()?),
+            0x80 => drop(self.input.byte()?),          // PROTO
+            0x95 => drop(self.input.array::<8>()?),    // FRAME
+            b'(' => self.marks.push(self.stack.len()), // MARK
+            b'0' => drop(self.pop()?),                 // POP
+            b'1' => drop(self.marked()?),              // POP_MARK
             b'2' => {
+                // DUP
                 let top = self.top()?;
                 self.stack.push(top);
             }
-            b'N' => self.push(Value::None),
-            0x88 => self.push(Value::Bool(true)),
-            0x89 => self.push(Value::Bool(false)),
-            b'J' => self.int(|input| Ok(i32::from_le_bytes(input.array()?).into()))?,
-            b'K' => self.int(|input| Ok(input.byte()?.into()))?,
-            b'M' => self.int(|input| Ok(u16::from_le_bytes(input.array()?).into()))?,
-            0x8a => self.long()?,
+            b'N' => self.push(Value::None),        // NONE
+            0x88 => self.push(Value::Bool(true)),  // NEWTRUE
+            0x89 => self.push(Value::Bool(false)), // NEWFALSE
+            b'J' => self.int(|input| Ok(i32::from_le_bytes(input.array()?).into()))?, // BININT
+            b'K' => self.int(|input| Ok(input.byte()?.into()))?, // BININT1
+            b'M' => self.int(|input| Ok(u16::from_le_bytes(input.array()?).into()))?, // BININT2
+            0x8a => self.long()?,                  // LONG1
             b'G' => {
+                // BINFLOAT
                 let bytes = self.input.array()?;
                 self.push(Value::Float(f64::from_be_bytes(bytes)));
             }
-            b'X' | b'T' => self.text(|input| Ok(input.u32()?.into()))?,
-            0x8c | b'U' => self.text(|input| Ok(input.byte()?.into()))?,
-            0x8d => self.text(|input| Ok(u64::from_le_bytes(input.array()?)))?,
-            b'B' => self.skip(|input| Ok(input.u32()?.into()))?,
-            b'C' => self.skip(|input| Ok(input.byte()?.into()))?,
-            b')' => self.push(Value::Tuple(Vec::new())),
+            b'X' | b'T' => self.text(|input| Ok(input.u32()?.into()))?, // BINUNICODE, BINSTRING
+            0x8c | b'U' => self.text(|input| Ok(input.byte()?.into()))?, // SHORT_BINUNICODE, SHORT_BINSTRING
+            0x8d => self.text(|input| Ok(u64::from_le_bytes(input.array()?)))?, // BINUNICODE8
+            b'B' => self.skip(|input| Ok(input.u32()?.into()))?,        // BINBYTES
+            b'C' => self.skip(|input| Ok(input.byte()?.into()))?,       // SHORT_BINBYTES
+            b')' => self.push(Value::Tuple(Vec::new())),                // EMPTY_TUPLE
             b't' => {
+                // TUPLE
                 let items = self.marked()?;
                 self.push(Value::Tuple(items));
             }
             0x85..=0x87 => {
+                // TUPLE1 to TUPLE3
                 let count = usize::from(opcode) - 0x84;
                 let mut items = (0..count).map(|_| self.pop()).collect::<Result<Vec<_>>>()?;
                 items.reverse();
                 self.push(Value::Tuple(items));
             }
-            b']' => self.push(Value::List(Vec::new())),
+            b']' => self.push(Value::List(Vec::new())), // EMPTY_LIST
             b'l' => {
+                // LIST
                 let items = self.marked()?;
                 self.push(Value::List(items));
             }
             b'a' => {
+                // APPEND
                 let item = self.pop()?;
                 self.extend("APPEND", vec![item])?;
             }
             b'e' => {
+                // APPENDS
                 let items = self.marked()?;
                 self.extend("APPENDS", items)?;
             }
             0x8f => self.push(Value::Set(Vec::new())), // EMPTY_SET
             0x90 => {
+                // ADDITEMS
                 let items = self.marked()?;
                 self.extend("ADDITEMS", items)?;
             }
             0x91 => {
-                let items = self.marked()?; // FROZENSET
+                // FROZENSET
+                let items = self.marked()?;
                 self.push(Value::Set(items));
             }
-            b'}' => self.push(Value::Dict(Vec::new())),
+            b'}' => self.push(Value::Dict(Vec::new())), // EMPTY_DICT
             b'd' => {
+                // DICT
                 let items = self.marked()?;
                 self.push(Value::Dict(Vec::new()));
                 self.set_items(items)?;
             }
             b's' => {
+                // SETITEM
                 let (value, key) = (self.pop()?, self.pop()?);
                 self.set_items(vec![key, value])?;
             }
             b'u' => {
+                // SETITEMS
                 let items = self.marked()?;
                 self.set_items(items)?;
             }
             b'c' => {
+                // GLOBAL
                 let (module, name) = (self.input.line()?, self.input.line()?);
                 self.global(&String::from_utf8_lossy(&module), &String::from_utf8_lossy(&name))?;
             }
             0x93 => {
+                // STACK_GLOBAL
                 let (name, module) = (self.pop()?, self.pop()?);
                 let text = |id: Id| match &self.values[id.0 as usize] {
                     Value::Text(text) => Ok(text.clone()),
@@ -134,28 +148,33 @@ impl Machine<'_> {
                 self.global(&module, &name)?;
             }
             0x81 | b'R' => {
+                // NEWOBJ, REDUCE
                 let (arguments, callable) = (self.pop()?, self.pop()?);
                 self.call(callable, arguments)?;
             }
-            b'b' => self.build()?,
+            b'b' => self.build()?, // BUILD
             b'q' => {
+                // BINPUT
                 let index = self.input.byte()?.into();
                 self.remember(index)?;
             }
             b'r' => {
+                // LONG_BINPUT
                 let index = self.input.u32()?;
                 self.remember(index)?;
             }
-            0x94 => self.remember(self.memo.len() as u32)?,
+            0x94 => self.remember(self.memo.len() as u32)?, // MEMOIZE
             b'h' => {
+                // BINGET
                 let index = self.input.byte()?.into();
                 self.recall(index)?;
             }
             b'j' => {
+                // LONG_BINGET
                 let index = self.input.u32()?;
                 self.recall(index)?;
             }
-            b'Q' => self.persistent()?,
+            b'Q' => self.persistent()?, // BINPERSID
             _ => return Err(self.bad(format!("opcode {} is not allowed", named(opcode)))),
         }
         Ok(())

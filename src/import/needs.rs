@@ -62,7 +62,7 @@ pub(super) fn openai_dvae(encoder: &Weights, decoder: &Weights) -> Result<Json> 
     let (down, up) = (half(encoder), half(decoder));
     let block = |group: usize, block: usize| format!("blocks.group_{}.block_{}", group + 1, block + 1);
     let res = |group, index| format!("{}.res_path.conv_1.w", block(group, index));
-    let (groups, blocks) = (down.count(|group| res(group, 0)), down.count(|index| res(0, index)));
+    let (groups, blocks) = (down.count(|group| res(group, 0)).max(1), down.count(|index| res(0, index)).max(1));
     let n_hid = down.side(DVAE_INPUT, 0)?;
     let codes = down.side("blocks.output.conv.w", 0)?;
     let n_init = up.side(DVAE_INPUT, 0)?;

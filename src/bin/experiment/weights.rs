@@ -29,7 +29,8 @@ pub fn inspect(path: &Path) -> Result<()> {
     let tensors = weights.tensors();
     say(format_args!("{}: {}{}", path.display(), weights.layout, named(weights.class.as_deref())))?;
     for (key, value) in weights.attributes.iter().filter(|(key, _)| !key.contains('.')) {
-        say(format_args!("  {}: {}", printable(key), printable(&value.to_string())))?;
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        say(format_args!("  {}: {}", printable(key), printable(&value)))?;
     }
     let shape = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
     let rows: Vec<[String; 4]> =
