@@ -37,7 +37,7 @@ shape!(Published: codes 24, init 8, widths [4, 8, 16, 32], [32, 16, 8, 4], block
 
 /// Runs `$run` with `$shape` standing for the type that has the configuration's numbers.
 macro_rules! with_shape {
-    ($config:expr, $shape:ident => $run:expr) => {{
+    ($case:expr, $config:expr, $shape:ident => $run:expr) => {{
         let number = |key: &str| $config[key].as_u64().unwrap_or_else(|| panic!("{key}: {}", $config));
         match ["group_count", "n_hid", "n_blk_per_group", "n_init", "vocab_size"].map(number) {
             [4, 12, 1, 8, 64] => {
@@ -52,7 +52,7 @@ macro_rules! with_shape {
                 type $shape = Published;
                 $run
             }
-            other => panic!("no type has the shape {other:?}"),
+            other => panic!("case {}: no type has the shape {other:?}", $case),
         }
     }};
 }
@@ -212,7 +212,7 @@ fn cases() -> serde_json::Map<String, Value> {
 fn every_case_gives_the_published_numbers() {
     assert!(!cases().is_empty());
     for (name, config) in cases() {
-        with_shape!(config["config"], S => run::<S>(&name, &config));
+        with_shape!(name, config["config"], S => run::<S>(&name, &config));
     }
 }
 
@@ -225,7 +225,8 @@ fn the_scale_of_the_residual_branch_is_that_of_the_pickled_modules() {
         let weights = Weights::open(half).unwrap();
         let gains = weights.attributes.iter().filter(|(path, _)| path.ends_with(".post_gain"));
         let gains: Vec<f64> = gains.map(|(_, gain)| gain.as_f64().unwrap()).collect();
-        let expected = with_shape!(pickled().1, S => gain::<S>());
+        let (name, config) = pickled();
+        let expected = with_shape!(name, config, S => gain::<S>());
         assert!(!gains.is_empty() && gains.iter().all(|&gain| gain == expected), "{gains:?}, expected {expected}");
     }
 }
@@ -258,7 +259,7 @@ fn half_precision_weights_give_the_published_numbers() {
         case.done();
     }
     let (name, config) = pickled();
-    with_shape!(config, S => run::<S>(&name));
+    with_shape!(name, config, S => run::<S>(&name));
 }
 
 /// A picture through the imported file, as the command line takes it.
@@ -286,7 +287,7 @@ fn an_imported_file_codes_and_decodes_pictures_of_any_sides() {
     let (name, config) = pickled();
     let out = folder.path().join("dvae.safetensors");
     import(Kind::OpenaiDvae, &pickles(), &out).unwrap();
-    with_shape!(config, S => run::<S>(&name, &out));
+    with_shape!(name, config, S => run::<S>(&name, &out));
     // The command line's model is the released one, sixty-four times as wide.
     let refused = codec::open(&out).err().unwrap();
     assert!(refused.to_string().contains("encoder.blocks.input.w: expected shape [256, 3, 7, 7]"), "{refused}");
