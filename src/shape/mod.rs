@@ -11,6 +11,6 @@ mod preset;
 mod ranked;
 mod sides;
 
-pub use models::{BlockShape, ClipShape, DvaeShape, Preset, TransformerShape};
+pub use models::{BlockShape, ClipShape, DvaeShape, Preset, TextTowerShape, TransformerShape};
 pub use ranked::{Ranked, Rows};
 pub use sides::{Group, Groups, Side};
