@@ -2,8 +2,8 @@
 //! ([clip.py](https://github.com/openai/CLIP/blob/d05afc436d78f1c48dc0dbf8e5980a9d471f35f6/clip/clip.py), `_transform`) and
 //! that of DALL·E's notebook.
 //!
-//! Both resize with Pillow, whose 8-bit resampling has three habits that show in the last bit: weights are rounded to 22 binary
-//! places, the horizontal pass is rounded to 8 bits before the vertical one, and alpha is premultiplied. A picture is resized
+//! Both resize with Pillow (13 here), whose 8-bit resampling has three habits that show in the last bit: weights are rounded to
+//! 22 binary places, the first pass is rounded to 8 bits before the second, and alpha is premultiplied. A picture is resized
 //! and cropped in the mode of its file and becomes RGB afterwards, its alpha dropped, not composited; an orientation that
 //! the file asks for is ignored. (Of palettes Pillow would pick the nearest colour; here they count as RGB.)
 
@@ -122,6 +122,15 @@ fn middle_taps(from: usize, to: usize, side: usize, filter: Filter) -> Vec<Taps>
     (offset..offset + side).map(one).collect()
 }
 
+/// Which pass comes first matters, because its result is rounded. Pillow took the horizontal one until it learned, before
+/// version 13, to take the vertical one where that removes more than twice as many rows as the other removes columns: found by
+/// comparing outputs, at sizes from 2 to 900.
+fn vertical_first(from: (usize, usize), to: (usize, usize)) -> bool {
+    let removed = |from: usize, to: usize| from as i64 - to as i64;
+    let (columns, rows) = (removed(from.0, to.0), removed(from.1, to.1));
+    rows > 0 && rows > 2 * columns
+}
+
 /// A picture in the mode of its file: gray, gray and alpha, RGB or RGBA, 8 bits each.
 #[derive(Debug, Clone)]
 struct Stored {
@@ -159,7 +168,10 @@ impl Stored {
         }
         let columns = middle_taps(self.width, width, side, filter);
         let rows = middle_taps(self.height, height, side, filter);
-        let mut square = self.across(&columns).down(&rows);
+        let mut square = match vertical_first((self.width, self.height), (width, height)) {
+            true => self.down(&rows).across(&columns),
+            false => self.across(&columns).down(&rows),
+        };
         if resize && square.has_alpha() {
             square.divide();
         }

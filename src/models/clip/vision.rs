@@ -74,18 +74,6 @@ impl<S: ClipShape, E: Real, D: Backend<E>> Vision<S, E, D> {
         device: &D,
         tape: T,
     ) -> Result<Features<S, E, D, T>, D::Err> {
-        project::<_, S, E, D, T>(self.pooled(batch, pixels, device, tape)?, &self.projection)
-    }
-
-    /// The class slot after the last norm: (B, Dim).
-    #[allow(clippy::type_complexity)] // the shape is the documentation
-    pub fn pooled<T: Tape<E, D>>(
-        &self,
-        batch: usize,
-        pixels: &[E],
-        device: &D,
-        tape: T,
-    ) -> Result<Tensor<(usize, Dim<S>), E, D, T>, D::Err> {
         let (slots, width) = (S::VisionSeq::default(), Dim::<S>::default());
         let (per_picture, shape) = (S::VisionSeq::SIZE - 1, (batch, slots, width));
         let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {
@@ -107,7 +95,8 @@ impl<S: ClipShape, E: Real, D: Backend<E>> Vision<S, E, D> {
             x = block.forward(x, &Mask::full())?;
         }
         let class_slots: Vec<u32> = (0..batch).map(|b| (b * S::VisionSeq::SIZE) as u32).collect();
-        self.ln_post.forward(D::gather_rows(x, &class_slots, (batch, width))?)
+        let x = self.ln_post.forward(D::gather_rows(x, &class_slots, (batch, width))?)?;
+        project::<_, S, E, D, T>(x, &self.projection)
     }
 }
 
