@@ -8,11 +8,11 @@ mod fixture;
 
 use dalle::Result;
 use dalle::data::preprocess;
-use dalle::models::clip::{Clip, Text, ends_of_text, hf, normalised, resnet, scaled_cosines, unit};
+use dalle::models::clip::{Clip, Sizes, Text, ends_of_text, hf, normalised, resnet, scaled_cosines, unit};
 use dalle::nn::{self, Init};
 use dalle::objective::contrastive;
 use dalle::ops::{retyped, scalar, to_vec};
-use dalle::shape::{BlockShape, ClipShape, TextTowerShape};
+use dalle::shape::{ClipShape, TextTowerShape};
 use dfdx::prelude::*;
 use fixture::{Tensors, assert_forward, assert_gradient};
 use serde_json::Value;
@@ -49,7 +49,7 @@ mod shapes {
     hf_block!(HfVision: 32);
     hf_block!(HfText: 48);
     clip!(HfQuick: side 32, patch 8, vision HfVision x 2; context 16, vocab 256, language HfText x 2, embed 32);
-    clip!(HfExact: side 32, patch 8, vision HfVision x 1; context 16, vocab 256, language HfText x 1, embed 32, erf gelu);
+    clip!(HfExact: side 32, patch 8, vision HfVision x 1; context 16, vocab 256, language HfText x 1, embed 32, gelu ErfGelu);
 }
 
 type Matrix<T> = Tensor<(usize, usize), f32, Cpu, T>;
@@ -137,6 +137,10 @@ fn named<'w>(weights: &'w Tensors) -> impl Fn(&str, &[usize]) -> Result<Vec<f32>
     }
 }
 
+fn shape_in(weights: &Tensors) -> impl Fn(&str) -> Option<Vec<usize>> + '_ {
+    |name| weights.names().any(|n| n == name).then(|| weights.get(name).shape.clone())
+}
+
 fn nhwc(io: &Tensors, name: &str) -> (usize, Vec<f32>) {
     let pixels = io.get(name).channels_last().into_iter().map(|v| v as f32).collect();
     (io.get(name).shape[0], pixels)
@@ -206,6 +210,7 @@ fn is_listed(case: &str) -> bool {
 fn official<S: ClipShape>(case: &str) {
     if is_listed(case) {
         let weights = fixture::open(&format!("openai_clip/{case}.safetensors"));
+        assert_eq!(Sizes::read(&shape_in(&weights)).unwrap(), Sizes::of::<S>(), "{case}: the sizes");
         let mut model: Clip<S, f32, Cpu> = filled(named(&weights));
         let parameters = nn::export(&model).unwrap();
         assert_eq!(parameters.len(), weights.names().count(), "{case}: parameters");
@@ -240,8 +245,7 @@ fn rn_a() {
         return;
     }
     let weights = fixture::open(&format!("openai_clip/{case}.safetensors"));
-    let sizes =
-        resnet::Sizes::of(|name| weights.names().any(|n| n == name).then(|| weights.get(name).shape.clone())).unwrap();
+    let sizes = resnet::Sizes::of(&shape_in(&weights)).unwrap();
     let config = &meta()["models"][case]["config"];
     let number = |key: &str| config[key].as_u64().expect("a number") as usize;
     let layers: Vec<usize> =
@@ -265,27 +269,20 @@ fn hugging_face<S: ClipShape>(case: &str) {
     let (weights, io) =
         (fixture::open(&format!("{folder}/model.safetensors")), fixture::open(&format!("{folder}/io.safetensors")));
     let config = hf::Config::parse(&fixture::bytes(&format!("{folder}/config.json")), "config.json").unwrap();
-    assert_eq!(config.quick_gelu, S::QUICK_GELU, "{case}: the nonlinearity");
-    assert_eq!((config.side, config.patch, config.context), (S::SIDE, S::Patch::SIZE, S::Context::SIZE), "{case}");
-    assert_eq!((config.vocab, config.embed), (S::Vocab::SIZE, S::Embed::SIZE), "{case}");
-    fn tower<B: BlockShape>(depth: usize) -> hf::Tower {
-        hf::Tower { width: B::Dim::SIZE, heads: B::Heads::SIZE, mlp: B::Mlp::SIZE, depth }
-    }
-    assert_eq!(config.vision, tower::<S::Vision>(S::VISION_DEPTH), "{case}");
-    assert_eq!(config.text, tower::<S::Language>(S::LANGUAGE_DEPTH), "{case}");
+    assert_eq!(config.sizes, Sizes::of::<S>(), "{case}: the sizes");
 
     let mut read = std::collections::BTreeSet::new();
     let model: Clip<S, f32, Cpu> = filled(|name, shape| {
-        hf::read(name, shape, |part| {
+        hf::read(name, shape, |part, shape| {
             read.insert(part.to_owned());
-            Ok(weights.f32(part))
+            named(&weights)(part, shape)
         })
     });
     assert!(weights.names().all(|name| read.contains(name)), "{case}: a tensor was not read");
 
     let (batch, pixels) = nhwc(&io, "pixel_values");
     let ids = io.ids("input_ids");
-    let ends = config.ends_of_text(&ids);
+    let ends = hf::ends_of_text(&ids, config.sizes.context, config.end);
     let check = |name: &str, got: &[f32]| assert_forward(&format!("{case}: {name}"), got, &io.get(name).values);
     let hidden = model.text.hidden(ends.len(), &ids, NoneTape).unwrap();
     check("text_last_hidden", &to_vec(hidden).unwrap());
@@ -300,7 +297,7 @@ fn hugging_face<S: ClipShape>(case: &str) {
     check("logits_per_image", &logits);
     check("logits_per_text", &transposed(&logits, ends.len()));
     // The mask hides only what follows the end of text, which the causal mask hides from it already.
-    for ((mask, &end), text) in io.ids("attention_mask").chunks(config.context).zip(&ends).zip(0..) {
+    for ((mask, &end), text) in io.ids("attention_mask").chunks(config.sizes.context).zip(&ends).zip(0..) {
         assert!(
             mask[..=end].iter().all(|&m| m == 1),
             "{case}: text {text} is masked before its end, which no model here does"

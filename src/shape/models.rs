@@ -96,6 +96,28 @@ pub trait TransformerShape: 'static + std::fmt::Debug + Clone + Copy + Default +
     };
 }
 
+/// Which GELU a CLIP has.
+pub trait Gelu: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
+    /// x·σ(1.702x)?
+    const QUICK: bool;
+}
+
+/// x·σ(1.702x), in all of OpenAI's models.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QuickGelu;
+
+/// 0.5x(1+erf(x/√2)), in some later ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ErfGelu;
+
+impl Gelu for QuickGelu {
+    const QUICK: bool = true;
+}
+
+impl Gelu for ErfGelu {
+    const QUICK: bool = false;
+}
+
 /// The dimensions of CLIP's text tower, and what both towers share.
 pub trait TextTowerShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
     /// The text tower's blocks.
@@ -108,8 +130,8 @@ pub trait TextTowerShape: 'static + std::fmt::Debug + Clone + Copy + Default + S
     type Embed: ConstDim;
     /// Layers of the text tower.
     const LANGUAGE_DEPTH: usize;
-    /// Both towers' nonlinearity: x·σ(1.702x), as in all of OpenAI's models, or the exact GELU of some later ones.
-    const QUICK_GELU: bool = true;
+    /// Both towers' nonlinearity.
+    type Gelu: Gelu;
 }
 
 /// CLIP's dimensions, both towers.

@@ -27,11 +27,13 @@ macro_rules! block {
 }
 
 /// Defines the dimensions of CLIP's text tower: `text_tower!(Name: context 77, vocab 49408, language Narrow x 12, embed 512)`
-/// over a block type; with `, erf gelu` at the end the exact GELU instead of x·σ(1.702x).
+/// over a block type; with `, gelu ErfGelu` at the end the exact GELU instead of x·σ(1.702x).
 #[macro_export]
 macro_rules! text_tower {
+    (@) => { $crate::shape::QuickGelu };
+    (@ $gelu:ident) => { $crate::shape::$gelu };
     ($(#[$doc:meta])* $name:ident: context $context:expr, vocab $vocab:expr, language $language:ident x $depth:literal,
-     embed $embed:literal $(, $exact:ident gelu)?) => {
+     embed $embed:literal $(, gelu $gelu:ident)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default)]
         pub struct $name;
@@ -41,7 +43,7 @@ macro_rules! text_tower {
             type Vocab = dfdx::shapes::Const<{ $vocab }>;
             type Embed = dfdx::shapes::Const<$embed>;
             const LANGUAGE_DEPTH: usize = $depth;
-            const QUICK_GELU: bool = stringify!($($exact)?).is_empty();
+            type Gelu = $crate::text_tower!(@ $($gelu)?);
         }
     };
 }

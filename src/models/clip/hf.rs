@@ -1,44 +1,18 @@
 //! Hugging Face's `CLIPModel` as the same model: what its `config.json` says, and which of its tensors make up each published
 //! parameter. Nothing else differs: queries, keys and values are stored apart there, and projections as [out, in].
 
+use super::sizes::{Sizes, Tower};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
 
 /// What `config.json` says of the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Width, heads, MLP and layers of the picture tower.
-    pub vision: Tower,
-    /// Those of the text tower.
-    pub text: Tower,
-    /// Side of the pictures.
-    pub side: usize,
-    /// Side of a patch.
-    pub patch: usize,
-    /// Text slots.
-    pub context: usize,
-    /// Text tokens.
-    pub vocab: usize,
-    /// The shared embedding.
-    pub embed: usize,
-    /// x·σ(1.702x), not the exact GELU.
-    pub quick_gelu: bool,
+    /// Its sizes.
+    pub sizes: Sizes,
     /// The id that ends a text; `None` where it is the largest one of each text, as in OpenAI's models.
     pub end: Option<u32>,
-}
-
-/// One tower's sizes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tower {
-    /// Width of the residual stream.
-    pub width: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width inside the MLP.
-    pub mlp: usize,
-    /// Layers.
-    pub depth: usize,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +82,7 @@ impl Config {
         if let Some(channels) = vision.num_channels.filter(|&channels| channels != 3) {
             return Err(bad(format!("num_channels: expected 3, got {channels}")));
         }
-        Ok(Config {
+        let sizes = Sizes {
             vision: vision.tower(768, 12, 3072),
             text: text.tower(512, 8, 2048),
             side: vision.image_size.unwrap_or(224),
@@ -117,20 +91,21 @@ impl Config {
             vocab: text.vocab_size.unwrap_or(49408),
             embed: file.projection_dim.unwrap_or(512),
             quick_gelu,
+        };
+        Ok(Config {
+            sizes,
             // Files from before the key was right say 2, and mean the largest id.
             end: text.eos_token_id.or(Some(49407)).filter(|&id| id != 2),
         })
     }
+}
 
-    /// Where each text of `ids` ends, which is where its feature is read.
-    pub fn ends_of_text(&self, ids: &[u32]) -> Vec<usize> {
-        match self.end {
-            None => super::ends_of_text(ids, self.context),
-            // As there: the first slot where no text has its end.
-            Some(end) => {
-                ids.chunks(self.context.max(1)).map(|r| r.iter().position(|&id| id == end).unwrap_or(0)).collect()
-            }
-        }
+/// Where each text of `ids` ends, which is where its feature is read; `end` is [`Config::end`].
+pub fn ends_of_text(ids: &[u32], context: usize, end: Option<u32>) -> Vec<usize> {
+    match end {
+        None => super::ends_of_text(ids, context),
+        // As there: the first slot where no text has its end.
+        Some(end) => ids.chunks(context).map(|row| row.iter().position(|&id| id == end).unwrap_or(0)).collect(),
     }
 }
 
@@ -194,16 +169,27 @@ pub fn source(name: &str) -> Option<Source> {
     whole(&within(&format!("{part}.{kind}")))
 }
 
-/// The values of the published parameter `name` of `shape`, from what `find` gives for Hugging Face's names; to be used with
-/// [`nn::import`](crate::nn::import).
+/// The values of the published parameter `name` of `shape`, from what `find(name, shape)` gives for Hugging Face's names; to
+/// be used with [`nn::import`](crate::nn::import).
 ///
 /// # Errors
 /// What `find` says, and [`Error::Data`] for another name or number of values.
-pub fn read<E: Copy>(name: &str, shape: &[usize], mut find: impl FnMut(&str) -> Result<Vec<E>>) -> Result<Vec<E>> {
+pub fn read<E: Copy>(
+    name: &str,
+    shape: &[usize],
+    mut find: impl FnMut(&str, &[usize]) -> Result<Vec<E>>,
+) -> Result<Vec<E>> {
     let source = source(name).ok_or_else(|| Error::data(name, "not a parameter of CLIP"))?;
+    let mut stored = shape.to_vec();
+    if source.transposed {
+        stored.reverse();
+    }
+    if let Some(rows) = stored.first_mut() {
+        *rows /= source.parts.len();
+    }
     let mut values = Vec::new();
     for part in &source.parts {
-        values.extend(find(part)?);
+        values.extend(find(part, &stored)?);
     }
     if values.len() != shape.iter().product::<usize>() {
         return Err(Error::data(source.parts.join(", "), format!("expected {shape:?} values, got {}", values.len())));

@@ -8,33 +8,35 @@
 pub mod hf;
 pub mod published;
 pub mod resnet;
+mod sizes;
 mod text;
 mod vision;
 
 pub use crate::data::preprocess::{MEAN, STD, normalised};
+pub use sizes::{Sizes, Tower};
 pub use text::{Text, ends_of_text};
 pub use vision::Vision;
 
 use crate::kernels::Real;
 use crate::nn::{BlockNames, Init};
 use crate::ops::{Activation, Backend, retyped};
-use crate::shape::{BlockShape, ClipShape, TextTowerShape};
+use crate::shape::{BlockShape, ClipShape, Gelu, TextTowerShape};
 use dfdx::nn::{ModuleVisitor, TensorCollection};
 use dfdx::prelude::*;
 use std::marker::PhantomData;
 
 /// The published names of a block's parameters.
 #[derive(Debug, Clone)]
-pub struct Names<S>(PhantomData<S>);
+pub struct Names<G>(PhantomData<G>);
 
-impl<S: TextTowerShape> BlockNames for Names<S> {
+impl<G: Gelu> BlockNames for Names<G> {
     const LN_1: &'static str = "ln_1";
     const QKV: [&'static str; 2] = ["attn.in_proj_weight", "attn.in_proj_bias"];
     const OUT: &'static str = "attn.out_proj";
     const LN_2: &'static str = "ln_2";
     const UP: &'static str = "mlp.c_fc";
     const DOWN: &'static str = "mlp.c_proj";
-    const ACTIVATION: Activation = if S::QUICK_GELU { Activation::QuickGelu } else { Activation::ErfGelu };
+    const ACTIVATION: Activation = if G::QUICK { Activation::QuickGelu } else { Activation::ErfGelu };
 }
 
 /// Features in the shared space: (B, Embed).

@@ -58,7 +58,7 @@ impl Sizes {
     ///
     /// # Errors
     /// [`Error::Data`] where it is not that of a ModifiedResNet.
-    pub fn of(shape: impl Fn(&str) -> Option<Vec<usize>>) -> Result<Sizes> {
+    pub fn of(shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Result<Sizes> {
         let side = |name: &str, axis: usize| {
             shape(name)
                 .and_then(|s| s.get(axis).copied())
@@ -184,6 +184,11 @@ impl<E: Real, D: Backend<E>> ResNet<E, D> {
             tensors.insert(name, tensor);
         }
         Ok(ResNet { sizes, tensors })
+    }
+
+    /// Its sizes.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// The gradient of a parameter; `None` for a name that it does not have.

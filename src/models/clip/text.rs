@@ -3,7 +3,7 @@
 use super::{Features, Names, project};
 use crate::kernels::Real;
 use crate::nn::{Block, LayerNorm};
-use crate::ops::{Backend, Mask};
+use crate::ops::{Backend, Mask, scalar};
 use crate::shape::{BlockShape, TextTowerShape};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
@@ -15,7 +15,7 @@ type Dim<S> = <<S as TextTowerShape>::Language as BlockShape>::Dim;
 pub struct Text<S: TextTowerShape, E: Dtype, D: Storage<E>> {
     tokens: Tensor<(S::Vocab, Dim<S>), E, D>,
     position: Tensor<(S::Context, Dim<S>), E, D>,
-    blocks: Vec<Block<S::Language, Names<S>, E, D>>,
+    blocks: Vec<Block<S::Language, Names<S::Gelu>, E, D>>,
     ln_final: LayerNorm<Dim<S>, E, D>,
     projection: Tensor<(Dim<S>, S::Embed), E, D>,
     /// ln of the scale that cosines are multiplied by.
@@ -80,6 +80,11 @@ impl<S: TextTowerShape, E: Real, D: Backend<E>> Text<S, E, D> {
         let x = self.hidden(batch, ids, tape)?;
         let ends: Vec<u32> = ends.iter().enumerate().map(|(b, end)| (b * context + end) as u32).collect();
         project::<_, S, E, D, T>(D::gather_rows(x, &ends, (batch, width))?, &self.projection)
+    }
+
+    /// What cosines are multiplied by: exp(logit_scale).
+    pub fn scale(&self) -> E {
+        scalar(&self.logit_scale).exp()
     }
 
     /// The states of all slots after the last norm: (B, Context, Dim).

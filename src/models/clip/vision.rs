@@ -20,7 +20,7 @@ pub struct Vision<S: ClipShape, E: Dtype, D: Storage<E>> {
     class: Tensor<(Dim<S>,), E, D>,
     position: Tensor<(S::VisionSeq, Dim<S>), E, D>,
     ln_pre: LayerNorm<Dim<S>, E, D>,
-    blocks: Vec<Block<S::Vision, Names<S>, E, D>>,
+    blocks: Vec<Block<S::Vision, Names<S::Gelu>, E, D>>,
     ln_post: LayerNorm<Dim<S>, E, D>,
     projection: Tensor<(Dim<S>, S::Embed), E, D>,
 }
