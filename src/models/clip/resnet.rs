@@ -96,7 +96,7 @@ impl Sizes {
         let mut inputs = self.width;
         let mut found = Vec::new();
         for (layer, &blocks) in self.layers.iter().enumerate() {
-            let (planes, outputs) = (self.width << layer, 4 * self.width << layer);
+            let (planes, outputs) = (self.width << layer, (4 * self.width) << layer);
             for block in 0..blocks {
                 let name = format!("visual.layer{}.{block}", layer + 1);
                 let conv = |i: usize, inputs, outputs, kernel| ConvNorm {
