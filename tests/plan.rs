@@ -8,7 +8,7 @@ use dalle::kernels::cpu::matmul::{View, matmul_seq};
 use dalle::models::presets::{NAMES, mini, tiny};
 use dalle::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
 use dalle::nn::{self, Init};
-use dalle::shape::{ClipShape, DvaeShape, TransformerShape};
+use dalle::shape::{DvaeShape, TextTowerShape, TransformerShape};
 use dalle::train::clip_stage::ClipStage;
 use dalle::train::config::FirstStageKind;
 use dalle::train::transformer_stage::TransformerStage;
@@ -178,7 +178,7 @@ fn a_step_takes_the_memory_that_was_planned() {
     let plan = plan_on(&spec, MACHINE).unwrap();
     let (side, text) = (<mini::Dvae as DvaeShape>::Side::SIZE, <mini::Transformer as TransformerShape>::Text::SIZE);
     let (codes, context) =
-        (<mini::Transformer as TransformerShape>::Image::SIZE, <mini::Clip as ClipShape>::Context::SIZE);
+        (<mini::Transformer as TransformerShape>::Image::SIZE, <mini::Clip as TextTowerShape>::Context::SIZE);
     let batch = |text: usize| Batch {
         size: BATCH,
         pixels: (0..BATCH * side * side * 3).map(|i| (i % 7) as f32 / 7.0).collect(),

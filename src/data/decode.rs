@@ -38,6 +38,13 @@ const MAX_BYTES: u64 = 512 << 20;
 /// Decodes PNG, JPEG or WebP, told apart by their first bytes, to 8-bit RGB: turned as the file asks, alpha composited
 /// on white, the first frame of an animation.
 pub fn decode(bytes: &[u8]) -> std::result::Result<Picture, Flaw> {
+    let (mut image, orientation) = open(bytes)?;
+    image.apply_orientation(orientation);
+    Ok(Picture { width: image.width() as usize, height: image.height() as usize, rgb: opaque(image) })
+}
+
+/// A file's picture as it is stored, and how it asks to be turned.
+pub(super) fn open(bytes: &[u8]) -> std::result::Result<(DynamicImage, Orientation), Flaw> {
     let flaw = |error: ImageError| match error {
         ImageError::Limits(_) => Flaw::new("too-large", error.to_string()),
         _ => Flaw::new("decode", error.to_string()),
@@ -54,9 +61,7 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<Picture, Flaw> {
         return Err(Flaw::new("too-large", format!("{width}x{height} pixels; expected {expected}")));
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(flaw)?;
-    image.apply_orientation(orientation);
-    Ok(Picture { width: image.width() as usize, height: image.height() as usize, rgb: opaque(image) })
+    Ok((DynamicImage::from_decoder(decoder).map_err(flaw)?, orientation))
 }
 
 /// 8-bit RGB on white.

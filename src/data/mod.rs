@@ -11,6 +11,7 @@ pub mod emoji;
 mod folder;
 mod loader;
 mod order;
+pub mod preprocess;
 pub mod sample;
 pub mod shapes;
 mod webdataset;

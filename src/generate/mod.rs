@@ -5,5 +5,5 @@ mod rerank;
 mod sampler;
 
 pub use prime::{forced_rows, prime_rows};
-pub use rerank::{cosines, rank};
+pub use rerank::{cosines, probabilities, rank};
 pub use sampler::{Options, Prompt, draw, sample};

@@ -82,7 +82,7 @@ fn build<P: Preset>(spec: &Spec) -> Result<Models> {
     let () = P::CHECK;
     let device = Cpu::default();
     let slots = <<P::Transformer as crate::shape::TransformerShape>::Text as dfdx::shapes::ConstDim>::SIZE;
-    let context = <<P::Clip as crate::shape::ClipShape>::Context as dfdx::shapes::ConstDim>::SIZE;
+    let context = <<P::Clip as crate::shape::TextTowerShape>::Context as dfdx::shapes::ConstDim>::SIZE;
     if spec.text.vocabulary > P::BPE {
         let (asked, most) = (spec.text.vocabulary, P::BPE);
         return Err(Error::Usage(format!("text.vocabulary: preset {} holds {most} tokens, got {asked}", P::NAME)));

@@ -1,3 +1,6 @@
 //! The objectives in closed form.
 
+mod contrastive;
 pub mod elbo;
+
+pub use contrastive::contrastive;

@@ -9,7 +9,7 @@ use dfdx::tensor::CpuError;
 /// Convolutions. Shapes: x (B, H, W, I), w (O, I, K, K), b (O,), y (B, H, W, O). K odd.
 pub trait ConvOp<E: Real>: Device<E> {
     /// w ∗ x + b, or w ∗ max(x, 0) + b where `input` says so.
-    fn conv2d<B: Dim, H: Dim, W: Dim, I: ConstDim, O: ConstDim, K: ConstDim, T: Tape<E, Self>>(
+    fn conv2d<B: Dim, H: Dim, W: Dim, I: Dim, O: Dim, K: Dim, T: Tape<E, Self>>(
         x: Tensor<(B, H, W, I), E, Self, T>,
         w: &Tensor<(O, I, K, K), E, Self>,
         b: &Tensor<(O,), E, Self>,
@@ -31,31 +31,30 @@ pub enum Input {
 }
 
 /// The composition of dfdx operations that [`ConvOp::conv2d`] equals: gather the neighbours of each pixel, then multiply.
-pub fn composed<B: Dim, H: Dim, W: Dim, I: ConstDim, O: ConstDim, K: ConstDim, E: Real, D: Device<E>, T: Tape<E, D>>(
+pub fn composed<B: Dim, H: Dim, W: Dim, I: Dim, O: Dim, K: Dim, E: Real, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(B, H, W, I), E, D, T>,
     w: &Tensor<(O, I, K, K), E, D>,
     b: &Tensor<(O,), E, D>,
     input: Input,
 ) -> Result<Tensor<(B, H, W, O), E, D, T>, D::Err> {
     let device = x.device().clone();
-    let (batch, height, width, _) = *x.shape();
-    let (images, h, w_side) = (batch.size(), height.size(), width.size());
-    let pixels = h * w_side;
+    let ((batch, height, width, i), (o, _, k, _)) = (*x.shape(), *w.shape());
+    let (images, h, w_side, inputs, kernel) = (batch.size(), height.size(), width.size(), i.size(), k.size());
+    let (pixels, area) = (h * w_side, kernel * kernel);
     let x = if input == Input::Relu { x.try_relu()? } else { x };
-    let border = device.try_zeros_like(&(images, 1usize, I::SIZE))?;
-    let x = x.try_reshape_like(&(images, pixels, I::SIZE))?;
+    let border = device.try_zeros_like(&(images, 1usize, inputs))?;
+    let x = x.try_reshape_like(&(images, pixels, inputs))?;
     let padded = (x, border).try_concat_along(Axis::<1>)?;
-    let neighbours =
-        device.try_tensor_from_vec(taps(h, w_side, K::SIZE).repeat(images), (images, pixels * K::SIZE * K::SIZE))?;
-    let columns = padded.try_gather(neighbours)?.try_reshape_like(&(images * pixels, K::SIZE * K::SIZE * I::SIZE))?;
+    let neighbours = device.try_tensor_from_vec(taps(h, w_side, kernel).repeat(images), (images, pixels * area))?;
+    let columns = padded.try_gather(neighbours)?.try_reshape_like(&(images * pixels, area * inputs))?;
     let weight = w
         .retaped::<T>()
         .try_permute::<(K, K, I, O), Axes4<2, 3, 1, 0>>()?
-        .try_reshape_like(&(K::SIZE * K::SIZE * I::SIZE, O::SIZE))?;
-    let bias = b.retaped::<T>().try_reshape_like(&(O::SIZE,))?;
-    let bias = BroadcastTo::try_broadcast_like::<_, Axis<0>>(bias, &(images * pixels, O::SIZE))?;
+        .try_reshape_like(&(area * inputs, o.size()))?;
+    let bias = b.retaped::<T>().try_reshape_like(&(o.size(),))?;
+    let bias = BroadcastTo::try_broadcast_like::<_, Axis<0>>(bias, &(images * pixels, o.size()))?;
     let y = columns.try_matmul(weight)?.try_add(bias)?;
-    y.try_reshape_like(&(batch, height, width, O::default()))
+    y.try_reshape_like(&(batch, height, width, o))
 }
 
 /// For each pixel, the indices of its K² neighbours; those outside the picture are `height · width`, the row of zeros.
@@ -79,7 +78,7 @@ impl<E: Real> ConvOp<E> for Cpu
 where
     Cpu: Device<E>,
 {
-    fn conv2d<B: Dim, H: Dim, W: Dim, I: ConstDim, O: ConstDim, K: ConstDim, T: Tape<E, Self>>(
+    fn conv2d<B: Dim, H: Dim, W: Dim, I: Dim, O: Dim, K: Dim, T: Tape<E, Self>>(
         x: Tensor<(B, H, W, I), E, Self, T>,
         w: &Tensor<(O, I, K, K), E, Self>,
         b: &Tensor<(O,), E, Self>,

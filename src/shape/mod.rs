@@ -11,6 +11,8 @@ mod preset;
 mod ranked;
 mod sides;
 
-pub use models::{BlockShape, ClipShape, DvaeShape, Preset, TransformerShape};
+pub use models::{
+    BlockShape, ClipShape, DvaeShape, ErfGelu, Gelu, Preset, QuickGelu, TextTowerShape, TransformerShape,
+};
 pub use ranked::{Ranked, Rows};
 pub use sides::{Group, Groups, Side};

@@ -96,35 +96,66 @@ pub trait TransformerShape: 'static + std::fmt::Debug + Clone + Copy + Default +
     };
 }
 
-/// CLIP's dimensions.
-pub trait ClipShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
-    /// The image tower's blocks.
-    type Vision: BlockShape;
+/// Which GELU a CLIP has.
+pub trait Gelu: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
+    /// x·σ(1.702x)?
+    const QUICK: bool;
+}
+
+/// x·σ(1.702x), in all of OpenAI's models.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QuickGelu;
+
+/// 0.5x(1+erf(x/√2)), in some later ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ErfGelu;
+
+impl Gelu for QuickGelu {
+    const QUICK: bool = true;
+}
+
+impl Gelu for ErfGelu {
+    const QUICK: bool = false;
+}
+
+/// The dimensions of CLIP's text tower, and what both towers share.
+pub trait TextTowerShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
     /// The text tower's blocks.
     type Language: BlockShape;
-    /// Values of a patch: 3·patch².
-    type PatchValues: ConstDim;
-    /// Patches and the class token.
-    type VisionSeq: ConstDim;
     /// Text slots, start and end of text included.
     type Context: ConstDim;
     /// BPE tokens, start and end of text.
     type Vocab: ConstDim;
     /// Shared embedding.
     type Embed: ConstDim;
+    /// Layers of the text tower.
+    const LANGUAGE_DEPTH: usize;
+    /// Both towers' nonlinearity.
+    type Gelu: Gelu;
+}
+
+/// CLIP's dimensions, both towers.
+pub trait ClipShape: TextTowerShape {
+    /// The image tower's blocks.
+    type Vision: BlockShape;
+    /// Side of a patch.
+    type Patch: ConstDim;
+    /// Values of a patch: 3·Patch².
+    type PatchValues: ConstDim;
+    /// Patches and the class token.
+    type VisionSeq: ConstDim;
     /// Side of the pictures.
     const SIDE: usize;
-    /// Side of a patch.
-    const PATCH: usize;
-    /// Layers of each tower.
-    const DEPTH: usize;
+    /// Layers of the image tower.
+    const VISION_DEPTH: usize;
     /// Evaluated when a model of this shape is built.
     const CHECK: () = {
         let () = Self::Vision::CHECK;
         let () = Self::Language::CHECK;
-        let patches = Self::SIDE / Self::PATCH;
-        assert!(patches * Self::PATCH == Self::SIDE, "the patch must divide the picture");
-        assert!(<Self::PatchValues as ConstDim>::SIZE == 3 * Self::PATCH * Self::PATCH, "PatchValues must be 3·patch²");
+        let patch = <Self::Patch as ConstDim>::SIZE;
+        let patches = Self::SIDE / patch;
+        assert!(patches * patch == Self::SIDE, "the patch must divide the picture");
+        assert!(<Self::PatchValues as ConstDim>::SIZE == 3 * patch * patch, "PatchValues must be 3·Patch²");
         assert!(
             <Self::VisionSeq as ConstDim>::SIZE == patches * patches + 1,
             "one slot per patch and one for the class"

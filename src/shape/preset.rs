@@ -26,6 +26,47 @@ macro_rules! block {
     };
 }
 
+/// Defines the dimensions of CLIP's text tower: `text_tower!(Name: context 77, vocab 49408, language Narrow x 12, embed 512)`
+/// over a block type; with `, gelu ErfGelu` at the end the exact GELU instead of x·σ(1.702x).
+#[macro_export]
+macro_rules! text_tower {
+    (@) => { $crate::shape::QuickGelu };
+    (@ $gelu:ident) => { $crate::shape::$gelu };
+    ($(#[$doc:meta])* $name:ident: context $context:expr, vocab $vocab:expr, language $language:ident x $depth:literal,
+     embed $embed:literal $(, gelu $gelu:ident)?) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct $name;
+        impl $crate::shape::TextTowerShape for $name {
+            type Language = $language;
+            type Context = dfdx::shapes::Const<{ $context }>;
+            type Vocab = dfdx::shapes::Const<{ $vocab }>;
+            type Embed = dfdx::shapes::Const<$embed>;
+            const LANGUAGE_DEPTH: usize = $depth;
+            type Gelu = $crate::text_tower!(@ $($gelu)?);
+        }
+    };
+}
+
+/// Defines the dimensions of CLIP with a vision transformer:
+/// `clip!(Name: side 224, patch 32, vision Wide x 12; context 77, vocab 49408, language Narrow x 12, embed 512)`, what follows
+/// the semicolon as in [`text_tower!`](crate::text_tower).
+#[macro_export]
+macro_rules! clip {
+    ($(#[$doc:meta])* $name:ident: side $side:literal, patch $patch:literal, vision $vision:ident x $depth:literal;
+     $($text:tt)*) => {
+        $crate::text_tower!($(#[$doc])* $name: $($text)*);
+        impl $crate::shape::ClipShape for $name {
+            type Vision = $vision;
+            type Patch = dfdx::shapes::Const<$patch>;
+            type PatchValues = dfdx::shapes::Const<{ 3 * $patch * $patch }>;
+            type VisionSeq = dfdx::shapes::Const<{ ($side / $patch) * ($side / $patch) + 1 }>;
+            const SIDE: usize = $side;
+            const VISION_DEPTH: usize = $depth;
+        }
+    };
+}
+
 /// Defines a preset: one type for the name, and one each for its three models' shapes.
 ///
 /// This one compiles:
@@ -103,21 +144,10 @@ macro_rules! preset {
                 /// The blocks of both CLIP towers.
                 ClipBlock: dim $cdim, heads $cheads);
 
-            /// Reranker.
-            #[derive(Debug, Clone, Copy, Default)]
-            pub struct Clip;
-            impl $crate::shape::ClipShape for Clip {
-                type Vision = ClipBlock;
-                type Language = ClipBlock;
-                type PatchValues = Const<{ 3 * $patch * $patch }>;
-                type VisionSeq = Const<{ ($side / $patch) * ($side / $patch) + 1 }>;
-                type Context = Const<{ $text + 1 }>;
-                type Vocab = Const<{ $bpe + 2 }>;
-                type Embed = Const<$embed>;
-                const SIDE: usize = $side;
-                const PATCH: usize = $patch;
-                const DEPTH: usize = $cdepth;
-            }
+            $crate::clip!(
+                /// Reranker.
+                Clip: side $side, patch $patch, vision ClipBlock x $cdepth;
+                context $text + 1, vocab $bpe + 2, language ClipBlock x $cdepth, embed $embed);
         }
 
         impl $crate::shape::Preset for $name {

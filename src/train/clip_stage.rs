@@ -7,6 +7,7 @@ use super::trainer::{Files, Trainer};
 use crate::error::{Error, Result};
 use crate::models::clip::{self, Clip};
 use crate::nn;
+use crate::objective::contrastive;
 use crate::ops::{Backend, argmax_rows, to_vec};
 use crate::shape::ClipShape;
 use dfdx::prelude::*;
@@ -49,16 +50,13 @@ where
     fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
         let device = self.trainer.device().clone();
         let model = self.trainer.model();
-        let images = model.image(batch.size, clip::patchify::<S, f32>(&batch.pixels), &device, OwnedTape::default())?;
-        let texts = model.text(batch.size, &batch.text, OwnedTape::default())?;
+        let pixels = clip::normalised(&batch.pixels);
+        let images = model.image(batch.size, &pixels, &device, OwnedTape::default())?;
+        let texts = model.text(&batch.text, OwnedTape::default())?;
         let logits = model.logits(images, texts)?;
-        let pairs: Vec<u32> = (0..batch.size as u32).collect();
         let plain = logits.with_empty_tape().split_tape().0;
-        let right = argmax_rows(plain)?.iter().zip(&pairs).filter(|(a, b)| a == b).count();
-        let by_text = logits.with_empty_tape().try_permute::<(usize, usize), Axes2<1, 0>>()?;
-        let of_images = D::cross_entropy(logits, &pairs)?.try_mean::<(), _>()?;
-        let of_texts = D::cross_entropy(by_text, &pairs)?.try_mean::<(), _>()?;
-        let loss = of_images.try_add(of_texts)?.try_mul(0.5f32)?;
+        let right = argmax_rows(plain)?.iter().enumerate().filter(|&(pair, &best)| pair == best as usize).count();
+        let loss = contrastive(logits)?;
         let update = self.trainer.update(step, loss)?;
         Ok(vec![
             ("loss", update.loss),
@@ -95,8 +93,8 @@ where
         let each = pixels.len() / size.max(1);
         let mut out = Vec::new();
         for chunk in pixels.chunks((CHUNK * each).max(1)) {
-            let patches = clip::patchify::<S, f32>(chunk);
-            out.extend(to_vec(self.frozen.image(chunk.len() / each, patches, self.trainer.device(), NoneTape)?)?);
+            let pixels = clip::normalised(chunk);
+            out.extend(to_vec(self.frozen.image(chunk.len() / each, &pixels, self.trainer.device(), NoneTape)?)?);
         }
         Ok(out)
     }
@@ -105,7 +103,7 @@ where
         let each = ids.len() / size.max(1);
         let mut out = Vec::new();
         for chunk in ids.chunks((CHUNK * each).max(1)) {
-            out.extend(to_vec(self.frozen.text(chunk.len() / each, chunk, NoneTape)?)?);
+            out.extend(to_vec(self.frozen.text(chunk, NoneTape)?)?);
         }
         Ok(out)
     }

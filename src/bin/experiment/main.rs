@@ -78,6 +78,9 @@ enum Verb {
         /// A caption; repeat for zero-shot classification.
         #[arg(long = "caption", required = true)]
         captions: Vec<String>,
+        /// What captions are put into, at `{}`: `--template "a photo of a {}"`.
+        #[arg(long)]
+        template: Option<String>,
         /// The pictures.
         #[arg(required = true)]
         images: Vec<PathBuf>,
@@ -134,7 +137,9 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Sample(args)) => verbs::sample(&args),
         Some(Verb::Encode { run, image, out }) => verbs::encode(&run, &image, out.as_deref()),
         Some(Verb::Decode { run, tokens, out }) => verbs::decode(&run, &tokens, &out),
-        Some(Verb::Rerank { run, captions, images }) => verbs::rerank(&run, &captions, &images),
+        Some(Verb::Rerank { run, captions, template, images }) => {
+            verbs::rerank(&run, &captions, template.as_deref(), &images)
+        }
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
         Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
         Some(Verb::Data(args)) => verbs::data(&args),

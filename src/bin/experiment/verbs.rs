@@ -194,10 +194,15 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
     say(out.display())
 }
 
-pub fn rerank(run: &Path, captions: &[String], images: &[PathBuf]) -> Result<()> {
+pub fn rerank(run: &Path, captions: &[String], template: Option<&str>, images: &[PathBuf]) -> Result<()> {
     if let Some(caption) = captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));
     }
+    if let Some(template) = template.filter(|template| !template.contains("{}")) {
+        return usage(format!("--template {template:?}: expected {{}} where the caption goes"));
+    }
+    let captions: Vec<String> =
+        captions.iter().map(|caption| template.map_or(caption.clone(), |t| t.replace("{}", caption))).collect();
     let (_, _, models, bpe) = Models::open(run)?;
     let side = models.first.geometry().side;
     let mut values = Vec::new();

@@ -194,7 +194,7 @@ pub fn clip<S: ClipShape>(batch: usize) -> Vec<Part> {
     image.table(1, width, slots);
     image.table(slots, width, slots);
     image.norm(slots, width);
-    for _ in 0..S::DEPTH {
+    for _ in 0..S::VISION_DEPTH {
         block::<S::Vision>(&mut image, slots, slots * slots);
     }
     image.norm(1, width);
@@ -205,7 +205,7 @@ pub fn clip<S: ClipShape>(batch: usize) -> Vec<Part> {
     let mut text = Cost::default();
     text.table(S::Vocab::SIZE, width, context);
     text.table(context, width, context);
-    for _ in 0..S::DEPTH {
+    for _ in 0..S::LANGUAGE_DEPTH {
         block::<S::Language>(&mut text, context, causal);
     }
     text.norm(context, width);

@@ -1,0 +1,117 @@
+//! CLIP's picture tower as a vision transformer: patches, a class slot before them, blocks that see everything; the feature is
+//! read at the class slot.
+
+use super::{Features, Names, project};
+use crate::kernels::Real;
+use crate::nn::{Block, LayerNorm};
+use crate::ops::{ABSENT, Backend, Mask};
+use crate::shape::{BlockShape, ClipShape};
+use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
+use dfdx::prelude::*;
+
+type Dim<S> = <<S as ClipShape>::Vision as BlockShape>::Dim;
+/// The published kernel of the patches' convolution, which is a linear map of each patch.
+type Kernel<S> = (Dim<S>, Const<3>, <S as ClipShape>::Patch, <S as ClipShape>::Patch);
+
+/// The picture tower: a vision transformer.
+#[derive(Debug, Clone)]
+pub struct Vision<S: ClipShape, E: Dtype, D: Storage<E>> {
+    patches: Tensor<Kernel<S>, E, D>,
+    class: Tensor<(Dim<S>,), E, D>,
+    position: Tensor<(S::VisionSeq, Dim<S>), E, D>,
+    ln_pre: LayerNorm<Dim<S>, E, D>,
+    blocks: Vec<Block<S::Vision, Names<S::Gelu>, E, D>>,
+    ln_post: LayerNorm<Dim<S>, E, D>,
+    projection: Tensor<(Dim<S>, S::Embed), E, D>,
+}
+
+impl<S: ClipShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Vision<S, E, D> {
+    type To<E2: Dtype, D2: Device<E2>> = Vision<S, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        let names: Vec<String> = (0..S::VISION_DEPTH).map(|i| format!("transformer.resblocks.{i}")).collect();
+        visitor.visit_fields(
+            (
+                Self::tensor("conv1.weight", |s| &s.patches, |s| &mut s.patches, TensorOptions::reset_to_zeros()),
+                Self::tensor("class_embedding", |s| &s.class, |s| &mut s.class, TensorOptions::reset_to_zeros()),
+                Self::tensor(
+                    "positional_embedding",
+                    |s| &s.position,
+                    |s| &mut s.position,
+                    TensorOptions::reset_to_zeros(),
+                ),
+                Self::module("ln_pre", |s| &s.ln_pre, |s| &mut s.ln_pre),
+                names
+                    .iter()
+                    .enumerate()
+                    .map(|(i, name)| Self::module(name, move |s| &s.blocks[i], move |s| &mut s.blocks[i]))
+                    .collect::<Vec<_>>(),
+                (
+                    Self::module("ln_post", |s| &s.ln_post, |s| &mut s.ln_post),
+                    Self::tensor("proj", |s| &s.projection, |s| &mut s.projection, TensorOptions::reset_to_zeros()),
+                ),
+            ),
+            |(patches, class, position, ln_pre, blocks, (ln_post, projection))| Vision {
+                patches,
+                class,
+                position,
+                ln_pre,
+                blocks,
+                ln_post,
+                projection,
+            },
+        )
+    }
+}
+
+impl<S: ClipShape, E: Real, D: Backend<E>> Vision<S, E, D> {
+    /// Features of `batch` pictures as the tower gives them, not of unit length: (B, Embed). `pixels`: normalised,
+    /// (B, side, side, 3).
+    pub fn forward<T: Tape<E, D>>(
+        &self,
+        batch: usize,
+        pixels: &[E],
+        device: &D,
+        tape: T,
+    ) -> Result<Features<S, E, D, T>, D::Err> {
+        let (slots, width) = (S::VisionSeq::default(), Dim::<S>::default());
+        let (per_picture, shape) = (S::VisionSeq::SIZE - 1, (batch, slots, width));
+        let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {
+            (0..batch).flat_map(|b| (0..S::VisionSeq::SIZE).map(move |slot| id(b, slot))).collect()
+        };
+        let patches = patches(pixels, S::SIDE, S::Patch::SIZE);
+        let patches = device.try_tensor_from_vec(patches, (batch * per_picture, S::PatchValues::default()))?;
+        // Reshaping keeps the kernel's id, and so its gradient.
+        let kernel = self.patches.clone().try_reshape_like(&(width, S::PatchValues::default()))?;
+        let x = D::linear(patches.put_tape(tape), &kernel, None)?;
+        let after_class = each(&|b, slot| if slot == 0 { ABSENT } else { (b * per_picture + slot - 1) as u32 });
+        let x = D::gather_rows(x, &after_class, shape)?;
+        let class = self.class.retaped::<T>().try_reshape_like(&(1usize, width))?;
+        let class = D::gather_rows(class, &each(&|_, slot| if slot == 0 { 0 } else { ABSENT }), shape)?;
+        let x = D::add_scaled(x, class, 1.0)?;
+        let position = D::gather_rows(self.position.retaped::<T>(), &each(&|_, slot| slot as u32), shape)?;
+        let mut x = self.ln_pre.forward(D::add_scaled(x, position, 1.0)?)?;
+        for block in &self.blocks {
+            x = block.forward(x, &Mask::full())?;
+        }
+        let class_slots: Vec<u32> = (0..batch).map(|b| (b * S::VisionSeq::SIZE) as u32).collect();
+        let x = self.ln_post.forward(D::gather_rows(x, &class_slots, (batch, width))?)?;
+        project::<_, S, E, D, T>(x, &self.projection)
+    }
+}
+
+/// Pictures (B, side, side, 3) as patches: B·P rows, each channel by channel (as the published convolution reads them).
+fn patches<E: Real>(pixels: &[E], side: usize, patch: usize) -> Vec<E> {
+    let per_side = side / patch;
+    let mut out = Vec::with_capacity(pixels.len());
+    for picture in pixels.chunks(side * side * 3) {
+        for at in 0..per_side * per_side {
+            let (top, left) = (at / per_side * patch, at % per_side * patch);
+            for channel in 0..3 {
+                let pixel = |offset: usize| (top + offset / patch) * side + left + offset % patch;
+                out.extend((0..patch * patch).map(|offset| picture[pixel(offset) * 3 + channel]));
+            }
+        }
+    }
+    out
+}
