@@ -2,6 +2,9 @@
 
 pub mod clip;
 pub mod dvae;
+pub mod feature_map;
 pub mod presets;
+pub mod rudalle;
 pub mod transformer;
+pub mod vqgan;
 pub mod vqvae;

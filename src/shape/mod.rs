@@ -9,8 +9,10 @@
 mod models;
 mod preset;
 mod ranked;
+mod rudalle;
 mod sides;
 
 pub use models::{BlockShape, ClipShape, DvaeShape, Preset, TransformerShape};
 pub use ranked::{Ranked, Rows};
+pub use rudalle::RudalleShape;
 pub use sides::{Group, Groups, Side};
