@@ -1,0 +1,90 @@
+//! What a preset must say of dalle-pytorch's transformer.
+
+use super::BlockShape;
+use dfdx::shapes::ConstDim;
+
+/// The dimensions of dalle-pytorch's `DALLE`; [`dalle_pytorch!`](crate::dalle_pytorch) writes them from its numbers.
+pub trait DallePytorchShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
+    /// Width, heads, and the feed-forward's width after its gate.
+    type Block: BlockShape;
+    /// 8·Dim: the feed-forward's width before its gate.
+    type Gated: ConstDim;
+    /// Text slots.
+    type Text: ConstDim;
+    /// Text + 1: the start of text and the text.
+    type TextPositions: ConstDim;
+    /// Side of the image grid.
+    type Grid: ConstDim;
+    /// Text + Grid².
+    type Seq: ConstDim;
+    /// Seq + 1: positions that have frequencies.
+    type Positions: ConstDim;
+    /// Channels of a head that are rotated: 6·⌊⌊HeadDim/3⌋/2⌋.
+    type Rotated: ConstDim;
+    /// BPE tokens and one pad per text slot.
+    type TextVocab: ConstDim;
+    /// Codes of the first stage.
+    type Codes: ConstDim;
+    /// TextVocab + Codes.
+    type Classes: ConstDim;
+    /// Layers.
+    const DEPTH: usize;
+    /// `rotary_emb`: rotations in place of position embeddings.
+    const ROTARY: bool;
+    /// `shift_tokens`: each branch sees a part of its neighbours' channels.
+    const SHIFT: bool;
+    /// Evaluated when a model of this shape is built.
+    const CHECK: () = {
+        let () = Self::Block::CHECK;
+        let (text, grid) = (<Self::Text as ConstDim>::SIZE, <Self::Grid as ConstDim>::SIZE);
+        let (words, codes) = (<Self::TextVocab as ConstDim>::SIZE, <Self::Codes as ConstDim>::SIZE);
+        let (width, head) = (<Self::Block as BlockShape>::Dim::SIZE, <Self::Block as BlockShape>::HeadDim::SIZE);
+        let sequence = <Self::Seq as ConstDim>::SIZE;
+        assert!(width.is_multiple_of(4), "the shift moves quarters of the channels");
+        assert!(<Self::Gated as ConstDim>::SIZE == 8 * width, "the gated feed-forward must be eight widths");
+        assert!(<Self::TextPositions as ConstDim>::SIZE == text + 1, "one text position more than text slots");
+        assert!(sequence == text + grid * grid, "the sequence must be text plus image slots");
+        assert!(<Self::Positions as ConstDim>::SIZE == sequence + 1, "one position more than slots");
+        assert!(<Self::Rotated as ConstDim>::SIZE == head / 3 / 2 * 6, "a third of a head for each of three axes");
+        assert!(words > text, "the text vocabulary must hold one pad per slot and more");
+        assert!(<Self::Classes as ConstDim>::SIZE == words + codes, "the head's classes must be text's and image's");
+    };
+}
+
+/// Defines the shape of a dalle-pytorch transformer:
+/// `dalle_pytorch!(Name in module: width 32, depth 4, heads 2, text 8, vocab 38, grid 8, codes 24, rotary true, shift true)`;
+/// `vocab` counts the pads.
+#[macro_export]
+macro_rules! dalle_pytorch {
+    ($(#[$doc:meta])* $name:ident in $module:ident: width $width:literal, depth $depth:literal, heads $heads:literal,
+     text $text:literal, vocab $vocab:literal, grid $grid:literal, codes $codes:literal, rotary $rotary:literal,
+     shift $shift:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default)]
+        pub struct $name;
+
+        /// The blocks of this shape.
+        pub mod $module {
+            $crate::block!(
+                /// Width, heads and feed-forward.
+                Block: dim $width, heads $heads);
+        }
+
+        impl $crate::shape::DallePytorchShape for $name {
+            type Block = $module::Block;
+            type Gated = dfdx::shapes::Const<{ 8 * $width }>;
+            type Text = dfdx::shapes::Const<$text>;
+            type TextPositions = dfdx::shapes::Const<{ $text + 1 }>;
+            type Grid = dfdx::shapes::Const<$grid>;
+            type Seq = dfdx::shapes::Const<{ $text + $grid * $grid }>;
+            type Positions = dfdx::shapes::Const<{ $text + $grid * $grid + 1 }>;
+            type Rotated = dfdx::shapes::Const<{ $width / $heads / 3 / 2 * 6 }>;
+            type TextVocab = dfdx::shapes::Const<$vocab>;
+            type Codes = dfdx::shapes::Const<$codes>;
+            type Classes = dfdx::shapes::Const<{ $vocab + $codes }>;
+            const DEPTH: usize = $depth;
+            const ROTARY: bool = $rotary;
+            const SHIFT: bool = $shift;
+        }
+    };
+}
