@@ -15,9 +15,11 @@
 
 mod greedy;
 mod masks;
+mod presets;
 
 pub use greedy::Generated;
 pub use masks::{KERNEL, Kind, dense, masks, order, window};
+pub use presets::{Malevich, malevich};
 
 use super::transformer::Tokens;
 use crate::kernels::Real;
