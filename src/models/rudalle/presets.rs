@@ -2,8 +2,8 @@
 
 crate::rudalle!(
     /// ruDALL-E Malevich (XL): 1.3 billion parameters; 16,384 BPE tokens and 128 pads, pictures of 256 pixels at an eighth.
-    /// Its first stage is built like [`gumbel_f8_8192`](crate::models::vqgan::Config::gumbel_f8_8192), its loss weighs the
-    /// image by 7, and its published configuration is of [`Version::V3`](super::Version::V3).
+    /// Its first stage is built like [`gumbel_f8_8192`](crate::models::vqgan::Config::gumbel_f8_8192) and its loss weighs the
+    /// image by 7. Which [`Version`](super::Version) a checkpoint is of, its shapes do not say.
     Malevich in malevich: layers 24, vocab 16512, width 2048, heads 16, text 128, grid 32, codes 8192, sandwich true);
 
 const _: () = <Malevich as crate::shape::RudalleShape>::CHECK;
