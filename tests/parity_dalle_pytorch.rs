@@ -17,16 +17,20 @@ use std::collections::BTreeSet;
 
 dalle_pytorch!(
     /// plain
-    Plain in plain: width 24, depth 2, heads 3, text 6, vocab 26, grid 4, codes 20, rotary false, shift false);
+    Plain in plain: width 24, depth 2, heads 3 of 24, text 6, vocab 26, grid 4, codes 20,
+    switches [rotary false, shift false, stable false, sandwich false, shared false]);
 dalle_pytorch!(
     /// mixed
-    Mixed in mixed: width 32, depth 4, heads 2, text 8, vocab 38, grid 8, codes 24, rotary true, shift true);
+    Mixed in mixed: width 32, depth 4, heads 2 of 32, text 8, vocab 38, grid 8, codes 24,
+    switches [rotary true, shift true, stable false, sandwich false, shared false]);
 dalle_pytorch!(
     /// full
-    Full in full: width 32, depth 2, heads 2, text 8, vocab 38, grid 8, codes 24, rotary true, shift true);
-
-/// The cases that need a switch which [`dalle::models::dalle_pytorch`] does not have, and one such switch each.
-const UNSUPPORTED: [(&str, &str); 1] = [("stable", "stable")];
+    Full in full: width 32, depth 2, heads 2 of 32, text 8, vocab 38, grid 8, codes 24,
+    switches [rotary true, shift true, stable false, sandwich false, shared false]);
+dalle_pytorch!(
+    /// stable
+    Stable in stable: width 24, depth 4, heads 2 of 48, text 6, vocab 26, grid 4, codes 20,
+    switches [rotary true, shift true, stable true, sandwich true, shared true]);
 
 fn meta() -> Value {
     fixture::json("dalle_pytorch/meta.json")
@@ -43,11 +47,8 @@ fn every_listed_transformer() {
             "plain" => check::<Plain>(name, model, &meta),
             "mixed" => check::<Mixed>(name, model, &meta),
             "full" => check::<Full>(name, model, &meta),
-            other => {
-                let switch = UNSUPPORTED.iter().find(|(name, _)| *name == other);
-                let (_, switch) = switch.unwrap_or_else(|| panic!("meta.json lists {name}, which no test covers"));
-                assert_eq!(model["config"][switch], true, "{name} is listed as unsupported for {switch}");
-            }
+            "stable" => check::<Stable>(name, model, &meta),
+            _ => panic!("dalle_pytorch/meta.json lists {name}, whose shape no test has"),
         }
     }
 }
@@ -152,16 +153,23 @@ fn check<S: DallePytorchShape>(name: &str, meta: &Value, all: &Value) {
 fn open<S: DallePytorchShape>(name: &str, meta: &Value) -> Case<S> {
     let config = &meta["config"];
     for (key, size) in [
-        ("dim", <S::Block as BlockShape>::Dim::SIZE),
+        ("dim", S::Width::SIZE),
         ("depth", S::DEPTH),
-        ("heads", <S::Block as BlockShape>::Heads::SIZE),
-        ("dim_head", <S::Block as BlockShape>::HeadDim::SIZE),
+        ("heads", <S::Attention as BlockShape>::Heads::SIZE),
+        ("dim_head", <S::Attention as BlockShape>::HeadDim::SIZE),
         ("text_seq_len", S::Text::SIZE),
     ] {
         assert_eq!(config[key].as_u64(), Some(size as u64), "{name}: {key}");
     }
-    for (key, on) in [("rotary_emb", S::ROTARY), ("shift_tokens", S::SHIFT)] {
-        assert_eq!(config[key].as_bool().unwrap_or(true), on, "{name}: {key}");
+    // With the reference's defaults.
+    for (key, default, on) in [
+        ("rotary_emb", true, S::ROTARY),
+        ("shift_tokens", true, S::SHIFT),
+        ("stable", false, S::STABLE),
+        ("sandwich_norm", false, S::SANDWICH),
+        ("share_input_output_emb", false, S::SHARED),
+    ] {
+        assert_eq!(config[key].as_bool().unwrap_or(default), on, "{name}: {key}");
     }
     let types: Vec<Pattern> = match config["attn_types"].as_array() {
         None => vec![Pattern::Full],
@@ -171,6 +179,13 @@ fn open<S: DallePytorchShape>(name: &str, meta: &Value) -> Case<S> {
     let mut left = names(&weights);
     let mut model: Dalle<S, f32, Cpu> = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(0.0)).unwrap();
     nn::import(&mut model, |name, shape| read(&weights, &mut left, name, shape)).unwrap();
+    if S::SHARED {
+        for (part, table) in ["weight", "bias"].into_iter().flat_map(|part| [(part, "text_emb"), (part, "image_emb")]) {
+            let repeated = format!("{table}.linear.{part}");
+            assert_eq!(weights.f32(&repeated), weights.f32(&format!("to_logits.1.{part}")), "{name}: {repeated}");
+            left.remove(&repeated);
+        }
+    }
     assert!(left.is_empty(), "{name}: parameters that the model does not have: {left:?}");
 
     let io = fixture::open(&format!("dalle_pytorch/dalle_{name}_io.safetensors"));

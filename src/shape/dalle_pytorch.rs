@@ -5,9 +5,13 @@ use dfdx::shapes::ConstDim;
 
 /// The dimensions of dalle-pytorch's `DALLE`; [`dalle_pytorch!`](crate::dalle_pytorch) writes them from its numbers.
 pub trait DallePytorchShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
-    /// Width, heads, and the feed-forward's width after its gate.
-    type Block: BlockShape;
-    /// 8·Dim: the feed-forward's width before its gate.
+    /// Width of the residual stream.
+    type Width: ConstDim;
+    /// Attention's heads and what they are wide together, which may be other than the width.
+    type Attention: BlockShape;
+    /// 4·Width: the feed-forward's channels after its gate.
+    type Feed: ConstDim;
+    /// 8·Width: the feed-forward's channels before its gate.
     type Gated: ConstDim;
     /// Text slots.
     type Text: ConstDim;
@@ -33,14 +37,21 @@ pub trait DallePytorchShape: 'static + std::fmt::Debug + Clone + Copy + Default 
     const ROTARY: bool;
     /// `shift_tokens`: each branch sees a part of its neighbours' channels.
     const SHIFT: bool;
+    /// `stable`: a tenth of the gradient for the embeddings, and each slot divided by its largest channel before the head.
+    const STABLE: bool;
+    /// `sandwich_norm`: each branch's result is normed.
+    const SANDWICH: bool;
+    /// `share_input_output_emb`: the embeddings are the rows of the head's weight.
+    const SHARED: bool;
     /// Evaluated when a model of this shape is built.
     const CHECK: () = {
-        let () = Self::Block::CHECK;
+        let () = Self::Attention::CHECK;
         let (text, grid) = (<Self::Text as ConstDim>::SIZE, <Self::Grid as ConstDim>::SIZE);
         let (words, codes) = (<Self::TextVocab as ConstDim>::SIZE, <Self::Codes as ConstDim>::SIZE);
-        let (width, head) = (<Self::Block as BlockShape>::Dim::SIZE, <Self::Block as BlockShape>::HeadDim::SIZE);
+        let (width, head) = (<Self::Width as ConstDim>::SIZE, <Self::Attention as BlockShape>::HeadDim::SIZE);
         let sequence = <Self::Seq as ConstDim>::SIZE;
         assert!(width.is_multiple_of(4), "the shift moves quarters of the channels");
+        assert!(<Self::Feed as ConstDim>::SIZE == 4 * width, "the feed-forward must be four widths");
         assert!(<Self::Gated as ConstDim>::SIZE == 8 * width, "the gated feed-forward must be eight widths");
         assert!(<Self::TextPositions as ConstDim>::SIZE == text + 1, "one text position more than text slots");
         assert!(sequence == text + grid * grid, "the sequence must be text plus image slots");
@@ -52,39 +63,45 @@ pub trait DallePytorchShape: 'static + std::fmt::Debug + Clone + Copy + Default 
 }
 
 /// Defines the shape of a dalle-pytorch transformer:
-/// `dalle_pytorch!(Name in module: width 32, depth 4, heads 2, text 8, vocab 38, grid 8, codes 24, rotary true, shift true)`;
-/// `vocab` counts the pads.
+/// `dalle_pytorch!(Name in module: width 32, depth 4, heads 2 of 32, text 8, vocab 38, grid 8, codes 24, switches [rotary true,
+/// shift true, stable false, sandwich false, shared false])`. The heads' `of` is all their channels together; `vocab` counts
+/// the pads.
 #[macro_export]
 macro_rules! dalle_pytorch {
-    ($(#[$doc:meta])* $name:ident in $module:ident: width $width:literal, depth $depth:literal, heads $heads:literal,
-     text $text:literal, vocab $vocab:literal, grid $grid:literal, codes $codes:literal, rotary $rotary:literal,
-     shift $shift:literal) => {
+    ($(#[$doc:meta])* $name:ident in $module:ident: width $width:literal, depth $depth:literal, heads $heads:literal of $inner:literal,
+     text $text:literal, vocab $vocab:literal, grid $grid:literal, codes $codes:literal, switches [rotary $rotary:literal,
+     shift $shift:literal, stable $stable:literal, sandwich $sandwich:literal, shared $shared:literal]) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default)]
         pub struct $name;
 
-        /// The blocks of this shape.
+        /// The attention of this shape.
         pub mod $module {
             $crate::block!(
-                /// Width, heads and feed-forward.
-                Block: dim $width, heads $heads);
+                /// Heads and their channels.
+                Attention: dim $inner, heads $heads);
         }
 
         impl $crate::shape::DallePytorchShape for $name {
-            type Block = $module::Block;
+            type Width = dfdx::shapes::Const<$width>;
+            type Attention = $module::Attention;
+            type Feed = dfdx::shapes::Const<{ 4 * $width }>;
             type Gated = dfdx::shapes::Const<{ 8 * $width }>;
             type Text = dfdx::shapes::Const<$text>;
             type TextPositions = dfdx::shapes::Const<{ $text + 1 }>;
             type Grid = dfdx::shapes::Const<$grid>;
             type Seq = dfdx::shapes::Const<{ $text + $grid * $grid }>;
             type Positions = dfdx::shapes::Const<{ $text + $grid * $grid + 1 }>;
-            type Rotated = dfdx::shapes::Const<{ $width / $heads / 3 / 2 * 6 }>;
+            type Rotated = dfdx::shapes::Const<{ $inner / $heads / 3 / 2 * 6 }>;
             type TextVocab = dfdx::shapes::Const<$vocab>;
             type Codes = dfdx::shapes::Const<$codes>;
             type Classes = dfdx::shapes::Const<{ $vocab + $codes }>;
             const DEPTH: usize = $depth;
             const ROTARY: bool = $rotary;
             const SHIFT: bool = $shift;
+            const STABLE: bool = $stable;
+            const SANDWICH: bool = $sandwich;
+            const SHARED: bool = $shared;
         }
     };
 }

@@ -10,24 +10,25 @@ use crate::shape::{BlockShape, DallePytorchShape};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
 
-pub(super) type Width<S> = <<S as DallePytorchShape>::Block as BlockShape>::Dim;
-type Qkv<S> = <<S as DallePytorchShape>::Block as BlockShape>::Qkv;
-type Mlp<S> = <<S as DallePytorchShape>::Block as BlockShape>::Mlp;
+type Heads<S> = <<S as DallePytorchShape>::Attention as BlockShape>::Dim;
+type Qkv<S> = <<S as DallePytorchShape>::Attention as BlockShape>::Qkv;
 /// (B, N, C)
-pub(super) type Stream<S, E, D, T> = Tensor<(usize, usize, Width<S>), E, D, T>;
-type Scale<S, E, D> = Tensor<(Const<1>, Const<1>, Width<S>), E, D>;
+pub(super) type Stream<S, E, D, T> = Tensor<(usize, usize, <S as DallePytorchShape>::Width), E, D, T>;
+type Scale<S, E, D> = Tensor<(Const<1>, Const<1>, <S as DallePytorchShape>::Width), E, D>;
 
 /// x + scale·attention(norm(x)), then x + scale·feed-forward(norm(x)).
 #[derive(Debug, Clone)]
 pub(super) struct Layer<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
     attention_scale: Scale<S, E, D>,
-    attention_norm: LayerNorm<Width<S>, E, D>,
-    to_qkv: Tensor<(Qkv<S>, Width<S>), E, D>,
-    to_out: Linear<Width<S>, Width<S>, E, D>,
+    attention_norm: LayerNorm<S::Width, E, D>,
+    to_qkv: Tensor<(Qkv<S>, S::Width), E, D>,
+    to_out: Linear<Heads<S>, S::Width, E, D>,
     feed_scale: Scale<S, E, D>,
-    feed_norm: LayerNorm<Width<S>, E, D>,
-    up: Linear<Width<S>, S::Gated, E, D>,
-    down: Linear<Mlp<S>, Width<S>, E, D>,
+    feed_norm: LayerNorm<S::Width, E, D>,
+    up: Linear<S::Width, S::Gated, E, D>,
+    down: Linear<S::Feed, S::Width, E, D>,
+    /// Of both branches' results, in a sandwich; else none.
+    after: Vec<LayerNorm<S::Width, E, D>>,
 }
 
 impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Layer<S, E, D> {
@@ -38,6 +39,7 @@ impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for La
         // The shift wraps what it stands before, for attention's cache twice.
         let (attention, feed) = if S::SHIFT { ("0.fn.fn.fn.fn.fn", "1.fn.fn.fn.fn") } else { ("0.fn.fn.fn", "1.fn.fn") };
         let [qkv, out] = ["to_qkv.weight", "to_out.0"].map(|name| format!("{attention}.{name}"));
+        let after = if S::SANDWICH { ["0.fn.norm_out", "1.fn.norm_out"].as_slice() } else { &[] };
         let [up, down] = ["net.0", "net.3"].map(|name| format!("{feed}.{name}"));
         visitor.visit_fields(
             (
@@ -53,9 +55,14 @@ impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for La
                     Self::module(&up, |s| &s.up, |s| &mut s.up),
                     Self::module(&down, |s| &s.down, |s| &mut s.down),
                 ),
+                after
+                    .iter()
+                    .enumerate()
+                    .map(|(i, name)| Self::module(name, move |s| &s.after[i], move |s| &mut s.after[i]))
+                    .collect::<Vec<_>>(),
             ),
-            |((attention_scale, attention_norm, to_qkv, to_out), (feed_scale, feed_norm, up, down))| Layer {
-                attention_scale, attention_norm, to_qkv, to_out, feed_scale, feed_norm, up, down,
+            |((attention_scale, attention_norm, to_qkv, to_out), (feed_scale, feed_norm, up, down), after)| Layer {
+                attention_scale, attention_norm, to_qkv, to_out, feed_scale, feed_norm, up, down, after,
             },
         )
     }
@@ -72,13 +79,22 @@ impl<S: DallePytorchShape, E: Real, D: Backend<E>> Layer<S, E, D> {
         let skip = x.with_empty_tape();
         let seen = shifted::<S, E, D, T>(self.attention_norm.forward(x)?, wiring)?;
         let qkv = D::linear(seen, &self.to_qkv, None)?;
-        let mixed = D::attention::<S::Block, usize, usize, T>(rotated::<S, E, D, T>(qkv, wiring)?, mask)?;
-        let x = add::<S, E, D, T>(skip, self.to_out.forward(mixed)?, &self.attention_scale)?;
+        let mixed = D::attention::<S::Attention, usize, usize, T>(rotated::<S, E, D, T>(qkv, wiring)?, mask)?;
+        let y = self.after(0, self.to_out.forward(mixed)?)?;
+        let x = add::<S, E, D, T>(skip, y, &self.attention_scale)?;
 
         let skip = x.with_empty_tape();
         let seen = shifted::<S, E, D, T>(self.feed_norm.forward(x)?, wiring)?;
-        let y = self.down.forward(gated::<S, E, D, T>(self.up.forward(seen)?)?)?;
+        let y = self.after(1, self.down.forward(gated::<S, E, D, T>(self.up.forward(seen)?)?)?)?;
         add::<S, E, D, T>(skip, y, &self.feed_scale)
+    }
+
+    /// The norm of a branch's result, where there is one.
+    fn after<T: Tape<E, D>>(&self, branch: usize, y: Stream<S, E, D, T>) -> Result<Stream<S, E, D, T>, D::Err> {
+        match self.after.get(branch) {
+            Some(norm) => norm.forward(y),
+            None => Ok(y),
+        }
     }
 }
 
@@ -89,7 +105,7 @@ fn add<S: DallePytorchShape, E: Real, D: Backend<E>, T: Tape<E, D>>(
     scale: &Scale<S, E, D>,
 ) -> Result<Stream<S, E, D, T>, D::Err> {
     let shape = *y.shape();
-    let scale = scale.retaped::<T>().try_reshape_like(&(Width::<S>::default(),))?;
+    let scale = scale.retaped::<T>().try_reshape_like(&(S::Width::default(),))?;
     let scale = BroadcastTo::try_broadcast_like::<_, Axes2<0, 1>>(scale, &shape)?;
     D::add_scaled(x, y.try_mul(scale)?, 1.0)
 }
@@ -97,13 +113,13 @@ fn add<S: DallePytorchShape, E: Real, D: Backend<E>, T: Tape<E, D>>(
 /// a·gelu(b) of the two halves of the channels.
 fn gated<S: DallePytorchShape, E: Real, D: Backend<E>, T: Tape<E, D>>(
     x: Tensor<(usize, usize, S::Gated), E, D, T>,
-) -> Result<Tensor<(usize, usize, Mlp<S>), E, D, T>, D::Err> {
+) -> Result<Tensor<(usize, usize, S::Feed), E, D, T>, D::Err> {
     let (batch, slots, _) = *x.shape();
-    let (half, whole) = (Mlp::<S>::SIZE, S::Gated::SIZE);
+    let (half, whole) = (S::Feed::SIZE, S::Gated::SIZE);
     let gate = x.with_empty_tape().try_slice((0..batch, 0..slots, half..whole))?;
     let x = x.try_slice((0..batch, 0..slots, 0..half))?;
     let y = x.try_mul(D::activation(gate, Activation::ErfGelu)?)?;
-    y.try_reshape_like(&(batch, slots, Mlp::<S>::default()))
+    y.try_reshape_like(&(batch, slots, S::Feed::default()))
 }
 
 /// The token shift: the first half of a text slot's channels is its predecessor's; the first quarter of an image slot's is
@@ -115,7 +131,7 @@ fn shifted<S: DallePytorchShape, E: Real, D: Backend<E>, T: Tape<E, D>>(
     let Some(sources) = &wiring.sources else { return Ok(x) };
     let shape = *x.shape();
     let (batch, slots, _) = shape;
-    let (device, width) = (x.device().clone(), Width::<S>::SIZE);
+    let (device, width) = (x.device().clone(), S::Width::SIZE);
     let ids = |quarter: usize| -> Vec<u32> {
         let at =
             |b: usize| sources.iter().map(move |from| from[quarter].map_or(ABSENT, |slot| (b * slots + slot) as u32));
@@ -139,7 +155,7 @@ fn rotated<S: DallePytorchShape, E: Real, D: Backend<E>, T: Tape<E, D>>(
     let Some(angles) = &wiring.angles else { return Ok(x) };
     let shape = *x.shape();
     let (slots, width) = (shape.1, Qkv::<S>::SIZE);
-    let (head, rotated) = (<S::Block as BlockShape>::HeadDim::SIZE, S::Rotated::SIZE);
+    let (head, rotated) = (<S::Attention as BlockShape>::HeadDim::SIZE, S::Rotated::SIZE);
     let device = x.device().clone();
     let count = shape.0 * slots * width;
     // The channel within its head, where that is rotated.

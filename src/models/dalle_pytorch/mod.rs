@@ -1,15 +1,16 @@
 //! dalle-pytorch's models ([DALLE-pytorch](https://github.com/lucidrains/DALLE-pytorch), commit 58c1e1a), under its
 //! parameters' names: [`DiscreteVae`] for inference, [`Dalle`] with gradients.
 //!
-//! Of `DALLE`'s switches these are supported: `depth`, `heads` (with `dim_head` = `dim`/`heads`), `attn_types` in any cycle of
-//! `full`, `axial_row`, `axial_col` and `conv_like`, `rotary_emb` on and off, `shift_tokens` on and off, `loss_img_weight`.
-//! **Not supported**: `stable`, `sandwich_norm`, `share_input_output_emb`, `reversible`, `shared_attn_ids` and
-//! `shared_ff_ids`, the types `sparse` and `mlp`, dropout, another `ff_mult`, and null conditioning. Of `DiscreteVAE`'s, all but
-//! `channels`, `normalization` and `reinmax`.
+//! Of `DALLE`'s switches these are supported: `depth`, `heads`, `dim_head`, `attn_types` in any cycle of `full`, `axial_row`,
+//! `axial_col` and `conv_like`, `rotary_emb`, `shift_tokens`, `stable`, `sandwich_norm` and `share_input_output_emb` on and off,
+//! and `loss_img_weight`. **Not supported**: `reversible`, `shared_attn_ids` and `shared_ff_ids`, the types `sparse` and
+//! `mlp`, dropout, another `ff_mult`, null conditioning, and caches in sampling. Of `DiscreteVAE`'s, all but `channels`,
+//! `normalization` and `reinmax`. The rescaled softmax of `stable` is without effect in f32 and left out.
 //!
 //! A sequence is a start of text (id 0), the text, and the image without its last token: slot j reads what slot j − 1
 //! predicts. The masks place a slot by what it *reads*, see [`Pattern`]. Rotations act on values too; their angles, a buffer
-//! of the published state dict, are a parameter here that no gradient reaches.
+//! of the published state dict, are a parameter here that no gradient reaches. Where the embeddings are shared, the head's
+//! weight is their one parameter; the state dict repeats it as `text_emb.linear` and `image_emb.linear`.
 //!
 //! Legend: B batch, T text slots, G grid side, N slots, V text classes.
 
@@ -18,6 +19,7 @@ mod vae;
 
 pub use vae::{DiscreteVae, VaeConfig, VaeLosses, normalised};
 
+use super::rudalle::scaled_gradient;
 use super::transformer::Tokens;
 use crate::kernels::{Real, cpu::argmax};
 use crate::mask::{Layout, Pattern};
@@ -26,7 +28,7 @@ use crate::ops::{ABSENT, Backend, Mask, scalar, to_vec};
 use crate::shape::DallePytorchShape;
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
-use layer::{Layer, Stream, Width};
+use layer::{Layer, Stream};
 
 /// The reference's default of `loss_img_weight`: the image's weight against the text's 1.
 pub const IMAGE_WEIGHT: f64 = 7.0;
@@ -34,22 +36,43 @@ pub const IMAGE_WEIGHT: f64 = 7.0;
 /// Embeddings, layers, a norm and a head.
 #[derive(Debug, Clone)]
 pub struct Dalle<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
-    text: Tensor<(S::TextVocab, Width<S>), E, D>,
-    image: Tensor<(S::Codes, Width<S>), E, D>,
+    /// None where they are shared with the head.
+    embeddings: Vec<Embeddings<S, E, D>>,
     /// Rotations or position embeddings: one of these vectors has an entry.
     angles: Vec<Tensor<(Const<1>, S::Positions, S::Rotated), E, D>>,
     positions: Vec<Positions<S, E, D>>,
     layers: Vec<Layer<S, E, D>>,
-    head_norm: LayerNorm<Width<S>, E, D>,
-    head: Linear<Width<S>, S::Classes, E, D>,
+    head_norm: LayerNorm<S::Width, E, D>,
+    head: Linear<S::Width, S::Classes, E, D>,
+}
+
+/// Embeddings of text and codes.
+#[derive(Debug, Clone)]
+struct Embeddings<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
+    text: Tensor<(S::TextVocab, S::Width), E, D>,
+    image: Tensor<(S::Codes, S::Width), E, D>,
+}
+
+impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Embeddings<S, E, D> {
+    type To<E2: Dtype, D2: Device<E2>> = Embeddings<S, E2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        visitor.visit_fields(
+            (
+                Self::tensor("text_emb.weight", |s| &s.text, |s| &mut s.text, TensorOptions::reset_to_zeros()),
+                Self::tensor("image_emb.weight", |s| &s.image, |s| &mut s.image, TensorOptions::reset_to_zeros()),
+            ),
+            |(text, image)| Embeddings { text, image },
+        )
+    }
 }
 
 /// Position embeddings: of the text, and of the image by row and column.
 #[derive(Debug, Clone)]
 struct Positions<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
-    text: Tensor<(S::TextPositions, Width<S>), E, D>,
-    row: Tensor<(Const<1>, S::Grid, Const<1>, Width<S>), E, D>,
-    column: Tensor<(Const<1>, Const<1>, S::Grid, Width<S>), E, D>,
+    text: Tensor<(S::TextPositions, S::Width), E, D>,
+    row: Tensor<(Const<1>, S::Grid, Const<1>, S::Width), E, D>,
+    column: Tensor<(Const<1>, Const<1>, S::Grid, S::Width), E, D>,
 }
 
 impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Positions<S, E, D> {
@@ -75,13 +98,12 @@ impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Da
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         let () = S::CHECK;
         let names: Vec<String> = (0..S::DEPTH).map(|i| format!("transformer.layers.layers.{i}")).collect();
-        let (angles, positions) = (0..usize::from(S::ROTARY), 0..usize::from(!S::ROTARY));
+        let [embeddings, angles, positions] = [!S::SHARED, S::ROTARY, !S::ROTARY].map(|there| 0..usize::from(there));
         visitor.visit_fields(
             (
-                (
-                    Self::tensor("text_emb.weight", |s| &s.text, |s| &mut s.text, TensorOptions::reset_to_zeros()),
-                    Self::tensor("image_emb.weight", |s| &s.image, |s| &mut s.image, TensorOptions::reset_to_zeros()),
-                ),
+                embeddings
+                    .map(|i| Self::module("", move |s| &s.embeddings[i], move |s| &mut s.embeddings[i]))
+                    .collect::<Vec<_>>(),
                 angles
                     .map(|i| Self::tensor("transformer.pos_emb", move |s| &s.angles[i], move |s| &mut s.angles[i], TensorOptions::reset_to_zeros()))
                     .collect::<Vec<_>>(),
@@ -96,8 +118,8 @@ impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Da
                 Self::module("to_logits.0", |s| &s.head_norm, |s| &mut s.head_norm),
                 Self::module("to_logits.1", |s| &s.head, |s| &mut s.head),
             ),
-            |((text, image), angles, positions, layers, head_norm, head)| Dalle {
-                text, image, angles, positions, layers, head_norm, head,
+            |(embeddings, angles, positions, layers, head_norm, head)| Dalle {
+                embeddings, angles, positions, layers, head_norm, head,
             },
         )
     }
@@ -140,8 +162,14 @@ impl<S: DallePytorchShape, E: Real, D: Backend<E>> Dalle<S, E, D> {
             angles: self.angles.first().map(|angles| to_vec(angles.clone())).transpose()?,
         };
         let mut x = self.embed(batch, tokens, tape)?;
+        if S::STABLE {
+            x = scaled_gradient(x)?;
+        }
         for (layer, mask) in self.layers.iter().zip(masks) {
             x = layer.forward(x, mask, &wiring)?;
+        }
+        if S::STABLE {
+            x = by_largest::<S, E, D, T>(x)?;
         }
         let logits = self.head.forward(self.head_norm.forward(x)?)?;
         let (text, slots, words, classes) = (S::Text::SIZE, S::Seq::SIZE, S::TextVocab::SIZE, S::Classes::SIZE);
@@ -186,7 +214,7 @@ impl<S: DallePytorchShape, E: Real, D: Backend<E>> Dalle<S, E, D> {
     /// The sum of each slot's embeddings: (B, N, Dim).
     fn embed<T: Tape<E, D>>(&self, batch: usize, tokens: Tokens<'_>, tape: T) -> Result<Stream<S, E, D, T>, D::Err> {
         let (text, grid, slots) = (S::Text::SIZE, S::Grid::SIZE, S::Seq::SIZE);
-        let shape = (batch, slots, Width::<S>::default());
+        let shape = (batch, slots, S::Width::default());
         let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {
             (0..batch).flat_map(|b| (0..slots).map(move |slot| id(b, slot))).collect()
         };
@@ -197,8 +225,19 @@ impl<S: DallePytorchShape, E: Real, D: Backend<E>> Dalle<S, E, D> {
         };
         let in_grid = |slot: usize, f: &dyn Fn(usize) -> u32| if slot <= text { ABSENT } else { f(slot - text - 1) };
         let at_image = |b: usize, slot: usize| in_grid(slot, &|i| tokens.image[b * grid * grid + i]);
-        let x = D::gather_rows(self.text.clone().put_tape(tape), &each(&at_text), shape)?;
-        let x = D::add_scaled(x, D::gather_rows(self.image.retaped::<T>(), &each(&at_image), shape)?, 1.0)?;
+        let x = match self.embeddings.first() {
+            Some(Embeddings { text, image }) => {
+                let x = D::gather_rows(text.clone().put_tape(tape), &each(&at_text), shape)?;
+                D::add_scaled(x, D::gather_rows(image.retaped::<T>(), &each(&at_image), shape)?, 1.0)?
+            }
+            None => {
+                let row = |b: usize, slot: usize| match slot <= text {
+                    true => at_text(b, slot),
+                    false => S::TextVocab::SIZE as u32 + at_image(b, slot),
+                };
+                D::gather_rows(self.head.weight.clone().put_tape(tape), &each(&row), shape)?
+            }
+        };
         let Some(positions) = self.positions.first() else { return Ok(x) };
         let at_position = each(&|_, slot| if slot <= text { slot as u32 } else { ABSENT });
         let x = D::add_scaled(x, D::gather_rows(positions.text.retaped::<T>(), &at_position, shape)?, 1.0)?;
@@ -207,6 +246,17 @@ impl<S: DallePytorchShape, E: Real, D: Backend<E>> Dalle<S, E, D> {
         let columns = each(&|_, slot| in_grid(slot, &|i| (i % grid) as u32));
         D::add_scaled(x, D::gather_rows(positions.column.retaped::<T>(), &columns, shape)?, 1.0)
     }
+}
+
+/// Each slot divided by its largest channel, which counts as a constant.
+fn by_largest<S: DallePytorchShape, E: Real, D: Backend<E>, T: Tape<E, D>>(
+    x: Stream<S, E, D, T>,
+) -> Result<Stream<S, E, D, T>, D::Err> {
+    let (device, shape) = (x.device().clone(), *x.shape());
+    let values = to_vec(x.with_empty_tape().split_tape().0)?;
+    let largest = |row: &[E]| vec![row[argmax(row)]; row.len()];
+    let largest = values.chunks(S::Width::SIZE).flat_map(largest).collect();
+    x.try_div(device.try_tensor_from_vec(largest, shape)?)
 }
 
 /// Where the shift takes the first two quarters of each slot's channels from.

@@ -263,7 +263,7 @@ fn add_rows<B: Dim, N: Dim, V: ConstDim, C: ConstDim, E: Real, D: Backend<E>, T:
 }
 
 /// 0.1·x + 0.9·x without a gradient through the second, as the reference sums them: the value of x, a tenth of its gradient.
-fn scaled_gradient<B: Dim, N: Dim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(
+pub(super) fn scaled_gradient<B: Dim, N: Dim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(
     x: Tensor<Rows<B, N, C>, E, D, T>,
 ) -> Result<Tensor<Rows<B, N, C>, E, D, T>, D::Err> {
     let (device, shape) = (x.device().clone(), *x.shape());
