@@ -2,8 +2,8 @@
 
 mod fixture;
 
-use dalle::mask::Layout;
-use dalle::models::rudalle::{Kind, Rudalle, Version, masks, order};
+use dalle::mask::{Layout, Pattern};
+use dalle::models::rudalle::{Rudalle, Version, masks, order};
 use dalle::models::transformer::Tokens;
 use dalle::nn::{self, Init};
 use dalle::ops::{Mask, to_vec};
@@ -69,10 +69,11 @@ fn open<S: RudalleShape>(name: &str, meta: &Value) -> Case<S> {
     };
     assert_eq!(number("num_layers"), S::DEPTH, "{name}");
     assert_eq!(config["cogview_sandwich_layernorm"].as_bool(), Some(S::SANDWICH), "{name}");
-    let kinds = order(S::DEPTH).into_iter().map(|kind| match kind {
-        Kind::Row => "row",
-        Kind::Column => "col",
-        Kind::Conv => "conv",
+    let kinds = order(S::DEPTH, version).into_iter().map(|pattern| match pattern {
+        Pattern::Row => "row",
+        Pattern::Column => "col",
+        Pattern::Window { kernel, .. } if Some(kernel as u64) == meta["conv_kernel"].as_u64() => "conv",
+        other => panic!("{name}: a layer with {other}"),
     });
     let listed = meta["layer_masks"].as_array().expect("layer_masks").iter().map(|kind| kind.as_str().unwrap());
     assert!(kinds.eq(listed), "{name}: the kinds of the layers");

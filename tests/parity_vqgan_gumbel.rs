@@ -15,12 +15,13 @@ fn config(meta: &Value) -> Config {
     };
     let dd = &meta["ddconfig"];
     let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("not a number: {value}")) as usize;
+    let multipliers = sizes(&dd["ch_mult"]);
+    let resolutions = sizes(&dd["attn_resolutions"]);
     Config {
         channels: number(&dd["ch"]),
-        multipliers: sizes(&dd["ch_mult"]),
+        attention: vqgan::attention_levels(multipliers.len(), number(&dd["resolution"]), &resolutions),
+        multipliers,
         blocks: number(&dd["num_res_blocks"]),
-        attention: sizes(&dd["attn_resolutions"]),
-        resolution: number(&dd["resolution"]),
         inputs: number(&dd["in_channels"]),
         outputs: number(&dd["out_ch"]),
         latent: number(&dd["z_channels"]),

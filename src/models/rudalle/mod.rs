@@ -18,7 +18,7 @@ mod masks;
 mod presets;
 
 pub use greedy::Generated;
-pub use masks::{KERNEL, Kind, dense, masks, order, window};
+pub use masks::{KERNEL, masks, order};
 pub use presets::{Malevich, malevich};
 
 use super::transformer::Tokens;

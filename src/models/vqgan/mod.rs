@@ -27,10 +27,8 @@ pub struct Config {
     pub multipliers: Vec<usize>,
     /// `num_res_blocks`: residual blocks of an encoder's level.
     pub blocks: usize,
-    /// `attn_resolutions`: the sides of the levels with attention, for a picture of side `resolution`.
+    /// The levels with attention, counted from 0 where the picture enters (see [`attention_levels`]).
     pub attention: Vec<usize>,
-    /// `resolution`: side of the training pictures.
-    pub resolution: usize,
     /// `in_channels`
     pub inputs: usize,
     /// `out_ch`
@@ -52,8 +50,7 @@ impl Config {
             channels: 128,
             multipliers: vec![1, 1, 2, 4],
             blocks: 2,
-            attention: vec![32],
-            resolution: 256,
+            attention: vec![3],
             inputs: 3,
             outputs: 3,
             latent: 256,
@@ -73,7 +70,7 @@ impl Config {
     }
 
     fn attends(&self, level: usize) -> bool {
-        self.attention.contains(&(self.resolution >> level))
+        self.attention.contains(&level)
     }
 
     fn check(&self, kind: Kind) -> Result<()> {
@@ -95,6 +92,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The levels that a `ddconfig` gives attention: of `levels` whose sides are `resolution` halved again and again, those whose
+/// side `attn_resolutions` names.
+pub fn attention_levels(levels: usize, resolution: usize, attn_resolutions: &[usize]) -> Vec<usize> {
+    (0..levels).filter(|&level| attn_resolutions.contains(&(resolution >> level.min(63)))).collect()
 }
 
 /// Encoder, quantiser and decoder.
