@@ -1,7 +1,7 @@
 //! Laws of the attention patterns, for every grid, text and kernel that fits: each mask is causal, leaves no row empty
 //! and equals a definition walked from coordinates; tiles and cache reach lose nothing of it.
 
-use dalle::mask::{Layout, Pattern};
+use dalle::mask::{Edge, Layout, Pattern};
 use proptest::prelude::*;
 use std::collections::HashSet;
 
@@ -36,6 +36,23 @@ fn seen_by(pattern: Pattern, Layout { text, grid }: Layout, query: usize) -> Has
                 }
             }
         }
+        Pattern::Window { kernel, edge } => {
+            let half = (kernel as i64 - 1) / 2;
+            for down in -half..=half {
+                for right in -half..=half {
+                    let (mut r, mut c) = (row + down, column + right);
+                    if edge != Edge::Clip {
+                        c = c.rem_euclid(side);
+                    }
+                    if edge == Edge::Torus {
+                        r = r.rem_euclid(side);
+                    }
+                    if (0..side).contains(&r) && (0..side).contains(&c) {
+                        add(r * side + c);
+                    }
+                }
+            }
+        }
         Pattern::ConvLike { kernel } => {
             for up in 0..kernel as i64 {
                 for left in 0..kernel as i64 {
@@ -49,6 +66,8 @@ fn seen_by(pattern: Pattern, Layout { text, grid }: Layout, query: usize) -> Has
     seen
 }
 
+const EDGES: [Edge; 3] = [Edge::Clip, Edge::Cylinder, Edge::Torus];
+
 fn pattern() -> impl Strategy<Value = Pattern> {
     let kernel = || (0..5usize).prop_map(|half| 2 * half + 1);
     prop_oneof![
@@ -59,6 +78,7 @@ fn pattern() -> impl Strategy<Value = Pattern> {
         Just(Pattern::AxialColumn),
         kernel().prop_map(|kernel| Pattern::Conv { kernel }),
         kernel().prop_map(|kernel| Pattern::ConvLike { kernel }),
+        (kernel(), prop::sample::select(EDGES.to_vec())).prop_map(|(kernel, edge)| Pattern::Window { kernel, edge }),
     ]
 }
 
@@ -72,7 +92,8 @@ fn every_mask_equals_its_definition_by_coordinates() {
     let patterns = [Pattern::Full, Pattern::Row, Pattern::Column, Pattern::AxialRow, Pattern::AxialColumn]
         .into_iter()
         .chain(kernels.map(|kernel| Pattern::Conv { kernel }))
-        .chain(kernels.map(|kernel| Pattern::ConvLike { kernel }));
+        .chain(kernels.map(|kernel| Pattern::ConvLike { kernel }))
+        .chain(EDGES.into_iter().flat_map(|edge| kernels.map(|kernel| Pattern::Window { kernel, edge })));
     for pattern in patterns {
         for layout in (1..=8).flat_map(|grid| (1..=12).map(move |text| Layout { text, grid })) {
             let sequence = layout.sequence();

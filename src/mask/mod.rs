@@ -44,13 +44,14 @@ impl Layout {
 
 /// Which earlier positions an image position attends to.
 ///
-/// The first four are the paper's. The last three are those of dalle-pytorch, for its checkpoints and for comparison:
-/// they place a slot by the token that it *reads*, one position behind the token that it predicts, so the first image
-/// slot (which reads the end of the text there) still counts as text, and slot `text + 1 + i` stands for image position
-/// `i`.
+/// The first four are the paper's; ru-dalle's are [`Row`](Pattern::Row), [`Column`](Pattern::Column) and a
+/// [`Window`](Pattern::Window). The last three are those of dalle-pytorch, for its checkpoints and for comparison: they
+/// place a slot by the token that it *reads*, one position behind the token that it predicts, so the first image slot
+/// (which reads the end of the text there) still counts as text, and slot `text + 1 + i` stands for image position `i`.
 ///
-/// As text, in a spec: `full`, `row`, `col`, `conv:11`, `axial_row`, `axial_col`, `conv_like:5`. A bare `conv` has the
-/// paper's kernel 11 and a bare `conv_like` dalle-pytorch's 5.
+/// As text: `full`, `row`, `col`, `conv:11`, `axial_row`, `axial_col`, `conv_like:5`, as in a spec, and for imported models
+/// `conv_clip:11`, `conv_cylinder:11`, `conv_torus:11`. A bare `conv_like` has dalle-pytorch's kernel 5, the other
+/// convolutions the paper's 11.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Pattern {
@@ -67,6 +68,14 @@ pub enum Pattern {
         /// The window's side, odd.
         kernel: usize,
     },
+    /// The causal half of a `kernel`×`kernel` window centred on the position, by rows and columns: other readings of the
+    /// paper's figure, and what ru-dalle does.
+    Window {
+        /// The window's side, odd.
+        kernel: usize,
+        /// What becomes of the window beyond the grid.
+        edge: Edge,
+    },
     /// dalle-pytorch: the position's own row, without wrapping.
     AxialRow,
     /// dalle-pytorch: the position's own column.
@@ -76,6 +85,18 @@ pub enum Pattern {
         /// The window's side, odd.
         kernel: usize,
     },
+}
+
+/// How a [`Pattern::Window`] goes on beyond the grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Edge {
+    /// It ends there: ru-dalle's v3.
+    Clip,
+    /// Columns wrap within their row, rows end.
+    Cylinder,
+    /// Columns and rows wrap: ru-dalle's v2. A position near the top sees nothing of the bottom, which is still to come;
+    /// one near the bottom sees the top.
+    Torus,
 }
 
 impl Pattern {
@@ -100,6 +121,11 @@ impl Pattern {
                 let half = kernel / 2;
                 let rows = ((offset + half) / grid).min(half);
                 offset.saturating_sub(rows * grid) <= half
+            }
+            Pattern::Window { kernel, edge } => {
+                let away = |distance: usize, wraps: bool| if wraps { distance.min(grid - distance) } else { distance };
+                let rows = away(query / grid - key / grid, edge == Edge::Torus);
+                rows.max(away((query % grid).abs_diff(key % grid), edge != Edge::Clip)) <= kernel / 2
             }
             Pattern::AxialRow => query / grid == key / grid,
             Pattern::ConvLike { kernel } => {
@@ -126,8 +152,8 @@ impl Pattern {
     /// first image slot too.
     fn prefix(self, layout: Layout) -> usize {
         match self {
-            Pattern::Full | Pattern::Row | Pattern::Column | Pattern::Conv { .. } => layout.text,
             Pattern::AxialRow | Pattern::AxialColumn | Pattern::ConvLike { .. } => layout.text + 1,
+            _ => layout.text,
         }
     }
 }
@@ -139,6 +165,9 @@ impl std::fmt::Display for Pattern {
             Pattern::Row => f.write_str("row"),
             Pattern::Column => f.write_str("col"),
             Pattern::Conv { kernel } => write!(f, "conv:{kernel}"),
+            Pattern::Window { kernel, edge: Edge::Clip } => write!(f, "conv_clip:{kernel}"),
+            Pattern::Window { kernel, edge: Edge::Cylinder } => write!(f, "conv_cylinder:{kernel}"),
+            Pattern::Window { kernel, edge: Edge::Torus } => write!(f, "conv_torus:{kernel}"),
             Pattern::AxialRow => f.write_str("axial_row"),
             Pattern::AxialColumn => f.write_str("axial_col"),
             Pattern::ConvLike { kernel } => write!(f, "conv_like:{kernel}"),
@@ -166,6 +195,9 @@ impl std::str::FromStr for Pattern {
         };
         let pattern = match name {
             "conv" => return Ok(Pattern::Conv { kernel: kernel_or(11)? }),
+            "conv_clip" => return Ok(Pattern::Window { kernel: kernel_or(11)?, edge: Edge::Clip }),
+            "conv_cylinder" => return Ok(Pattern::Window { kernel: kernel_or(11)?, edge: Edge::Cylinder }),
+            "conv_torus" => return Ok(Pattern::Window { kernel: kernel_or(11)?, edge: Edge::Torus }),
             "conv_like" => return Ok(Pattern::ConvLike { kernel: kernel_or(5)? }),
             "full" => Pattern::Full,
             "row" => Pattern::Row,
@@ -174,13 +206,14 @@ impl std::str::FromStr for Pattern {
             "axial_col" => Pattern::AxialColumn,
             _ => {
                 return Err(Error::Usage(format!(
-                    "unknown attention pattern {text:?}: expected full, row, col, conv[:kernel], axial_row, axial_col or conv_like[:kernel]"
+                    "unknown attention pattern {text:?}: expected full, row, col, axial_row, axial_col, or conv, conv_clip, \
+                     conv_cylinder, conv_torus or conv_like with [:kernel]"
                 )));
             }
         };
         match kernel {
             None => Ok(pattern),
-            Some(_) => Err(Error::Usage(format!("attention pattern {text:?}: only conv and conv_like take a kernel"))),
+            Some(_) => Err(Error::Usage(format!("attention pattern {text:?}: only convolutions take a kernel"))),
         }
     }
 }
@@ -236,7 +269,9 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        let names = ["full", "row", "col", "conv:7", "axial_row", "axial_col", "conv_like:3"];
+        let windows = ["conv_clip:7", "conv_cylinder:3", "conv_torus:5"];
+        let names =
+            ["full", "row", "col", "conv:7", "axial_row", "axial_col", "conv_like:3"].into_iter().chain(windows);
         for name in names {
             assert_eq!(name.parse::<Pattern>().unwrap().to_string(), name);
         }

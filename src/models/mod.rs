@@ -1,7 +1,11 @@
 //! The models: discrete VAE and VQ-VAE (first stage), transformer (second), CLIP (reranker), and the preset table.
 
 pub mod clip;
+pub mod dalle_pytorch;
 pub mod dvae;
+pub mod feature_map;
 pub mod presets;
+pub mod rudalle;
 pub mod transformer;
+pub mod vqgan;
 pub mod vqvae;

@@ -26,9 +26,11 @@ pub trait BlockNames: 'static + std::fmt::Debug + Clone {
     const DOWN: &'static str;
     /// Between them.
     const ACTIVATION: Activation;
+    /// The norms of both branches' results, before each is added to the stream (CogView's sandwich): none or two.
+    const AFTER: &'static [&'static str] = &[];
 }
 
-/// x + attention(norm(x)), then x + mlp(norm(x)).
+/// x + attention(norm(x)), then x + mlp(norm(x)); with a sandwich, x + norm(attention(norm(x))) and so on.
 #[derive(Debug, Clone)]
 pub struct Block<W: BlockShape, N: BlockNames, E: Dtype, D: Storage<E>> {
     /// Before attention.
@@ -43,6 +45,8 @@ pub struct Block<W: BlockShape, N: BlockNames, E: Dtype, D: Storage<E>> {
     pub up: Linear<W::Dim, W::Mlp, E, D>,
     /// Narrows.
     pub down: Linear<W::Mlp, W::Dim, E, D>,
+    /// Of the branches' results; none without a sandwich.
+    pub after: Vec<LayerNorm<W::Dim, E, D>>,
     names: PhantomData<N>,
 }
 
@@ -51,6 +55,7 @@ impl<W: BlockShape, N: BlockNames, E: Dtype, D: Device<E>> TensorCollection<E, D
 
     fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
         let () = W::CHECK;
+        let after = N::AFTER.iter().enumerate();
         visitor.visit_fields(
             (
                 Self::module(N::LN_1, |s| &s.ln_1, |s| &mut s.ln_1),
@@ -61,15 +66,21 @@ impl<W: BlockShape, N: BlockNames, E: Dtype, D: Device<E>> TensorCollection<E, D
                 Self::module(N::OUT, |s| &s.out, |s| &mut s.out),
                 Self::module(N::LN_2, |s| &s.ln_2, |s| &mut s.ln_2),
                 Self::module(N::UP, |s| &s.up, |s| &mut s.up),
-                Self::module(N::DOWN, |s| &s.down, |s| &mut s.down),
+                (
+                    Self::module(N::DOWN, |s| &s.down, |s| &mut s.down),
+                    after
+                        .map(|(i, name)| Self::module(name, move |s| &s.after[i], move |s| &mut s.after[i]))
+                        .collect::<Vec<_>>(),
+                ),
             ),
-            |(ln_1, (weight, bias), out, ln_2, up, down)| Block {
+            |(ln_1, (weight, bias), out, ln_2, up, (down, after))| Block {
                 ln_1,
                 qkv: Linear { weight, bias },
                 out,
                 ln_2,
                 up,
                 down,
+                after,
                 names: PhantomData,
             },
         )
@@ -85,8 +96,14 @@ impl<W: BlockShape, N: BlockNames, E: Real, D: Backend<E>> Block<W, N, E, D> {
         x: Stream<B, S, W, E, D, T>,
         mask: &Mask,
     ) -> Result<Stream<B, S, W, E, D, T>, D::Err> {
-        let attend = |x| self.out.forward(D::attention::<W, B, S, T>(self.qkv.forward(self.ln_1.forward(x)?)?, mask)?);
-        let mlp = |x| self.down.forward(D::activation(self.up.forward(self.ln_2.forward(x)?)?, N::ACTIVATION)?);
+        let attend = |x| {
+            let mixed = D::attention::<W, B, S, T>(self.qkv.forward(self.ln_1.forward(x)?)?, mask)?;
+            self.after(0, self.out.forward(mixed)?)
+        };
+        let mlp = |x| {
+            let wide = D::activation(self.up.forward(self.ln_2.forward(x)?)?, N::ACTIVATION)?;
+            self.after(1, self.down.forward(wide)?)
+        };
         let x = residual(x, attend)?;
         residual(x, mlp)
     }
@@ -101,11 +118,26 @@ impl<W: BlockShape, N: BlockNames, E: Real, D: Backend<E>> Block<W, N, E, D> {
     ) -> Result<Stream<B, S, W, E, D, dfdx::prelude::NoneTape>, D::Err> {
         let attend = |x| {
             let qkv = self.qkv.decode(self.ln_1.forward(x)?)?;
-            self.out.decode(D::attention_decode::<W, B, S>(qkv, cache, mask)?)
+            self.after(0, self.out.decode(D::attention_decode::<W, B, S>(qkv, cache, mask)?)?)
         };
-        let mlp = |x| self.down.decode(D::activation(self.up.decode(self.ln_2.forward(x)?)?, N::ACTIVATION)?);
+        let mlp = |x| {
+            let wide = D::activation(self.up.decode(self.ln_2.forward(x)?)?, N::ACTIVATION)?;
+            self.after(1, self.down.decode(wide)?)
+        };
         let x = residual(x, attend)?;
         residual(x, mlp)
+    }
+
+    /// The norm of a branch's result, where there is one.
+    fn after<B: Dim, S: Dim, T: Tape<E, D>>(
+        &self,
+        branch: usize,
+        y: Stream<B, S, W, E, D, T>,
+    ) -> Result<Stream<B, S, W, E, D, T>, D::Err> {
+        match self.after.get(branch) {
+            Some(norm) => norm.forward(y),
+            None => Ok(y),
+        }
     }
 
     /// An empty cache for this block.

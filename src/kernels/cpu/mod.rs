@@ -9,6 +9,7 @@ pub mod attention;
 pub mod conv;
 pub mod cross_entropy;
 pub mod embed;
+pub mod group_norm;
 pub mod gumbel;
 pub mod laplace;
 pub mod linear;
@@ -17,6 +18,7 @@ pub mod muon;
 pub mod norm;
 pub mod pool;
 pub mod softmax;
+pub mod strided;
 
 mod lanes;
 mod parallel;

@@ -1,0 +1,153 @@
+//! ru-dalle's transformer against its official implementation.
+
+mod fixture;
+
+use dalle::mask::{Layout, Pattern};
+use dalle::models::rudalle::{Rudalle, Version, masks, order};
+use dalle::models::transformer::Tokens;
+use dalle::nn::{self, Init};
+use dalle::ops::{Mask, to_vec};
+use dalle::shape::RudalleShape;
+use dalle::{Result, rudalle};
+use dfdx::prelude::{Backward, ConstDim, Cpu, Gradients, NoneTape, OwnedTape};
+use fixture::{Tensors, assert_forward, assert_gradient, assert_near};
+use serde_json::Value;
+
+rudalle!(
+    /// v3_g4
+    Small in small: layers 4, vocab 64, width 48, heads 4, text 16, grid 4, codes 32, sandwich true);
+rudalle!(
+    /// v3_g8_plain
+    Plain in plain: layers 5, vocab 56, width 32, heads 2, text 16, grid 8, codes 24, sandwich false);
+rudalle!(
+    /// v2_g8
+    Old in old: layers 4, vocab 56, width 32, heads 4, text 16, grid 8, codes 24, sandwich true);
+
+#[test]
+fn every_listed_model() {
+    let meta = fixture::json("rudalle/meta.json");
+    let models = meta["models"].as_object().expect("models");
+    assert!(!models.is_empty());
+    for (name, model) in models {
+        println!("{name}");
+        match name.as_str() {
+            "v3_g4" => check::<Small>(name, model),
+            "v3_g8_plain" => check::<Plain>(name, model),
+            "v2_g8" => check::<Old>(name, model),
+            _ => panic!("rudalle/meta.json lists {name}, whose shape no test has"),
+        }
+    }
+}
+
+/// What a case needs beside its tensors.
+struct Case<S: RudalleShape> {
+    name: String,
+    version: Version,
+    weight: f64,
+    masks: Vec<Mask>,
+    model: Rudalle<S, f32, Cpu>,
+    io: Tensors,
+    batch: usize,
+    text: Vec<u32>,
+    image: Vec<u32>,
+}
+
+fn check<S: RudalleShape>(name: &str, meta: &Value) {
+    let case = open::<S>(name, meta);
+    forward(&case);
+    loss_and_gradients(&case);
+    greedy(&case);
+}
+
+fn open<S: RudalleShape>(name: &str, meta: &Value) -> Case<S> {
+    let config = &meta["config"];
+    let number = |key: &str| config[key].as_u64().unwrap_or_else(|| panic!("{name}: {key}")) as usize;
+    let version = match config["hf_version"].as_str() {
+        Some("v2") => Version::V2,
+        Some("v3") => Version::V3,
+        other => panic!("{name}: version {other:?}"),
+    };
+    assert_eq!(number("num_layers"), S::DEPTH, "{name}");
+    assert_eq!(config["cogview_sandwich_layernorm"].as_bool(), Some(S::SANDWICH), "{name}");
+    let kinds = order(S::DEPTH, version).into_iter().map(|pattern| match pattern {
+        Pattern::Row => "row",
+        Pattern::Column => "col",
+        Pattern::Window { kernel, .. } if Some(kernel as u64) == meta["conv_kernel"].as_u64() => "conv",
+        other => panic!("{name}: a layer with {other}"),
+    });
+    let listed = meta["layer_masks"].as_array().expect("layer_masks").iter().map(|kind| kind.as_str().unwrap());
+    assert!(kinds.eq(listed), "{name}: the kinds of the layers");
+
+    let weights = fixture::open(&format!("rudalle/{name}.safetensors"));
+    let mut model: Rudalle<S, f32, Cpu> = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(0.0)).unwrap();
+    let mut known = Vec::new();
+    nn::import(&mut model, |parameter, shape| -> Result<Vec<f32>> {
+        assert_eq!(weights.get(parameter).shape, shape, "{name}: {parameter}");
+        known.push(parameter.to_owned());
+        Ok(weights.f32(parameter))
+    })
+    .unwrap();
+    known.sort();
+    assert!(weights.names().eq(known.iter().map(String::as_str)), "{name}: the names of the state dict");
+
+    let io = fixture::open(&format!("rudalle/{name}_io.safetensors"));
+    let layout = Layout { text: S::Text::SIZE, grid: S::Grid::SIZE };
+    let (mut text, mut image) = (Vec::new(), Vec::new());
+    for row in io.ids("input_ids").chunks(layout.sequence()) {
+        text.extend_from_slice(&row[..layout.text]);
+        image.extend_from_slice(&row[layout.text..]);
+    }
+    let masks = masks(S::DEPTH, layout, version);
+    let weight = number("loss_img_weight") as f64;
+    Case { name: name.to_owned(), version, weight, masks, model, batch: io.get("input_ids").shape[0], io, text, image }
+}
+
+impl<S: RudalleShape> Case<S> {
+    fn tokens(&self) -> Tokens<'_> {
+        Tokens { text: &self.text, image: &self.image }
+    }
+}
+
+fn forward<S: RudalleShape>(case: &Case<S>) {
+    let logits = case.model.forward(case.version, case.batch, case.tokens(), &case.masks, NoneTape).unwrap();
+    assert_forward(&format!("{}: logits", case.name), &to_vec(logits).unwrap(), &case.io.get("logits").values);
+}
+
+fn loss_and_gradients<S: RudalleShape>(case: &Case<S>) {
+    let mut model = case.model.clone();
+    let losses =
+        model.losses(case.version, case.batch, case.tokens(), &case.masks, case.weight, OwnedTape::default()).unwrap();
+    let total = dalle::ops::scalar(&losses.total);
+    for (name, got) in [("loss", total), ("loss_text", losses.text), ("loss_image", losses.image)] {
+        for stored in [name.to_owned(), format!("{name}_f64")] {
+            let expected = case.io.scalar(&stored);
+            assert_near(&format!("{}: {stored}", case.name), &[got.into()], &[expected], 1e-5, 1e-6);
+        }
+    }
+    let mut gradients: Gradients<f32, Cpu> = losses.total.backward();
+    let mut left: Vec<&str> = case.io.names().filter_map(|name| name.strip_prefix("grad.")).collect();
+    assert!(!left.is_empty());
+    nn::with_gradients(&mut model, &mut gradients, |_, name, gradient| {
+        if let Some(at) = left.iter().position(|listed| *listed == name) {
+            left.remove(at);
+            let expected = case.io.get(&format!("grad.{name}"));
+            assert_gradient(&format!("{}: gradient of {name}", case.name), gradient, &expected.values);
+        }
+        Ok(None)
+    })
+    .unwrap();
+    assert!(left.is_empty(), "{}: no such parameters: {left:?}", case.name);
+}
+
+fn greedy<S: RudalleShape>(case: &Case<S>) {
+    let (slots, sequence) = (S::Text::SIZE, S::Seq::SIZE);
+    for (stored, cached) in [("greedy_cached", true), ("greedy_uncached", false)] {
+        let expected = case.io.ids(stored);
+        let text: Vec<u32> = expected.chunks(sequence).flat_map(|row| &row[..slots]).copied().collect();
+        let codes: Vec<u32> = expected.chunks(sequence).flat_map(|row| &row[slots..]).copied().collect();
+        let got = case.model.greedy(case.version, &text, &case.masks, cached).unwrap();
+        assert_eq!(got.codes, codes, "{}: {stored}", case.name);
+        let expected = &case.io.get("greedy_cached_logits").values;
+        assert_forward(&format!("{}: logits of {stored}", case.name), &got.logits, expected);
+    }
+}
