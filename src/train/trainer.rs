@@ -134,8 +134,7 @@ where
 
     fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, gradients: &mut Gradients<f32, D>) -> Result<()> {
         let o = self.optimizer;
-        // torch.nn.utils.clip_grad_norm_'s factor.
-        let grad_scale = if o.clip > 0.0 { (o.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
+        let grad_scale = if o.clip > 0.0 { adamw::clip_scale(grad_norm, o.clip) } else { 1.0 };
         let (weights, mean, variance, bounds) = (&mut self.weights, &mut self.mean, &mut self.variance, &self.bounds);
         nn::with_gradients(&mut self.model, gradients, |index, name, gradient| {
             let weight = &mut weights[index];
@@ -165,9 +164,8 @@ where
     }
 
     fn average_weights(&mut self) {
-        let decay = self.ema.decay as f32;
         for (average, weight) in self.average.iter_mut().zip(&self.weights) {
-            average.iter_mut().zip(&weight.values).for_each(|(a, &w)| *a = decay * *a + (1.0 - decay) * w);
+            adamw::average(self.ema.decay, average, &weight.values);
         }
     }
 
