@@ -20,7 +20,7 @@
 //! | [`import`] | published weights: PyTorch's files read as data, and safetensors |
 //! | [`train`] | the stages behind erased traits, AdamW, schedules, checkpoints |
 //! | [`generate`] | sampling with a cache, forced tokens, reranking |
-//! | [`evaluate`] | PSNR, SSIM, intervals, and the oracle that reads pictures of shapes |
+//! | [`evaluate`] | PSNR, SSIM, Fréchet distance, inception and CLIP scores, intervals, and the oracle that reads pictures of shapes |
 //! | [`harness`] | specs, run directories, the pipeline from a spec to results |
 //! | [`report`] | the report of a run as one HTML file |
 //!

@@ -9,8 +9,9 @@ use super::spec::{DataKind, SampleSpec, Spec};
 use crate::data::shapes::{Attribute, Claim, Prompts, kinds, prompts};
 use crate::data::{Example, Loader, Picture, Source, View};
 use crate::error::Result;
-use crate::evaluate::measure::{Estimate, psnr, ssim};
+use crate::evaluate::measure::Estimate;
 use crate::evaluate::oracle::judge;
+use crate::evaluate::similarity::{Window, psnr, ssim};
 use crate::generate::{self, Options, Prompt, cosines, rank};
 use crate::models::dvae::EPSILON;
 use crate::models::transformer::Tokens;
@@ -284,8 +285,8 @@ fn bounds(
     let picture_nats = found.nll.iter().sum::<f64>() / n;
     let elbo = Elbo { picture: picture_nats, image_tokens: image_nats / n, text_tokens: text_nats / n, values };
     let beta = spec.first_stage.kl_weight.at(spec.first_stage.steps, spec.first_stage.steps);
-    let similarity: f64 =
-        found.pixels.chunks(values).zip(held.chunks(values)).map(|(a, b)| ssim(a, b, g.side)).sum::<f64>() / n;
+    let alike = |(a, b)| ssim(a, b, [g.side, g.side, 3], Window::Uniform);
+    let similarity: f64 = found.pixels.chunks(values).zip(held.chunks(values)).map(alike).sum::<f64>() / n;
     let (used, perplexity) = usage(&found.codes, g.codes);
     let prior = positions as f64 * (g.codes as f64).ln();
     let mut numbers = json!({

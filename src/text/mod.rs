@@ -4,7 +4,10 @@
 //! into the text slots and fills the rest with a pad of its own for each slot (arXiv 2102.12092, section 2.2).
 
 pub mod bpe;
+pub mod clip_bpe;
+mod html;
 pub mod vocab;
 
 pub use bpe::Bpe;
+pub use clip_bpe::ClipBpe;
 pub use vocab::{ClipVocab, TextVocab};

@@ -138,8 +138,7 @@ where
     /// Moves every weight: the small ones' arithmetic is too short for all threads, so each is a task of its own.
     fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, gradients: &[Vec<f32>]) -> Result<()> {
         let o = self.optimizer;
-        // torch.nn.utils.clip_grad_norm_'s factor.
-        let grad_scale = if o.clip > 0.0 { (o.clip / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
+        let grad_scale = if o.clip > 0.0 { adamw::clip_scale(grad_norm, o.clip) } else { 1.0 };
         let bounds = &self.bounds;
         let moments = self.mean.par_iter_mut().zip_eq(&mut self.variance);
         let tasks = self.weights.par_iter_mut().zip_eq(gradients).zip_eq(moments).with_max_len(1);
@@ -171,9 +170,8 @@ where
     }
 
     fn average_weights(&mut self) {
-        let decay = self.ema.decay as f32;
         for (average, weight) in self.average.iter_mut().zip(&self.weights) {
-            average.iter_mut().zip(&weight.values).for_each(|(a, &w)| *a = decay * *a + (1.0 - decay) * w);
+            adamw::average(self.ema.decay, average, &weight.values);
         }
     }
 

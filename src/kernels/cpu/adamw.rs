@@ -1,4 +1,5 @@
-//! AdamW with decoupled decay (Loshchilov and Hutter 2019), and the global gradient norm.
+//! AdamW with decoupled decay (Loshchilov and Hutter 2019), the global gradient norm and its clipping, and the moving average
+//! of the weights.
 
 use super::lanes::{vectorised, wide_sum_by};
 use super::parallel::{expect_lengths, rows_per_task};
@@ -59,6 +60,19 @@ pub fn update<E: Real>(c: AdamW, p: &mut [E], g: &[E], m: &mut [E], v: &mut [E])
 pub fn sum_of_squares<E: Real>(g: &[E]) -> f64 {
     let parts = g.par_chunks(rows_per_task(g.len(), 1)).map(|g| vectorised!(|| wide_sum_by(g, |g| g * g)));
     parts.collect::<Vec<_>>().into_iter().sum()
+}
+
+/// By what gradients of global norm `norm` are multiplied so that it is at most `limit`: torch.nn.utils.clip_grad_norm_'s
+/// factor, which lies a little below the exact one.
+pub fn clip_scale(norm: f64, limit: f64) -> f64 {
+    (limit / (norm + 1e-6)).min(1.0)
+}
+
+/// average ← decay·average + (1 − decay)·weights
+pub fn average<E: Real>(decay: f64, average: &mut [E], weights: &[E]) {
+    expect_lengths("adamw::average", &[("weights", weights.len(), average.len())]);
+    let decay = E::of(decay);
+    average.iter_mut().zip(weights).for_each(|(a, &w)| *a = decay * *a + (E::one() - decay) * w);
 }
 
 #[cfg(test)]

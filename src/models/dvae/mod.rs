@@ -84,8 +84,8 @@ pub fn init(name: &str, shape: &[usize]) -> Init {
 }
 
 /// φ: pictures in [0, 1] to the open interval that the logit-Laplace lives on.
-pub fn squash<E: Real>(pixels: &[f32]) -> Vec<E> {
-    pixels.iter().map(|&x| E::of((1.0 - 2.0 * EPSILON) * f64::from(x) + EPSILON)).collect()
+pub fn squash<E: Real>(pixels: &[impl Copy + Into<f64>]) -> Vec<E> {
+    pixels.iter().map(|&x| E::of((1.0 - 2.0 * EPSILON) * x.into() + EPSILON)).collect()
 }
 
 /// φ⁻¹ clamped to [0, 1].
@@ -94,7 +94,7 @@ pub fn unsquash(x: f64) -> f64 {
 }
 
 /// φ⁻¹(sigmoid(μ)): the picture of the statistics (B, H, W, 6) → B·H·W·3 values; ln b is ignored (A.3).
-pub fn reconstruction<E: Real>(stats: &[E]) -> Vec<f32> {
-    let pixel = |mu: E| unsquash(1.0 / (1.0 + (-mu.as_f64()).exp())) as f32;
+pub fn reconstruction<E: Real>(stats: &[E]) -> Vec<E> {
+    let pixel = |mu: E| E::of(unsquash(1.0 / (1.0 + (-mu.as_f64()).exp())));
     stats.chunks(6).flat_map(|maps| maps[..3].iter().map(|&mu| pixel(mu))).collect()
 }
