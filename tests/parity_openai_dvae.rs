@@ -245,6 +245,9 @@ fn pickled() -> (String, Value) {
 
 #[test]
 fn half_precision_weights_give_the_published_numbers() {
+    if !fixture::holds("openai_dvae/pkl/half_expected.safetensors") {
+        return;
+    }
     fn run<S: DvaeShape>(name: &str) {
         let model: Model<S> = load("pkl/encoder_half.pkl", "pkl/decoder_half.pkl");
         let io = fixture::open(&folder(&format!("io_{name}.safetensors")));
