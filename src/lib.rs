@@ -17,6 +17,7 @@
 //! | [`nn`] | layers, and parameters by name |
 //! | [`models`] | dVAE, VQ-VAE, transformer, CLIP, and the table of presets |
 //! | [`objective`] | the evidence lower bound of both stages together |
+//! | [`import`] | published weights: PyTorch's files read as data, and safetensors |
 //! | [`train`] | the stages behind erased traits, AdamW, schedules, checkpoints |
 //! | [`generate`] | sampling with a cache, forced tokens, reranking |
 //! | [`evaluate`] | PSNR, SSIM, intervals, and the oracle that reads pictures of shapes |
@@ -55,6 +56,7 @@ pub mod error;
 pub mod evaluate;
 pub mod generate;
 pub mod harness;
+pub mod import;
 pub mod kernels;
 pub mod mask;
 pub mod models;

@@ -1,8 +1,9 @@
 //! From a spec to a run directory: what a person writes is read, checked and resolved ([`spec`], [`parse`], [`schema`], [`set`],
 //! [`problem`]); what a run leaves behind is written so that a crash at any moment loses nothing ([`run_dir`]); what a run owes
 //! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]). What a run will cost is known
-//! before it starts ([`plan`]).
+//! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
 
+pub mod codec;
 pub mod expect;
 pub mod load;
 pub mod measure;

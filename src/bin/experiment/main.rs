@@ -3,6 +3,7 @@
 
 mod run;
 mod verbs;
+mod weights;
 
 use clap::{Parser, Subcommand};
 use dalle::{Error, Result};
@@ -50,9 +51,9 @@ enum Verb {
     },
     /// Draws pictures of a caption with a trained run, best first.
     Sample(verbs::SampleArgs),
-    /// A picture to the tokens of a run's first stage, as JSON.
+    /// A picture to the tokens of a first stage, as JSON.
     Encode {
-        /// The run directory.
+        /// The run directory, or a file of `import openai-dvae`.
         run: PathBuf,
         /// A picture whose sides the strides divide.
         image: PathBuf,
@@ -62,7 +63,7 @@ enum Verb {
     },
     /// Tokens (from `encode`) back to a picture.
     Decode {
-        /// The run directory.
+        /// The run directory, or a file of `import openai-dvae`.
         run: PathBuf,
         /// The tokens' JSON file.
         tokens: PathBuf,
@@ -106,6 +107,13 @@ enum Verb {
     },
     /// Makes a dataset: `emoji` from npm packages, `shapes` as a sheet to look at.
     Data(verbs::DataArgs),
+    /// Published weights to a safetensors file with the published names; nothing in them is run.
+    Import(weights::ImportArgs),
+    /// Lists the tensors of a safetensors, .pt or .pkl file.
+    Inspect {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -135,6 +143,8 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
         Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
         Some(Verb::Data(args)) => verbs::data(&args),
+        Some(Verb::Import(args)) => weights::import_weights(&args),
+        Some(Verb::Inspect { file }) => weights::inspect(&file),
     }
 }
 

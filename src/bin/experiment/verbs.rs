@@ -5,6 +5,7 @@ use clap::Args;
 use dalle::data::shapes::{Prompts, Split, prompts};
 use dalle::data::{Example, Picture, Shapes, Source, augment, emoji};
 use dalle::generate::{self, Options, Prompt, cosines, rank};
+use dalle::harness::codec;
 use dalle::harness::measure::picture;
 use dalle::harness::models::Models;
 use dalle::harness::pipeline::{clip_text, pixels};
@@ -147,8 +148,8 @@ fn square(path: &Path, side: usize) -> Result<Vec<f32>> {
 
 pub fn encode(run: &Path, image: &Path, out: Option<&Path>) -> Result<()> {
     let picture = Picture::open(image)?;
-    let (_, _, models, _) = Models::open(run)?;
-    let g = models.first.geometry();
+    let codec = codec::open(run)?;
+    let g = codec.geometry();
     let stride = g.side / g.grid;
     let (height, width) = (picture.height, picture.width);
     if height == 0 || height % stride != 0 || width == 0 || width % stride != 0 {
@@ -158,7 +159,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>) -> Result<()> {
         return Err(Error::data(image, format!("expected at most {MAX_PIXELS} pixels, got {width}×{height}")));
     }
     let values: Vec<f32> = picture.rgb.iter().map(|&v| f32::from(v) / 255.0).collect();
-    let (rows, columns, codes) = models.first.encode_any(height, width, &values)?;
+    let (rows, columns, codes) = codec.encode(height, width, &values)?;
     let tokens = json!({"height": rows, "width": columns, "codes": codes}).to_string();
     match out {
         Some(path) => write_atomic(path, tokens.as_bytes()),
@@ -175,8 +176,8 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
         number.ok_or_else(|| bad(format!("{key}: expected a number from 1 to 4096")))
     };
     let (rows, columns) = (side("height")?, side("width")?);
-    let (_, _, models, _) = Models::open(run)?;
-    let g = models.first.geometry();
+    let codec = codec::open(run)?;
+    let g = codec.geometry();
     let (limit, most) = (g.codes, MAX_PIXELS / (g.side / g.grid).pow(2));
     if rows * columns > most {
         return Err(bad(format!("expected at most {most} tokens, got {rows}×{columns}")));
@@ -188,7 +189,7 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
     if codes.len() != rows * columns {
         return Err(bad(format!("codes: expected {rows}×{columns} of them, got {}", codes.len())));
     }
-    let (height, width, values) = models.first.decode_any(rows, columns, &codes)?;
+    let (height, width, values) = codec.decode(rows, columns, &codes)?;
     picture(&values, width, height).save_png(out)?;
     say(out.display())
 }

@@ -21,11 +21,16 @@ type DecoderGroup<S, I, G, E, D> = Group<S, I, G, 1, 3, E, D>;
 /// Groups past the preset's count are empty.
 #[derive(Debug, Clone)]
 pub struct Trunk<S: DvaeShape, E: Dtype, D: Storage<E>> {
-    group_1: DecoderGroup<S, S::Init, First<S>, E, D>,
-    group_2: Vec<DecoderGroup<S, Channels<First<S>>, Second<S>, E, D>>,
-    group_3: Vec<DecoderGroup<S, Channels<Second<S>>, Third<S>, E, D>>,
-    group_4: Vec<DecoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>>,
-    output: Conv<<First<S> as Groups>::Last, Const<6>, 1, E, D>,
+    /// At the grid's resolution.
+    pub group_1: DecoderGroup<S, S::Init, First<S>, E, D>,
+    /// At twice that, and so on.
+    pub group_2: Vec<DecoderGroup<S, Channels<First<S>>, Second<S>, E, D>>,
+    /// At four times.
+    pub group_3: Vec<DecoderGroup<S, Channels<Second<S>>, Third<S>, E, D>>,
+    /// At eight times.
+    pub group_4: Vec<DecoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>>,
+    /// 1×1, after a ReLU.
+    pub output: Conv<<First<S> as Groups>::Last, Const<6>, 1, E, D>,
 }
 
 impl<S: DvaeShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Trunk<S, E, D> {
@@ -83,8 +88,9 @@ impl<S: DvaeShape, E: Real, D: Backend<E>> Trunk<S, E, D> {
 #[derive(Debug, Clone)]
 pub struct Decoder<S: DvaeShape, E: Dtype, D: Storage<E>> {
     /// The codebook.
-    input: Conv<S::Codes, S::Init, 1, E, D>,
-    trunk: Trunk<S, E, D>,
+    pub input: Conv<S::Codes, S::Init, 1, E, D>,
+    /// Codebook vectors to statistics.
+    pub trunk: Trunk<S, E, D>,
 }
 
 impl<S: DvaeShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Decoder<S, E, D> {

@@ -20,12 +20,18 @@ type EncoderGroup<S, I, G, E, D> = Group<S, I, G, 3, 1, E, D>;
 /// Groups past the preset's count are empty.
 #[derive(Debug, Clone)]
 pub struct Encoder<S: DvaeShape, O: ConstDim, E: Dtype, D: Storage<E>> {
-    input: Conv<Const<3>, Channels<First<S>>, 7, E, D>,
-    group_1: EncoderGroup<S, Channels<First<S>>, First<S>, E, D>,
-    group_2: Vec<EncoderGroup<S, Channels<First<S>>, Second<S>, E, D>>,
-    group_3: Vec<EncoderGroup<S, Channels<Second<S>>, Third<S>, E, D>>,
-    group_4: Vec<EncoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>>,
-    output: Conv<<First<S> as Groups>::Last, O, 1, E, D>,
+    /// 7×7.
+    pub input: Conv<Const<3>, Channels<First<S>>, 7, E, D>,
+    /// At the picture's resolution.
+    pub group_1: EncoderGroup<S, Channels<First<S>>, First<S>, E, D>,
+    /// At half of it, and so on.
+    pub group_2: Vec<EncoderGroup<S, Channels<First<S>>, Second<S>, E, D>>,
+    /// At a quarter.
+    pub group_3: Vec<EncoderGroup<S, Channels<Second<S>>, Third<S>, E, D>>,
+    /// At an eighth.
+    pub group_4: Vec<EncoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>>,
+    /// 1×1, after a ReLU.
+    pub output: Conv<<First<S> as Groups>::Last, O, 1, E, D>,
 }
 
 impl<S: DvaeShape, O: ConstDim, E: Dtype, D: Device<E>> TensorCollection<E, D> for Encoder<S, O, E, D> {

@@ -88,11 +88,13 @@ pub fn squash<E: Real>(pixels: &[f32]) -> Vec<E> {
     pixels.iter().map(|&x| E::of((1.0 - 2.0 * EPSILON) * f64::from(x) + EPSILON)).collect()
 }
 
-/// φ⁻¹(sigmoid(μ)) clamped to [0, 1]: the picture of the statistics (B, H, W, 6) → B·H·W·3 values; ln b is ignored (A.3).
+/// φ⁻¹ clamped to [0, 1].
+pub fn unsquash(x: f64) -> f64 {
+    ((x - EPSILON) / (1.0 - 2.0 * EPSILON)).clamp(0.0, 1.0)
+}
+
+/// φ⁻¹(sigmoid(μ)): the picture of the statistics (B, H, W, 6) → B·H·W·3 values; ln b is ignored (A.3).
 pub fn reconstruction<E: Real>(stats: &[E]) -> Vec<f32> {
-    let pixel = |mu: E| {
-        let squashed = 1.0 / (1.0 + (-mu.as_f64()).exp());
-        ((squashed - EPSILON) / (1.0 - 2.0 * EPSILON)).clamp(0.0, 1.0) as f32
-    };
+    let pixel = |mu: E| unsquash(1.0 / (1.0 + (-mu.as_f64()).exp())) as f32;
     stats.chunks(6).flat_map(|maps| maps[..3].iter().map(|&mu| pixel(mu))).collect()
 }

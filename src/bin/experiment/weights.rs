@@ -1,0 +1,62 @@
+//! Published weights: `experiment import`, and `experiment inspect` of any file of tensors.
+
+use crate::say;
+use clap::Args;
+use dalle::Result;
+use dalle::import::{Kind, Weights, import};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Whose checkpoint it is: openai-dvae, openai-clip, hf-clip, rudalle, taming-gumbel, or torch for any.
+    kind: String,
+    /// Its files: encoder.pkl and decoder.pkl of openai-dvae, config.json and model.safetensors of hf-clip, else one.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// The safetensors file to write.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub fn import_weights(args: &ImportArgs) -> Result<()> {
+    let imported = import(Kind::named(&args.kind)?, &args.files, &args.out)?;
+    say(format_args!("config: {}", imported.config))?;
+    say(format_args!("{} tensors, {} to {}", imported.tensors, size(imported.bytes), args.out.display()))
+}
+
+pub fn inspect(path: &Path) -> Result<()> {
+    let weights = Weights::open(path)?;
+    let tensors = weights.tensors();
+    say(format_args!("{}: {}{}", path.display(), weights.layout, named(weights.class.as_deref())))?;
+    for (key, value) in weights.attributes.iter().filter(|(key, _)| !key.contains('.')) {
+        say(format_args!("  {}: {}", printable(key), printable(&value.to_string())))?;
+    }
+    let shape = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
+    let rows: Vec<[String; 4]> =
+        tensors.iter().map(|t| [printable(&t.name), t.dtype.to_string(), shape(&t.shape), size(t.size())]).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (name, kind, sides) = (width(0), width(1), width(2));
+    for row in &rows {
+        say(format_args!("{:<name$}  {:<kind$}  {:<sides$}  {:>9}", row[0], row[1], row[2], row[3]))?;
+    }
+    let values: u64 = tensors.iter().map(|tensor| tensor.elements()).sum();
+    let bytes = tensors.iter().map(|tensor| tensor.size()).sum();
+    say(format_args!("{} tensors, {values} values, {}", tensors.len(), size(bytes)))
+}
+
+fn named(class: Option<&str>) -> String {
+    class.map_or_else(String::new, |class| format!(", a {}", printable(class)))
+}
+
+/// A file may call a tensor anything; a terminal must not obey it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.into_iter().find(|(shift, _)| bytes >> shift > 0) {
+        Some((shift, unit)) => format!("{:.1} {unit}", bytes as f64 / (1u64 << shift) as f64),
+        None => format!("{bytes} B"),
+    }
+}
