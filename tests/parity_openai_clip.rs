@@ -19,7 +19,7 @@ use fixture::{Tensors, assert_forward, assert_gradient};
 use serde_json::Value;
 use shapes::*;
 
-/// The cases that have a test. (`vit_j`'s waits for the import module: its weights are in a TorchScript archive only.)
+/// The cases that have a test.
 const MODELS: [&str; 6] = ["vit_a", "vit_b", "vit_j", "rn_a", "hf_quick_gelu", "hf_gelu"];
 
 mod shapes {
