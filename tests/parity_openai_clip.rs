@@ -112,11 +112,10 @@ fn gradient<M: dfdx::nn::TensorCollection<f32, Cpu>>(
     gradients: &mut Gradients<f32, Cpu>,
 ) -> Option<Vec<f32>> {
     let mut found = None;
-    nn::with_gradients(model, gradients, |_, visited, gradient| {
+    nn::with_gradients(model, gradients, |visited, gradient| {
         if visited == name {
-            found = Some(gradient.to_vec());
+            found = Some(gradient);
         }
-        Ok(None)
     })
     .unwrap();
     found

@@ -93,18 +93,14 @@ pub fn import<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
     })
 }
 
-/// Walks every parameter with its gradient: `visit(index, name, gradient)` may return new values for the parameter.
+/// Walks every parameter with its gradient: `visit(name, gradient)`.
 pub fn with_gradients<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
     model: &mut M,
     gradients: &mut Gradients<E, D>,
-    mut visit: impl FnMut(usize, &str, &[E]) -> Result<Option<Vec<E>>>,
+    mut visit: impl FnMut(&str, Vec<E>),
 ) -> Result<()> {
-    let mut index = 0;
     walk(model, &mut |name, parameter| {
-        if let Some(values) = visit(index, name, &parameter.gradient(gradients)?)? {
-            parameter.write(&values);
-        }
-        index += 1;
+        visit(name, parameter.gradient(gradients)?);
         Ok(())
     })
 }

@@ -112,14 +112,13 @@ where
         let mut gradients = loss.try_backward().map_err(device_error)?;
         let (mut squares, mut values) = (0.0, Vec::with_capacity(self.weights.len()));
         let (stage, mut worst) = (self.stage, None);
-        nn::with_gradients(&mut self.model, &mut gradients, |_, name, gradient| {
-            let sum = adamw::sum_of_squares(gradient);
+        nn::with_gradients(&mut self.model, &mut gradients, |name, gradient| {
+            let sum = adamw::sum_of_squares(&gradient);
             if !sum.is_finite() && worst.is_none() {
                 worst = Some((name.to_owned(), sum));
             }
             squares += sum;
-            values.push(gradient.to_vec());
-            Ok(None)
+            values.push(gradient);
         })?;
         drop(gradients);
         if let Some((name, sum)) = worst {

@@ -36,10 +36,9 @@ fn norms(pick: impl Fn(Step) -> Scalar) -> [f64; 3] {
 
     let mut gradients = pick(model.forward(tensor(2, 2).leaky_traced()).unwrap()).backward();
     let mut norms = [0.0; 3];
-    nn::with_gradients(&mut model, &mut gradients, |_, name, gradient| {
+    nn::with_gradients(&mut model, &mut gradients, |name, gradient| {
         let part = ["encoder.", "quantize.", "decoder."].iter().position(|prefix| name.starts_with(prefix));
         norms[part.expect("a part of the model")] += gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
-        Ok(None)
     })
     .unwrap();
     norms
