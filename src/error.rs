@@ -78,9 +78,11 @@ impl Error {
         }
     }
 
-    /// Something is wrong with the data at `path`.
+    /// Something is wrong with the data at `path`. What it quotes of a file may hold anything: control characters become �, so
+    /// that the message is one line and a terminal obeys nothing in it.
     pub fn data(path: impl AsRef<Path>, what: impl Into<String>) -> Self {
-        Error::Data { path: path.as_ref().to_owned(), what: what.into() }
+        let what = what.into().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        Error::Data { path: path.as_ref().to_owned(), what }
     }
 
     /// `action` on `path` failed with `source`. For use as `.map_err(Error::io("read", path))`.

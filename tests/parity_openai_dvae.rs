@@ -4,12 +4,13 @@
 
 mod fixture;
 
-use dalle::harness::codec::{self, Codec};
+use dalle::harness::codec;
 use dalle::import::{Kind, Weights, import};
 use dalle::models::dvae::{Dvae, reconstruction, squash, unsquash};
 use dalle::nn::{self, Init};
 use dalle::ops::{Input, PoolOp, to_vec};
 use dalle::shape::{DvaeShape, Ranked};
+use dalle::train::Codec;
 use dfdx::prelude::{Const, ConstDim, Cpu, Tensor, TensorFromVec};
 use fixture::{Entry, assert_forward, assert_near};
 use serde_json::Value;
@@ -269,8 +270,8 @@ fn half_precision_weights_give_the_published_numbers() {
 #[test]
 fn an_imported_file_codes_and_decodes_pictures_of_any_sides() {
     fn run<S: DvaeShape>(name: &str, file: &Path) {
-        let codec = codec::imported::<S>(&Weights::open(file).unwrap()).unwrap();
-        assert_eq!(codec.geometry().codes, S::Codes::SIZE);
+        let codec = codec::dvae::<S>(&Weights::open(file).unwrap()).unwrap();
+        assert_eq!(codec.vocabulary(), S::Codes::SIZE);
         let io = fixture::open(&folder(&format!("io_{name}.safetensors")));
         let (pictures, tokens) = (io.get("s0_image_u8"), io.get("s0_tokens"));
         let ([b, _, height, width], [_, h, w]) = (&pictures.shape[..], &tokens.shape[..]) else { panic!("shapes") };
@@ -278,10 +279,10 @@ fn an_imported_file_codes_and_decodes_pictures_of_any_sides() {
         let pixels: Vec<f32> = pictures.channels_last().iter().map(|&v| v as f32 / 255.0).collect();
         let expected = io.get("s0_recon").channels_last();
         for (index, pixels) in pixels.chunks(pixels.len() / b).enumerate() {
-            let (rows, columns, codes) = codec.encode(height, width, pixels).unwrap();
+            let (rows, columns, codes) = codec.encode_any(height, width, pixels).unwrap();
             assert_eq!((rows, columns), (h, w));
             assert_eq!(codes, io.ids("s0_tokens")[index * h * w..(index + 1) * h * w]);
-            let (up, across, values) = codec.decode(rows, columns, &codes).unwrap();
+            let (up, across, values) = codec.decode_any(rows, columns, &codes).unwrap();
             assert_eq!((up, across), (height, width));
             assert_forward("recon", &values, &expected[index * values.len()..(index + 1) * values.len()]);
         }

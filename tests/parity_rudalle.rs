@@ -2,8 +2,11 @@
 
 mod fixture;
 
+use dalle::generate::{Options, Prompt, sample};
+use dalle::harness::rudalle;
+use dalle::import::Weights;
 use dalle::mask::{Layout, Pattern};
-use dalle::models::rudalle::{Rudalle, Version, masks, order};
+use dalle::models::rudalle::{Malevich, Rudalle, Version, masks, order};
 use dalle::models::transformer::Tokens;
 use dalle::nn::{self, Init};
 use dalle::ops::{Mask, to_vec};
@@ -57,6 +60,7 @@ fn check<S: RudalleShape>(name: &str, meta: &Value) {
     forward(&case);
     loss_and_gradients(&case);
     greedy(&case);
+    sampled(&case);
 }
 
 fn open<S: RudalleShape>(name: &str, meta: &Value) -> Case<S> {
@@ -139,4 +143,20 @@ fn greedy<S: RudalleShape>(case: &Case<S>) {
         let expected = &case.io.get("greedy_cached_logits").values;
         assert_forward(&format!("{}: logits of {stored}", case.name), &got.logits, expected);
     }
+}
+
+/// The sampler's way through the same tokens: the text once, its keys and values shared by two pictures.
+fn sampled<S: RudalleShape>(case: &Case<S>) {
+    let weights = Weights::open(fixture::root().join(format!("rudalle/{}.safetensors", case.name))).unwrap();
+    let model = rudalle::transformer::<S>(&weights, case.version).unwrap();
+    let expected = case.io.ids("greedy_cached");
+    let (text, image): (Vec<_>, Vec<_>) = expected.chunks(S::Seq::SIZE).map(|row| row.split_at(S::Text::SIZE)).unzip();
+    let prompt = |text: &&[u32]| Prompt { text: text.to_vec(), seeds: vec![1, 2], forced: Vec::new() };
+    let prompts: Vec<Prompt> = text.iter().map(prompt).collect();
+    let likeliest = Options { temperature: 0.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
+    let got = sample(&model, &prompts, &[], &likeliest).unwrap();
+    let twice: Vec<&[u32]> = image.iter().flat_map(|image| [*image; 2]).collect();
+    assert_eq!(got, twice, "{}", case.name);
+    let refused = rudalle::transformer::<Malevich>(&weights, case.version).err().unwrap();
+    assert!(refused.to_string().contains("text_embeddings.weight: expected shape [16512, 2048]"), "{refused}");
 }

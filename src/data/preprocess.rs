@@ -28,12 +28,19 @@ pub fn normalised<E: Real>(pixels: &[f32]) -> Vec<E> {
 /// # Errors
 /// Where it cannot be decoded.
 pub fn clip(bytes: &[u8], side: usize) -> Result<Picture, Flaw> {
-    let stored = Stored::decode(bytes)?;
-    let (width, height) = (stored.width, stored.height);
-    let short = width.min(height);
-    // Integers: Python's int(side·long/short) for every picture that decodes.
-    let scaled = |long: usize| side * long / short;
-    Ok(stored.middle_of(scaled(width), scaled(height), side, Filter::Bicubic))
+    Ok(Stored::decode(bytes)?.for_clip(side))
+}
+
+/// The same of a picture in memory.
+///
+/// # Errors
+/// Where it has no pixels.
+pub fn clip_of(picture: &Picture, side: usize) -> Result<Picture, Flaw> {
+    let Picture { width, height, ref rgb } = *picture;
+    if rgb.is_empty() {
+        return Err(Flaw::new("decode", format!("{width}x{height} pixels")));
+    }
+    Ok(Stored { width, height, channels: 3, values: rgb.clone() }.for_clip(side))
 }
 
 /// A file's picture as DALL·E's notebook sees it: the short side resized to `side` (Lanczos), the middle square, RGB.
@@ -154,6 +161,14 @@ impl Stored {
             (true, true) => (4, image.into_rgba8().into_raw()),
         };
         Ok(Stored { width, height, channels, values })
+    }
+
+    fn for_clip(self, side: usize) -> Picture {
+        let (width, height) = (self.width, self.height);
+        let short = width.min(height);
+        // Integers: Python's int(side·long/short) for every picture that decodes.
+        let scaled = |long: usize| side * long / short;
+        self.middle_of(scaled(width), scaled(height), side, Filter::Bicubic)
     }
 
     fn has_alpha(&self) -> bool {

@@ -2,16 +2,19 @@
 
 use serde::Serialize;
 
-/// A share with its 95 % interval.
+/// The normal distribution's 97.5 % quantile.
+const Z: f64 = 1.959_964;
+
+/// A figure with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The share found.
+    /// What was found.
     pub value: f64,
-    /// Lower end of Wilson's 95 % interval.
+    /// Lower end of the interval: Wilson's for a share.
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Trials.
+    /// How many it was found in.
     pub n: usize,
 }
 
@@ -21,12 +24,35 @@ impl Estimate {
         if n == 0 {
             return Estimate { value: 0.0, low: 0.0, high: 1.0, n };
         }
-        let (p, trials, z) = (hits as f64 / n as f64, n as f64, 1.959_964);
-        let z2 = z * z / trials;
+        let (p, trials) = (hits as f64 / n as f64, n as f64);
+        let z2 = Z * Z / trials;
         let centre = (p + z2 / 2.0) / (1.0 + z2);
-        let half = z / (1.0 + z2) * (p * (1.0 - p) / trials + z2 / (4.0 * trials)).sqrt();
+        let half = Z / (1.0 + z2) * (p * (1.0 - p) / trials + z2 / (4.0 * trials)).sqrt();
         Estimate { value: p, low: (centre - half).max(0.0), high: (centre + half).min(1.0), n }
     }
+
+    /// The mean of `values`, normal.
+    pub fn mean(values: &[f64]) -> Self {
+        let (mean, deviation) = moments(values);
+        Estimate::normal(mean, deviation / (values.len().max(1) as f64).sqrt(), values.len())
+    }
+
+    /// `value` with the spread of what it is on other draws, such as resampled ones.
+    pub fn resampled(value: f64, others: &[f64], n: usize) -> Self {
+        Estimate::normal(value, moments(others).1, n)
+    }
+
+    fn normal(value: f64, deviation: f64, n: usize) -> Self {
+        Estimate { value, low: value - Z * deviation, high: value + Z * deviation, n }
+    }
+}
+
+/// Mean and sample deviation.
+fn moments(values: &[f64]) -> (f64, f64) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (mean, (squares / (count - 1.0).max(1.0)).sqrt())
 }
 
 #[cfg(test)]
@@ -38,6 +64,10 @@ mod tests {
         let e = Estimate::of(7, 10);
         assert!((e.low - 0.3968).abs() < 1e-3 && (e.high - 0.8922).abs() < 1e-3, "{e:?}");
         assert_eq!(Estimate::of(0, 0).n, 0);
+        let e = Estimate::mean(&[1.0, 2.0, 3.0, 4.0]);
+        assert!((e.value - 2.5).abs() < 1e-12 && (e.high - 2.5 - 1.959_964 * 0.645_497).abs() < 1e-5, "{e:?}");
+        let e = Estimate::resampled(7.0, &[1.0, 2.0, 3.0], 9);
+        assert!((e.value, e.n) == (7.0, 9) && (e.low - 7.0 + 1.959_964).abs() < 1e-5, "{e:?}");
         assert!(Estimate::of(10, 10).high <= 1.0 && Estimate::of(10, 10).low < 0.75);
     }
 }

@@ -1,9 +1,12 @@
 //! Measures of what was learned.
 
+pub mod blur;
 pub mod clip_score;
 pub mod frechet;
 pub mod inception_score;
 pub mod measure;
+pub mod network;
 pub mod oracle;
 pub mod reading;
+pub mod retrieval;
 pub mod similarity;

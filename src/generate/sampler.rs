@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::models::transformer::Tokens;
 use crate::random::Rng;
-use crate::train::TokenModel;
+use crate::train::Autoregressive;
 
 /// How tokens are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,7 +38,12 @@ const ROWS: usize = 64;
 ///
 /// # Errors
 /// [`Error::Usage`] for options out of range or tokens that do not fit the model.
-pub fn sample(model: &dyn TokenModel, prompts: &[Prompt], empty: &[u32], options: &Options) -> Result<Vec<Vec<u32>>> {
+pub fn sample(
+    model: &dyn Autoregressive,
+    prompts: &[Prompt],
+    empty: &[u32],
+    options: &Options,
+) -> Result<Vec<Vec<u32>>> {
     check(model, prompts, options)?;
     let mut pictures = Vec::new();
     // Prompts of one number of pictures share a batch; the split changes no picture.
@@ -61,7 +66,7 @@ pub fn sample(model: &dyn TokenModel, prompts: &[Prompt], empty: &[u32], options
     Ok(pictures)
 }
 
-fn check(model: &dyn TokenModel, prompts: &[Prompt], options: &Options) -> Result<()> {
+fn check(model: &dyn Autoregressive, prompts: &[Prompt], options: &Options) -> Result<()> {
     let layout = model.layout();
     let usage = |what: String| Err(Error::Usage(what));
     if !(options.temperature >= 0.0 && options.temperature.is_finite()) {
@@ -92,7 +97,7 @@ fn check(model: &dyn TokenModel, prompts: &[Prompt], options: &Options) -> Resul
 }
 
 /// Prompts with the same number of pictures each, together.
-fn batch(model: &dyn TokenModel, prompts: &[Prompt], empty: &[u32], options: &Options) -> Result<Vec<Vec<u32>>> {
+fn batch(model: &dyn Autoregressive, prompts: &[Prompt], empty: &[u32], options: &Options) -> Result<Vec<Vec<u32>>> {
     let (layout, codes) = (model.layout(), model.codes());
     let (positions, times) = (layout.image(), prompts[0].seeds.len());
     let rows = prompts.len() * times;

@@ -62,7 +62,7 @@ pub fn transformer(stage: &dyn TokenModel, size: usize, text: &[u32], image: &[u
 
 /// CLIP on validation pairs, as metrics: how often a picture is nearest to its own caption among all.
 pub fn clip(stage: &dyn Ranker, size: usize, held: &[f32], text: &[u32]) -> Result<Numbers> {
-    let (images, texts) = (stage.images(size, held)?, stage.texts(size, text)?);
+    let (images, texts) = (stage.images(held)?, stage.texts(text)?);
     let width = images.len() / size.max(1);
     let scores = cosines(&images, &texts, width);
     let right = scores.chunks(size).enumerate().filter(|(i, row)| rank(row)[0] == *i).count();
@@ -153,9 +153,9 @@ fn draw(spec: &Spec, models: &Models, bpe: &Bpe, set: &str, captions: &[String])
     let empty = models.text.fill(&[]);
     let codes = generate::sample(models.transformer.as_ref(), &asked, &empty, &options(&spec.sample))?;
     let decoded = models.first.decode(&codes.concat())?;
-    let features = models.clip.images(codes.len(), &decoded)?;
+    let features = models.clip.images(&decoded)?;
     let text = clip_text(bpe, models.clip_text, captions.iter().map(String::as_str));
-    let texts = models.clip.texts(captions.len(), &text)?;
+    let texts = models.clip.texts(&text)?;
     let width = features.len() / codes.len().max(1);
     let side = models.first.geometry().side;
     let pictures: Vec<Vec<f32>> = decoded.chunks(side * side * 3).map(<[f32]>::to_vec).collect();
@@ -235,7 +235,7 @@ fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Resu
     let names: Vec<String> =
         [kinds(false), kinds(true)].concat().iter().map(|(s, c)| format!("a {} {}", c.name(), s.name())).collect();
     let text = clip_text(bpe, models.clip_text, names.iter().map(String::as_str));
-    let texts = models.clip.texts(names.len(), &text)?;
+    let texts = models.clip.texts(&text)?;
     let width = texts.len() / names.len();
     let mut out = Map::new();
     for (name, source) in &sources.validation {
@@ -248,7 +248,7 @@ fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Resu
         let single: Vec<(Example, usize)> =
             examples.into_iter().filter_map(|e| named(&e).map(|kind| (e, kind))).collect();
         let (examples, truth): (Vec<Example>, Vec<usize>) = single.into_iter().unzip();
-        let features = models.clip.images(examples.len(), &pixels(&examples))?;
+        let features = models.clip.images(&pixels(&examples))?;
         let scores = cosines(&features, &texts, width);
         let hits = scores.chunks(names.len()).zip(&truth).filter(|(row, kind)| rank(row)[0] == **kind).count();
         out.insert(
@@ -260,7 +260,7 @@ fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Resu
 }
 
 /// Both bounds and the reconstructions of one validation set.
-fn bounds(
+pub(super) fn bounds(
     spec: &Spec,
     models: &Models,
     bpe: &Bpe,

@@ -3,8 +3,11 @@
 //! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]). What a run will cost is known
 //! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
 
+pub mod bench;
 pub mod codec;
+pub mod eval;
 pub mod expect;
+pub mod generator;
 pub mod load;
 pub mod measure;
 pub mod models;
@@ -13,6 +16,8 @@ pub mod pipeline;
 pub mod plan;
 pub mod problem;
 pub mod progress;
+pub mod reranker;
+pub mod rudalle;
 pub mod run_dir;
 pub mod schema;
 pub mod set;

@@ -159,6 +159,38 @@ impl Weights {
         self.attributes.iter().find(|(found, _)| found == path).map(|(_, value)| value)
     }
 
+    /// What `experiment import` wrote the file as, if it did.
+    pub fn kind(&self) -> Option<Kind> {
+        self.attribute("kind").and_then(Json::as_str).and_then(|name| Kind::named(name).ok())
+    }
+
+    /// The configuration that it wrote with it.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) where there is none.
+    pub fn config(&self) -> Result<Json> {
+        let text = self.attribute("config").and_then(Json::as_str);
+        let config = text.and_then(|text| serde_json::from_str(text).ok());
+        config.ok_or_else(|| self.source.bad("expected the configuration that experiment import writes"))
+    }
+
+    /// Whether every parameter of a model, by name and shape, is there: before the model takes its memory.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) naming the first that is missing or has another shape.
+    pub fn fits(&self, parameters: &[(String, Vec<usize>)]) -> Result<()> {
+        parameters.iter().try_for_each(|(name, shape)| self.expect(name, shape).map(drop))
+    }
+
+    fn expect(&self, name: &str, shape: &[usize]) -> Result<&Stored> {
+        let tensor = self.find(name).ok_or_else(|| self.source.bad(format!("tensor {name} is missing")))?;
+        if tensor.shape != shape {
+            let what = format!("tensor {name}: expected shape {shape:?}, got {:?}", tensor.shape);
+            return Err(self.source.bad(what));
+        }
+        Ok(tensor)
+    }
+
     /// The bytes of a tensor in row-major order, little-endian.
     ///
     /// # Errors
@@ -178,12 +210,8 @@ impl Weights {
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) where it is missing, has another shape, or is no floating-point tensor.
     pub fn parameter(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let tensor = self.expect(name, shape)?;
         let bytes = self.bytes(name)?;
-        let tensor = &self.tensors[self.index[name]];
-        if tensor.shape != shape {
-            let what = format!("tensor {name}: expected shape {shape:?}, got {:?}", tensor.shape);
-            return Err(self.source.bad(what));
-        }
         let wrong = || self.source.bad(format!("tensor {name}: expected floating point, got {}", tensor.dtype));
         tensor::widen(tensor.dtype, &bytes).ok_or_else(wrong)
     }

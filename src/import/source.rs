@@ -45,8 +45,7 @@ impl Source {
 
     /// Something is wrong with what it holds. Names from the file may be in `what`: it stays one line.
     pub fn bad(&self, what: impl Into<String>) -> Error {
-        let what = what.into();
-        Error::data(&self.path, what.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>())
+        Error::data(&self.path, what)
     }
 
     /// Fills `out` with the bytes from `start` on.

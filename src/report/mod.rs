@@ -4,6 +4,7 @@
 
 pub mod axis;
 pub mod charts;
+mod evaluation;
 pub mod grid;
 mod html;
 pub mod masks;
@@ -40,7 +41,7 @@ pub fn write(run: &Path) -> Result<PathBuf> {
 /// The report as HTML.
 pub fn page(run: &Run) -> String {
     let title = format!("{} · DALL·E experiment", run.text("name").unwrap_or("run"));
-    let sections = [
+    let mut sections = vec![
         Section { id: "results", title: "Results", body: results::section(run) },
         Section { id: "samples", title: "Samples", body: pictures::samples(run) },
         Section { id: "reconstructions", title: "Reconstructions", body: pictures::reconstructions(run) },
@@ -49,6 +50,9 @@ pub fn page(run: &Run) -> String {
         Section { id: "provenance", title: "Provenance", body: results::provenance(run) },
         Section { id: "spec", title: "Specification", body: specification(run) },
     ];
+    if let Some(evaluation) = &run.evaluation {
+        sections.insert(1, Section { id: "evaluation", title: "Evaluation", body: evaluation::section(evaluation) });
+    }
     html::page(&title, &(results::header(run) + &absent(run)), &sections)
 }
 

@@ -16,15 +16,15 @@ const ITEMS: usize = 16;
 const PLACED: [&str; 6] = ["results", "timings", "name", "status", "preset", "seeds"];
 
 /// A value with its 95 % interval.
-struct Estimate {
-    value: f64,
+pub(super) struct Estimate {
+    pub value: f64,
     low: Option<f64>,
     high: Option<f64>,
     n: Option<u64>,
 }
 
 impl Estimate {
-    fn new(json: &Value) -> Option<Self> {
+    pub fn new(json: &Value) -> Option<Self> {
         let at = |name: &str| json.get(name).and_then(Value::as_f64);
         if let Some(value) = json.as_f64() {
             return Some(Estimate { value, low: None, high: None, n: None });
@@ -38,7 +38,7 @@ impl Estimate {
     }
 
     /// The interval and the number of trials, where they are known.
-    fn detail(&self, write: fn(f64) -> String) -> String {
+    pub fn detail(&self, write: fn(f64) -> String) -> String {
         let interval = self.low.zip(self.high).map(|(low, high)| format!("{} to {}", write(low), write(high)));
         let trials = self.n.map(|n| format!("n = {n}"));
         [interval, trials].into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -49,7 +49,7 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share).replace('-', "−")
 }
 
-fn words(key: &str) -> String {
+pub(super) fn words(key: &str) -> String {
     key.replace('_', " ")
 }
 
@@ -143,7 +143,7 @@ pub(super) fn section(run: &Run) -> String {
     html
 }
 
-fn leaves_table(leaves: Vec<(String, &Value)>) -> String {
+pub(super) fn leaves_table(leaves: Vec<(String, &Value)>) -> String {
     let more = leaves.len().saturating_sub(ROWS);
     let rows: Vec<(String, String)> = leaves
         .into_iter()
@@ -225,7 +225,7 @@ fn rerank(curve: &Value) -> String {
 }
 
 /// The leaves of nested objects with their paths; an object with a value is a leaf.
-fn flatten<'a>(path: &str, value: &'a Value, leaves: &mut Vec<(String, &'a Value)>) {
+pub(super) fn flatten<'a>(path: &str, value: &'a Value, leaves: &mut Vec<(String, &'a Value)>) {
     match value.as_object().filter(|_| Estimate::new(value).is_none()) {
         Some(object) => {
             for (key, inner) in object {

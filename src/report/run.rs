@@ -27,6 +27,8 @@ pub struct Run {
     pub reconstructions: Vec<Reconstruction>,
     /// `masks.json`.
     pub masks: Option<Masks>,
+    /// `evaluation.json`, where the run was evaluated.
+    pub evaluation: Option<Value>,
     /// `spec.yaml` and `spec.resolved.yaml`, those that are there.
     pub specs: Vec<(&'static str, String)>,
     /// What could not be shown and why, by file.
@@ -129,6 +131,11 @@ impl Run {
             samples: json(path, "images/samples.json", &mut absent).unwrap_or_default(),
             reconstructions: json(path, "images/reconstructions.json", &mut absent).unwrap_or_default(),
             masks: json(path, "masks.json", &mut absent),
+            evaluation: path
+                .join("evaluation.json")
+                .exists()
+                .then(|| json(path, "evaluation.json", &mut absent))
+                .flatten(),
             specs,
             absent,
         })

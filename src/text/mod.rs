@@ -7,7 +7,9 @@ pub mod bpe;
 pub mod clip_bpe;
 mod html;
 pub mod vocab;
+pub mod yttm;
 
 pub use bpe::Bpe;
 pub use clip_bpe::ClipBpe;
 pub use vocab::{ClipVocab, TextVocab};
+pub use yttm::Yttm;

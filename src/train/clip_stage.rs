@@ -5,7 +5,7 @@ use super::config::ClipStage as Config;
 use super::stage::{Batch, Numbers, Ranker, Stage};
 use super::trainer::{Files, Trainer};
 use crate::error::{Error, Result};
-use crate::models::clip::{self, Clip};
+use crate::models::clip::{self, Clip, Embedder, by_chunk};
 use crate::nn;
 use crate::objective::contrastive;
 use crate::ops::{Backend, argmax_rows, to_vec};
@@ -80,31 +80,36 @@ impl<S: ClipShape, D: Backend<f32>> Ranker for ClipStage<S, D>
 where
     Error: From<D::Err>,
 {
-    fn context(&self) -> usize {
-        S::Context::SIZE
-    }
-
     fn freeze(&mut self) -> Result<()> {
         self.frozen = self.trainer.averaged()?;
         Ok(())
     }
+}
 
-    fn images(&self, size: usize, pixels: &[f32]) -> Result<Vec<f32>> {
-        let each = pixels.len() / size.max(1);
-        let mut out = Vec::new();
-        for chunk in pixels.chunks((CHUNK * each).max(1)) {
-            let pixels = clip::normalised(chunk);
-            out.extend(to_vec(self.frozen.image(chunk.len() / each, &pixels, self.trainer.device(), NoneTape)?)?);
-        }
-        Ok(out)
+impl<S: ClipShape, D: Backend<f32>> Embedder for ClipStage<S, D>
+where
+    Error: From<D::Err>,
+{
+    fn side(&self) -> usize {
+        S::SIDE
     }
 
-    fn texts(&self, size: usize, ids: &[u32]) -> Result<Vec<f32>> {
-        let each = ids.len() / size.max(1);
-        let mut out = Vec::new();
-        for chunk in ids.chunks((CHUNK * each).max(1)) {
-            out.extend(to_vec(self.frozen.text(chunk, NoneTape)?)?);
-        }
-        Ok(out)
+    fn context(&self) -> usize {
+        S::Context::SIZE
+    }
+
+    fn scale(&self) -> f32 {
+        self.frozen.text.scale()
+    }
+
+    fn images(&self, pixels: &[f32]) -> Result<Vec<f32>> {
+        by_chunk(pixels, 3 * S::SIDE * S::SIDE, CHUNK, |pixels, batch| {
+            let pixels = clip::normalised(pixels);
+            Ok(to_vec(self.frozen.image(batch, &pixels, self.trainer.device(), NoneTape)?)?)
+        })
+    }
+
+    fn texts(&self, ids: &[u32]) -> Result<Vec<f32>> {
+        by_chunk(ids, S::Context::SIZE, CHUNK, |ids, _| Ok(to_vec(self.frozen.text(ids, NoneTape)?)?))
     }
 }

@@ -11,5 +11,8 @@ mod trainer;
 pub mod transformer_stage;
 mod weights;
 
-pub use stage::{Batch, Geometry, ImageTokenizer, Numbers, Ranker, Reconstruction, Sequence, Stage, TokenModel};
+pub use stage::{
+    Autoregressive, Batch, Codec, Geometry, ImageTokenizer, Numbers, Ranker, Reconstruction, Sequence, Stage,
+    TokenModel,
+};
 pub use trainer::{Files, Trainer, Update};

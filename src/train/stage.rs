@@ -3,6 +3,8 @@
 
 use super::trainer::Files;
 use crate::error::Result;
+use crate::mask::{Layout, Pattern};
+use crate::models::clip::Embedder;
 use crate::models::transformer::Tokens;
 use std::ops::Range;
 
@@ -60,8 +62,20 @@ pub struct Reconstruction {
     pub pixels: Vec<f32>,
 }
 
-/// A first stage: pictures to codes and back. Measures and codes with the averaged weights.
-pub trait ImageTokenizer: Stage {
+/// Pictures of any size that the strides allow, to codes and back; values in [0, 1], channels last.
+pub trait Codec {
+    /// Pixels per code, along each side.
+    fn stride(&self) -> usize;
+    /// How many codes there are.
+    fn vocabulary(&self) -> usize;
+    /// The codes of one picture: (height, width) → their grid.
+    fn encode_any(&self, height: usize, width: usize, pixels: &[f32]) -> Result<(usize, usize, Vec<u32>)>;
+    /// The picture of a grid of codes: → (height, width, values).
+    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)>;
+}
+
+/// A first stage in training. Measures and codes with the averaged weights.
+pub trait ImageTokenizer: Stage + Codec {
     /// Sizes.
     fn geometry(&self) -> Geometry;
     /// Fixes the weights that the methods below use (the average, as it is now).
@@ -70,48 +84,43 @@ pub trait ImageTokenizer: Stage {
     fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>>;
     /// Pictures of B·grid² codes, values in [0, 1].
     fn decode(&self, codes: &[u32]) -> Result<Vec<f32>>;
-    /// The codes of one picture of any size that the strides allow: (height, width) → their grid.
-    fn encode_any(&self, height: usize, width: usize, pixels: &[f32]) -> Result<(usize, usize, Vec<u32>)>;
-    /// The picture of a grid of codes of any size: → (height, width, values).
-    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)>;
     /// Codes, likelihood and pictures.
     fn reconstruct(&self, size: usize, pixels: &[f32]) -> Result<Reconstruction>;
 }
 
-/// A second stage: the joint distribution of text and image tokens.
-pub trait TokenModel: Stage {
+/// What image tokens can be drawn from, one after the other.
+pub trait Autoregressive {
     /// Text slots and grid side.
-    fn layout(&self) -> crate::mask::Layout;
-    /// Each layer's attention pattern.
-    fn patterns(&self) -> Vec<crate::mask::Pattern>;
+    fn layout(&self) -> Layout;
     /// Image codes.
     fn codes(&self) -> usize;
+    /// A cached sequence of `batch` rows that starts empty.
+    fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>>;
+}
+
+/// A second stage in training: the joint distribution of text and image tokens.
+pub trait TokenModel: Stage + Autoregressive {
+    /// Each layer's attention pattern.
+    fn patterns(&self) -> Vec<Pattern>;
     /// Fixes the weights that the methods below use.
     fn freeze(&mut self) -> Result<()>;
     /// −ln p of each text and each image token, in nats: (B·T, B·grid²).
     fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)>;
     /// Image logits of whole sequences, uncached: B·grid²·codes. For tests and small batches.
     fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>>;
-    /// A cached sequence of `batch` rows that starts empty.
-    fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>>;
 }
 
 /// Rows of tokens that grow together, each layer's keys and values kept.
 pub trait Sequence {
-    /// Runs `slots` (which must follow on the last ones) and gives the image logits of the last, B·codes.
+    /// Runs `slots` (which must follow on the last ones) and gives the image logits of the last, B·codes. The text and the
+    /// start of the image are slots `0..text + 1`; slot `text + i` predicts image token i.
     fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>>;
     /// Each row `times` times, one after the other.
     fn repeat(&mut self, times: usize);
 }
 
-/// A reranker.
-pub trait Ranker: Stage {
-    /// Slots of a caption.
-    fn context(&self) -> usize;
-    /// Fixes the weights that the methods below use.
+/// A reranker in training.
+pub trait Ranker: Stage + Embedder {
+    /// Fixes the weights that [`Embedder`]'s methods use.
     fn freeze(&mut self) -> Result<()>;
-    /// Unit features of `size` pictures, B·embed.
-    fn images(&self, size: usize, pixels: &[f32]) -> Result<Vec<f32>>;
-    /// Unit features of `size` captions, B·embed.
-    fn texts(&self, size: usize, ids: &[u32]) -> Result<Vec<f32>>;
 }

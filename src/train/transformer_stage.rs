@@ -1,7 +1,7 @@
 //! The transformer in training (paper B.2): text and image cross-entropy, each a mean over its own tokens, 1/8 and 7/8.
 
 use super::config::TransformerStage as Config;
-use super::stage::{Batch, Numbers, Sequence, Stage, TokenModel};
+use super::stage::{Autoregressive, Batch, Numbers, Sequence, Stage, TokenModel};
 use super::trainer::{Files, Trainer};
 use crate::error::{Error, Result};
 use crate::mask::{Layout, Pattern, paper_order};
@@ -115,7 +115,7 @@ where
     }
 }
 
-impl<S: TransformerShape, D: Backend<f32>> TokenModel for TransformerStage<S, D>
+impl<S: TransformerShape, D: Backend<f32>> Autoregressive for TransformerStage<S, D>
 where
     Error: From<D::Err>,
 {
@@ -123,12 +123,21 @@ where
         Layout { text: S::Text::SIZE, grid: S::Grid::SIZE }
     }
 
-    fn patterns(&self) -> Vec<Pattern> {
-        self.patterns.clone()
-    }
-
     fn codes(&self) -> usize {
         S::Codes::SIZE
+    }
+
+    fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>> {
+        Ok(Box::new(Cached { stage: self, batch, caches: self.frozen.caches(batch) }))
+    }
+}
+
+impl<S: TransformerShape, D: Backend<f32>> TokenModel for TransformerStage<S, D>
+where
+    Error: From<D::Err>,
+{
+    fn patterns(&self) -> Vec<Pattern> {
+        self.patterns.clone()
     }
 
     fn freeze(&mut self) -> Result<()> {
@@ -147,10 +156,6 @@ where
     fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>> {
         let (_, image) = self.frozen.forward(size, tokens, &self.masks, NoneTape)?;
         Ok(to_vec(image)?)
-    }
-
-    fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>> {
-        Ok(Box::new(Cached { stage: self, batch, caches: self.frozen.caches(batch) }))
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod datasets;
+mod eval;
+mod published;
 mod resume;
 mod runs;
 mod support;

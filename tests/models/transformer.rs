@@ -8,7 +8,7 @@ use dalle::nn::{self, Init};
 use dalle::ops::to_vec;
 use dalle::train::config::TransformerStage as Spec;
 use dalle::train::transformer_stage::{TransformerStage, masks, patterns};
-use dalle::train::{Stage, TokenModel};
+use dalle::train::{Autoregressive, Stage, TokenModel};
 use dfdx::prelude::{Cpu, NoneTape};
 
 type Model = Transformer<tiny::Transformer, f32, Cpu>;

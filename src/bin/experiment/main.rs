@@ -1,7 +1,9 @@
 //! The command line: `experiment SPEC.yaml`, and verbs on specs, runs and data. Only this file prints errors; the exit codes
 //! are `Error::exit_code`'s.
 
+mod eval;
 mod run;
+mod sample;
 mod verbs;
 mod weights;
 
@@ -49,11 +51,11 @@ enum Verb {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         sets: Vec<String>,
     },
-    /// Draws pictures of a caption with a trained run, best first.
-    Sample(verbs::SampleArgs),
+    /// Draws pictures of a caption with a trained run or with ruDALL-E, best first.
+    Sample(sample::SampleArgs),
     /// A picture to the tokens of a first stage, as JSON.
     Encode {
-        /// The run directory, or a file of `import openai-dvae`.
+        /// The run directory, or a file of `import openai-dvae` or `import taming-gumbel`.
         run: PathBuf,
         /// A picture whose sides the strides divide.
         image: PathBuf,
@@ -63,7 +65,7 @@ enum Verb {
     },
     /// Tokens (from `encode`) back to a picture.
     Decode {
-        /// The run directory, or a file of `import openai-dvae`.
+        /// The run directory, or a file of `import openai-dvae` or `import taming-gumbel`.
         run: PathBuf,
         /// The tokens' JSON file.
         tokens: PathBuf,
@@ -72,19 +74,7 @@ enum Verb {
         out: PathBuf,
     },
     /// Pictures by how well they match a caption, best first; several captions classify each picture.
-    Rerank {
-        /// The run directory.
-        run: PathBuf,
-        /// A caption; repeat for zero-shot classification.
-        #[arg(long = "caption", required = true)]
-        captions: Vec<String>,
-        /// What captions are put into, at `{}`: `--template "a photo of a {}"`.
-        #[arg(long)]
-        template: Option<String>,
-        /// The pictures.
-        #[arg(required = true)]
-        images: Vec<PathBuf>,
-    },
+    Rerank(verbs::RerankArgs),
     /// Draws the attention patterns of a layout as PNG.
     Masks {
         /// Text slots.
@@ -100,6 +90,16 @@ enum Verb {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Times the works that speed is measured on, in this process.
+    Bench {
+        /// Which; all if left out.
+        works: Vec<String>,
+        /// A JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measures a finished run on its validation sets, with intervals.
+    Eval(eval::EvalArgs),
     /// Writes the report of a run, finished or growing.
     Report {
         /// The run directory.
@@ -134,13 +134,13 @@ fn execute(cli: Cli) -> Result<()> {
         None => run::run(&cli.run),
         Some(Verb::Check { specs, sets }) => verbs::check(&specs, &sets),
         Some(Verb::Plan { spec, sets }) => verbs::plan(&spec, &sets),
-        Some(Verb::Sample(args)) => verbs::sample(&args),
+        Some(Verb::Sample(args)) => sample::sample(&args),
         Some(Verb::Encode { run, image, out }) => verbs::encode(&run, &image, out.as_deref()),
         Some(Verb::Decode { run, tokens, out }) => verbs::decode(&run, &tokens, &out),
-        Some(Verb::Rerank { run, captions, template, images }) => {
-            verbs::rerank(&run, &captions, template.as_deref(), &images)
-        }
+        Some(Verb::Rerank(args)) => verbs::rerank(&args),
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
+        Some(Verb::Bench { works, json }) => verbs::bench(&works, json),
+        Some(Verb::Eval(args)) => eval::eval(&args),
         Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
         Some(Verb::Data(args)) => verbs::data(&args),
         Some(Verb::Import(args)) => weights::import_weights(&args),

@@ -3,17 +3,15 @@
 use crate::{say, usage};
 use clap::Args;
 use dalle::data::shapes::{Prompts, Split, prompts};
-use dalle::data::{Example, Picture, Shapes, Source, augment, emoji};
-use dalle::generate::{self, Options, Prompt, cosines, rank};
-use dalle::harness::codec;
+use dalle::data::{Picture, Shapes, Source, emoji};
+use dalle::generate::{cosines, probabilities, rank};
 use dalle::harness::measure::picture;
-use dalle::harness::models::Models;
-use dalle::harness::pipeline::{clip_text, pixels};
+use dalle::harness::reranker::Reranker;
 use dalle::harness::run_dir::write_atomic;
 use dalle::harness::spec;
+use dalle::harness::{bench, codec};
 use dalle::mask::{Layout, Pattern};
 use dalle::models::presets;
-use dalle::random::Rng;
 use dalle::report::grid;
 use dalle::{Error, Result};
 use serde_json::{Value, json};
@@ -39,118 +37,13 @@ pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
     say(dalle::harness::plan::plan(&loaded.spec)?.to_string().trim_end())
 }
 
-#[derive(Debug, Args)]
-pub struct SampleArgs {
-    /// The run directory.
-    run: PathBuf,
-    /// What to draw; repeat for several.
-    #[arg(long = "caption", required = true)]
-    captions: Vec<String>,
-    /// Candidates per caption; 512 in the paper.
-    #[arg(long, default_value_t = 64)]
-    n: usize,
-    /// How many of them to keep, best first by CLIP.
-    #[arg(long, default_value_t = 8)]
-    keep: usize,
-    /// Divides the logits; 0 takes the likeliest token always.
-    #[arg(long, default_value_t = 1.0)]
-    temperature: f64,
-    /// Only the k likeliest tokens; 0: all.
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Only the likeliest tokens that hold this share.
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f64,
-    /// Classifier-free guidance; 1: none. Above 1 it needs a run trained with `caption_dropout`.
-    #[arg(long, default_value_t = 1.0)]
-    guidance: f64,
-    /// The root of the pictures' seeds.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// A picture whose top rows are given (image-to-image).
-    #[arg(long)]
-    prime: Option<PathBuf>,
-    /// How many rows of tokens it gives; half the grid if left out.
-    #[arg(long, requires = "prime")]
-    prime_rows: Option<usize>,
-    /// The folder to write to.
-    #[arg(long, default_value = "samples")]
-    out: PathBuf,
-}
-
-pub fn sample(args: &SampleArgs) -> Result<()> {
-    if args.n == 0 || args.keep == 0 {
-        return usage("--n and --keep must be at least 1");
-    }
-    if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
-        return usage(format!("--caption {caption:?} is empty: expected at least one word"));
-    }
-    let (_, spec, models, bpe) = Models::open(&args.run)?;
-    if args.guidance != 1.0 && spec.transformer.caption_dropout == 0.0 {
-        let what = "this run never saw an empty caption; train one with transformer.caption_dropout";
-        return usage(format!("--guidance {}: {what}", args.guidance));
-    }
-    let g = models.first.geometry();
-    let forced = match &args.prime {
-        None => Vec::new(),
-        Some(path) => {
-            let rows = args.prime_rows.unwrap_or(g.grid / 2);
-            if rows > g.grid {
-                return usage(format!("--prime-rows {rows}: the grid has {} rows", g.grid));
-            }
-            let codes = models.first.encode(1, &square(path, g.side)?)?;
-            generate::prime_rows(&codes, g.grid, rows)
-        }
-    };
-    let prompt = |(index, caption): (usize, &String)| -> Result<Prompt> {
-        let seed = |candidate| Rng::new(args.seed, "sample/cli", index as u64, candidate as u64).bits();
-        let text = models.text.prompt(&bpe, caption)?;
-        Ok(Prompt { text, seeds: (0..args.n).map(seed).collect(), forced: forced.clone() })
-    };
-    let asked: Vec<Prompt> = args.captions.iter().enumerate().map(prompt).collect::<Result<_>>()?;
-    let options =
-        Options { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, guidance: args.guidance };
-    let codes = generate::sample(models.transformer.as_ref(), &asked, &models.text.fill(&[]), &options)?;
-    std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
-    let text = clip_text(&bpe, models.clip_text, args.captions.iter().map(String::as_str));
-    let texts = models.clip.texts(args.captions.len(), &text)?;
-    let width = texts.len() / args.captions.len();
-    let mut sheet = Vec::new();
-    for (index, (caption, codes)) in args.captions.iter().zip(codes.chunks(args.n)).enumerate() {
-        let decoded = models.first.decode(&codes.concat())?;
-        let features = models.clip.images(args.n, &decoded)?;
-        let scores = cosines(&texts[index * width..(index + 1) * width], &features, width);
-        say(caption)?;
-        for (place, &candidate) in rank(&scores).iter().take(args.keep).enumerate() {
-            let values = &decoded[candidate * g.side * g.side * 3..(candidate + 1) * g.side * g.side * 3];
-            let picture = picture(values, g.side, g.side);
-            let file = args.out.join(format!("{index}-{place}.png"));
-            picture.save_png(&file)?;
-            say(format_args!("  {:>6.2}  {}  (candidate {candidate})", 100.0 * scores[candidate], file.display()))?;
-            sheet.push(picture);
-        }
-    }
-    let sheet = grid::grid(&sheet, args.keep.min(args.n), 4);
-    let file = args.out.join("sheet.png");
-    sheet.save_png(&file)?;
-    say(file.display())
-}
-
 /// The most pixels that `encode` and `decode` take at once: a model holds hundreds of bytes for each.
 const MAX_PIXELS: usize = 1 << 20;
-
-/// A picture's centre square, resized to `side`, as values in [0, 1].
-fn square(path: &Path, side: usize) -> Result<Vec<f32>> {
-    let picture = Picture::open(path)?;
-    let picture = augment::evaluation(&picture, side).map_err(|flaw| Error::data(path, flaw.detail))?;
-    Ok(pixels(&[Example { key: String::new(), picture, caption: String::new() }]))
-}
 
 pub fn encode(run: &Path, image: &Path, out: Option<&Path>) -> Result<()> {
     let picture = Picture::open(image)?;
     let codec = codec::open(run)?;
-    let g = codec.geometry();
-    let stride = g.side / g.grid;
+    let stride = codec.stride();
     let (height, width) = (picture.height, picture.width);
     if height == 0 || height % stride != 0 || width == 0 || width % stride != 0 {
         return Err(Error::data(image, format!("sides must be multiples of {stride}, got {width}×{height}")));
@@ -159,7 +52,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>) -> Result<()> {
         return Err(Error::data(image, format!("expected at most {MAX_PIXELS} pixels, got {width}×{height}")));
     }
     let values: Vec<f32> = picture.rgb.iter().map(|&v| f32::from(v) / 255.0).collect();
-    let (rows, columns, codes) = codec.encode(height, width, &values)?;
+    let (rows, columns, codes) = codec.encode_any(height, width, &values)?;
     let tokens = json!({"height": rows, "width": columns, "codes": codes}).to_string();
     match out {
         Some(path) => write_atomic(path, tokens.as_bytes()),
@@ -177,8 +70,7 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
     };
     let (rows, columns) = (side("height")?, side("width")?);
     let codec = codec::open(run)?;
-    let g = codec.geometry();
-    let (limit, most) = (g.codes, MAX_PIXELS / (g.side / g.grid).pow(2));
+    let (limit, most) = (codec.vocabulary(), MAX_PIXELS / codec.stride().pow(2));
     if rows * columns > most {
         return Err(bad(format!("expected at most {most} tokens, got {rows}×{columns}")));
     }
@@ -189,41 +81,54 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
     if codes.len() != rows * columns {
         return Err(bad(format!("codes: expected {rows}×{columns} of them, got {}", codes.len())));
     }
-    let (height, width, values) = codec.decode(rows, columns, &codes)?;
+    let (height, width, values) = codec.decode_any(rows, columns, &codes)?;
     picture(&values, width, height).save_png(out)?;
     say(out.display())
 }
 
-pub fn rerank(run: &Path, captions: &[String], template: Option<&str>, images: &[PathBuf]) -> Result<()> {
-    if let Some(caption) = captions.iter().find(|caption| caption.trim().is_empty()) {
+#[derive(Debug, Args)]
+pub struct RerankArgs {
+    /// The run directory, or a file of `import openai-clip` or `import hf-clip`.
+    model: PathBuf,
+    /// A caption; repeat for zero-shot classification.
+    #[arg(long = "caption", required = true)]
+    captions: Vec<String>,
+    /// What captions are put into, at `{}`: `--template "a photo of a {}"`.
+    #[arg(long)]
+    template: Option<String>,
+    /// The merges of an imported CLIP's tokenizer; bpe_simple_vocab_16e6.txt.gz or merges.txt beside it if left out.
+    #[arg(long)]
+    merges: Option<PathBuf>,
+    /// The pictures.
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+}
+
+pub fn rerank(args: &RerankArgs) -> Result<()> {
+    if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));
     }
-    if let Some(template) = template.filter(|template| !template.contains("{}")) {
+    if let Some(template) = args.template.iter().find(|template| !template.contains("{}")) {
         return usage(format!("--template {template:?}: expected {{}} where the caption goes"));
     }
-    let captions: Vec<String> =
-        captions.iter().map(|caption| template.map_or(caption.clone(), |t| t.replace("{}", caption))).collect();
-    let (_, _, models, bpe) = Models::open(run)?;
-    let side = models.first.geometry().side;
-    let mut values = Vec::new();
-    for image in images {
-        values.extend(square(image, side)?);
-    }
-    let features = models.clip.images(images.len(), &values)?;
-    let text = clip_text(&bpe, models.clip_text, captions.iter().map(String::as_str));
-    let texts = models.clip.texts(captions.len(), &text)?;
-    let width = texts.len() / captions.len();
-    let scores = cosines(&features, &texts, width);
+    let put = |caption: &String| args.template.as_ref().map_or(caption.clone(), |t| t.replace("{}", caption));
+    let captions: Vec<String> = args.captions.iter().map(put).collect();
+    let reranker = Reranker::open(&args.model, args.merges.as_deref())?;
+    let (features, texts) = (reranker.files(&args.images)?, reranker.captions(&captions)?);
+    let scores = cosines(&features, &texts, texts.len() / captions.len());
     if captions.len() == 1 {
         for &i in &rank(&scores) {
-            say(format_args!("{:>6.2}  {}", 100.0 * scores[i], images[i].display()))?;
+            say(format_args!("{:>6.2}  {}", 100.0 * scores[i], args.images[i].display()))?;
         }
         return Ok(());
     }
-    for (image, row) in images.iter().zip(scores.chunks(captions.len())) {
+    let likely = probabilities(&scores, captions.len(), reranker.scale());
+    for ((image, row), likely) in
+        args.images.iter().zip(scores.chunks(captions.len())).zip(likely.chunks(captions.len()))
+    {
         say(image.display())?;
         for &i in &rank(row) {
-            say(format_args!("  {:>6.2}  {}", 100.0 * row[i], captions[i]))?;
+            say(format_args!("  {:>6.2}  {:>5.1} %  {}", 100.0 * row[i], 100.0 * likely[i], captions[i]))?;
         }
     }
     Ok(())
@@ -253,6 +158,17 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
         ))?;
     }
     Ok(())
+}
+
+pub fn bench(works: &[String], json: bool) -> Result<()> {
+    bench::bench(works, &mut |measured| {
+        if json {
+            return say(serde_json::to_string(&measured).map_err(|e| Error::Usage(e.to_string()))?);
+        }
+        let share =
+            measured.fraction_of_peak.map_or_else(String::new, |share| format!("  {:.0} % of peak", 100.0 * share));
+        say(format_args!("{:<22} {:>10.2} {:<15}{share}", measured.work, measured.value, measured.unit))
+    })
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 //!
 //! Legend: B batch, P patches, S slots of a tower, Dim its width, Embed the shared width.
 
+mod embedder;
 pub mod hf;
 pub mod published;
 pub mod resnet;
@@ -13,6 +14,7 @@ mod text;
 mod vision;
 
 pub use crate::data::preprocess::{MEAN, STD, normalised};
+pub use embedder::{Embedder, by_chunk};
 pub use sizes::{Sizes, Tower};
 pub use text::{Text, ends_of_text};
 pub use vision::Vision;

@@ -2,7 +2,7 @@
 //! them. Heads are width/64 everywhere.
 
 use super::resnet::{self, ResNet};
-use super::{Clip, Sizes, Text, hf, normalised, unit};
+use super::{Clip, Embedder, Sizes, Text, by_chunk, hf, normalised, unit};
 use crate::error::{Error, Result};
 use crate::nn::{self, Init};
 use crate::ops::{retyped, to_vec};
@@ -34,20 +34,6 @@ text_tower!(
     /// RN50's text tower, beside the picture tower [`Sizes::RN50`](super::resnet::Sizes::RN50).
     Rn50: context 77, vocab 49408, language Text512 x 12, embed 1024);
 
-/// A published CLIP without its type: unit features of pictures and captions, on the CPU.
-pub trait Embedder {
-    /// Side of the pictures.
-    fn side(&self) -> usize;
-    /// Text slots.
-    fn context(&self) -> usize;
-    /// What cosines are multiplied by: exp(logit_scale).
-    fn scale(&self) -> f32;
-    /// Features of pictures (B, side, side, 3) with values in [0, 1]: (B, embed).
-    fn images(&self, pixels: &[f32]) -> Result<Vec<f32>>;
-    /// Features of captions (B, context): (B, embed).
-    fn texts(&self, ids: &[u32]) -> Result<Vec<f32>>;
-}
-
 /// The parameter of a name and shape, by OpenAI's names ([`hf::read`] brings others to them).
 pub type Find<'f> = &'f mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>;
 
@@ -76,6 +62,9 @@ pub fn resnet(sizes: resnet::Sizes, find: Find<'_>) -> Result<Box<dyn Embedder>>
     Ok(Box::new(Convolutional { visual, text: filled(find)? }))
 }
 
+/// Inputs that are embedded at once, to bound memory.
+const CHUNK: usize = 16;
+
 struct Transformer<S: ClipShape> {
     model: Clip<S, f32, Cpu>,
     end: Option<u32>,
@@ -101,7 +90,7 @@ impl<S: ClipShape> Embedder for Transformer<S> {
     }
 
     fn images(&self, pixels: &[f32]) -> Result<Vec<f32>> {
-        by_chunk(pixels, 3 * S::SIDE * S::SIDE, |pixels, batch| {
+        by_chunk(pixels, 3 * S::SIDE * S::SIDE, CHUNK, |pixels, batch| {
             let pixels = normalised(pixels);
             Ok(to_vec(self.model.image(batch, &pixels, &Cpu::default(), NoneTape)?)?)
         })
@@ -131,7 +120,7 @@ impl Embedder for Convolutional {
     }
 
     fn images(&self, pixels: &[f32]) -> Result<Vec<f32>> {
-        by_chunk(pixels, 3 * self.side() * self.side(), |pixels, batch| {
+        by_chunk(pixels, 3 * self.side() * self.side(), CHUNK, |pixels, batch| {
             let features = self.visual.forward(batch, normalised(pixels), &Cpu::default(), NoneTape)?;
             Ok(to_vec(unit(features)?)?)
         })
@@ -151,18 +140,8 @@ fn filled<M: TensorCollection<f32, Cpu, To<f32, Cpu> = M>>(find: Find<'_>) -> Re
 
 fn texts<S: TextTowerShape>(text: &Text<S, f32, Cpu>, ids: &[u32], end: Option<u32>) -> Result<Vec<f32>> {
     let context = S::Context::SIZE;
-    by_chunk(ids, context, |ids, _| {
+    by_chunk(ids, context, CHUNK, |ids, _| {
         let features = text.forward(ids, &hf::ends_of_text(ids, context, end), NoneTape)?;
         Ok(to_vec(unit(retyped(features))?)?)
     })
-}
-
-/// The features of a few of `values`, of `each` an input, at a time: to bound memory.
-fn by_chunk<V>(values: &[V], each: usize, f: impl Fn(&[V], usize) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
-    const CHUNK: usize = 16;
-    let mut out = Vec::new();
-    for chunk in values.chunks(CHUNK * each) {
-        out.extend(f(chunk, chunk.len() / each)?);
-    }
-    Ok(out)
 }

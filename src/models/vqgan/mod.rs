@@ -17,6 +17,7 @@ use super::feature_map::{Conv, FeatureMap, Find};
 use crate::{Error, Result};
 use halves::{Decoder, Encoder};
 use quantiser::Quantiser;
+use serde_json::Value as Json;
 
 /// The published configurations' `ddconfig`, `n_embed` and `embed_dim`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,32 @@ impl Config {
             codes: 8192,
             embed: 256,
         }
+    }
+
+    /// From what `experiment import taming-gumbel` found.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where it is not that.
+    pub fn parse(json: &Json) -> Result<Self> {
+        let bad =
+            |key: &str| Error::data("a VQGAN's configuration", format!("{key}: expected numbers, got {}", json[key]));
+        let number = |value: &Json| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        let one = |key: &str| number(&json[key]).ok_or_else(|| bad(key));
+        let list = |key: &str| -> Result<Vec<usize>> {
+            json[key].as_array().and_then(|list| list.iter().map(number).collect()).ok_or_else(|| bad(key))
+        };
+        Ok(Config {
+            channels: one("ch")?,
+            multipliers: list("ch_mult")?,
+            blocks: one("num_res_blocks")?,
+            attention: list("attn_levels")?,
+            inputs: one("in_channels")?,
+            outputs: one("out_ch")?,
+            latent: one("z_channels")?,
+            double: false, // a Gumbel VQGAN gives logits of codes, no mean and variance
+            codes: one("n_embed")?,
+            embed: one("embed_dim")?,
+        })
     }
 
     /// How many pixels of a side make one code of the grid's: 2 for every level but one.

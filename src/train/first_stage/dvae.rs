@@ -1,6 +1,6 @@
 //! The dVAE's step: −ln p(x | z) with relaxed codes z, and β times the analytic KL to the uniform prior (paper A.2).
 
-use super::{Codec, Losses, Pictures, Stats, Step, Traced};
+use super::{Losses, PictureModel, Pictures, Stats, Step, Traced};
 use crate::models::dvae::{Dvae, init};
 use crate::nn::Init;
 use crate::ops::{Backend, argmax_rows, scalar, to_vec};
@@ -9,7 +9,7 @@ use crate::shape::{DvaeShape, Side};
 use dfdx::prelude::*;
 use rayon::prelude::*;
 
-impl<S: DvaeShape, D: Backend<f32>> Codec<S, D> for Dvae<S, f32, D> {
+impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Dvae<S, f32, D> {
     const NAME: &'static str = "dvae";
 
     fn init(name: &str, shape: &[usize]) -> Init {

@@ -1,13 +1,16 @@
 //! The first stage in training: the dVAE (paper A.2) or the VQ-VAE, one step at a time.
 //!
 //! Both losses are divided by pixels × channels, so that they depend neither on the batch nor on the picture's size, and β is
-//! the weight per latent position that the paper's figures mean (facts of A.2). The two differ in their `Codec` only.
+//! the weight per latent position that the paper's figures mean (facts of A.2). The two differ in their `PictureModel` only.
 
+mod coder;
 mod dvae;
 mod vqvae;
 
+pub use coder::coder;
+
 use super::config::{FirstStage, FirstStageKind};
-use super::stage::{Batch, Geometry, ImageTokenizer, Numbers, Reconstruction, Stage};
+use super::stage::{Batch, Codec, Geometry, ImageTokenizer, Numbers, Reconstruction, Stage};
 use super::trainer::{Files, Trainer};
 use crate::error::{Error, Result};
 use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
@@ -15,6 +18,7 @@ use crate::models::vqvae::Vqvae;
 use crate::nn::{self, Init};
 use crate::ops::{Backend, scalar, to_vec};
 use crate::shape::{DvaeShape, Side};
+use coder::Coder;
 use dfdx::nn::TensorCollection;
 use dfdx::prelude::{Const, ConstDim, Dim, HasShape, OwnedTape, Tensor, Trace, TryAdd, TryDiv};
 
@@ -58,7 +62,7 @@ struct Losses<D: Backend<f32>> {
 }
 
 /// A model between pictures and codes.
-trait Codec<S: DvaeShape, D: Backend<f32>>: TensorCollection<f32, D, To<f32, D> = Self> + Clone {
+trait PictureModel<S: DvaeShape, D: Backend<f32>>: TensorCollection<f32, D, To<f32, D> = Self> + Clone {
     const NAME: &'static str;
     fn init(name: &str, shape: &[usize]) -> Init;
     fn losses(&self, x: Traced<S, D>, step: Step<'_>) -> std::result::Result<Losses<D>, D::Err>;
@@ -93,19 +97,18 @@ struct PictureStage<S: DvaeShape, M, D: Backend<f32>> {
     spec: FirstStage,
     seed: u64,
     trainer: Trainer<M, D>,
-    frozen: M,
-    shape: std::marker::PhantomData<S>,
+    frozen: Coder<S, M, D>,
 }
 
-impl<S: DvaeShape, M: Codec<S, D>, D: Backend<f32>> PictureStage<S, M, D>
+impl<S: DvaeShape, M: PictureModel<S, D>, D: Backend<f32>> PictureStage<S, M, D>
 where
     Error: From<D::Err>,
 {
     fn new(spec: &FirstStage, seed: u64, device: D) -> Result<Self> {
         let model: M = nn::build(&device, seed, M::init)?;
-        let frozen = model.clone();
+        let frozen = Coder::new(model.clone(), device.clone());
         let trainer = Trainer::new(M::NAME, model, device, spec.optimizer, spec.ema, spec.steps)?;
-        Ok(PictureStage { spec: spec.clone(), seed, trainer, frozen, shape: std::marker::PhantomData })
+        Ok(PictureStage { spec: spec.clone(), seed, trainer, frozen })
     }
 
     fn pictures(&self, pixels: &[f32]) -> Result<Pictures<S, D, dfdx::prelude::NoneTape>> {
@@ -115,7 +118,7 @@ where
     }
 }
 
-impl<S: DvaeShape, M: Codec<S, D>, D: Backend<f32>> Stage for PictureStage<S, M, D>
+impl<S: DvaeShape, M: PictureModel<S, D>, D: Backend<f32>> Stage for PictureStage<S, M, D>
 where
     Error: From<D::Err>,
 {
@@ -152,7 +155,28 @@ where
     }
 }
 
-impl<S: DvaeShape, M: Codec<S, D>, D: Backend<f32>> ImageTokenizer for PictureStage<S, M, D>
+impl<S: DvaeShape, M: PictureModel<S, D>, D: Backend<f32>> Codec for PictureStage<S, M, D>
+where
+    Error: From<D::Err>,
+{
+    fn stride(&self) -> usize {
+        self.frozen.stride()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.frozen.vocabulary()
+    }
+
+    fn encode_any(&self, height: usize, width: usize, pixels: &[f32]) -> Result<(usize, usize, Vec<u32>)> {
+        self.frozen.encode_any(height, width, pixels)
+    }
+
+    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)> {
+        self.frozen.decode_any(height, width, codes)
+    }
+}
+
+impl<S: DvaeShape, M: PictureModel<S, D>, D: Backend<f32>> ImageTokenizer for PictureStage<S, M, D>
 where
     Error: From<D::Err>,
 {
@@ -161,32 +185,20 @@ where
     }
 
     fn freeze(&mut self) -> Result<()> {
-        self.frozen = self.trainer.averaged()?;
+        self.frozen = Coder::new(self.trainer.averaged()?, self.trainer.device().clone());
         Ok(())
     }
 
     fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>> {
-        chunked(pixels, size, |pixels| Ok(self.frozen.encode(self.pictures(pixels)?)?))
+        chunked(pixels, size, |pixels| Ok(self.frozen.model.encode(self.pictures(pixels)?)?))
     }
 
     fn decode(&self, codes: &[u32]) -> Result<Vec<f32>> {
         let positions = S::Grid::SIZE * S::Grid::SIZE;
         chunked(codes, codes.len() / positions, |codes| {
             let grid = (codes.len() / positions, S::Grid::default(), S::Grid::default());
-            Ok(reconstruction(&to_vec(self.frozen.decode(codes, grid, self.trainer.device())?)?))
+            Ok(reconstruction(&to_vec(self.frozen.model.decode(codes, grid, self.trainer.device())?)?))
         })
-    }
-
-    fn encode_any(&self, height: usize, width: usize, pixels: &[f32]) -> Result<(usize, usize, Vec<u32>)> {
-        let x = self.trainer.device().try_tensor_from_vec(squash(pixels), (1usize, height, width, Const))?;
-        let shrink = S::Side::SIZE / S::Grid::SIZE;
-        Ok((height / shrink, width / shrink, self.frozen.encode(x)?))
-    }
-
-    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)> {
-        let stats = self.frozen.decode(codes, (1usize, height, width), self.trainer.device())?;
-        let grow = S::Side::SIZE / S::Grid::SIZE;
-        Ok((height * grow, width * grow, reconstruction(&to_vec(stats)?)))
     }
 
     fn reconstruct(&self, size: usize, pixels: &[f32]) -> Result<Reconstruction> {
@@ -194,12 +206,12 @@ where
         for pixels in pixels.chunks((CHUNK * (pixels.len() / size.max(1))).max(1)) {
             let x = self.pictures(pixels)?;
             let (count, target) = (x.shape().0, to_vec(x.clone())?);
-            let codes = self.frozen.encode(x.clone())?;
+            let codes = self.frozen.model.encode(x.clone())?;
             let grid = (count, S::Grid::default(), S::Grid::default());
-            let stats = self.frozen.decode(&codes, grid, self.trainer.device())?;
+            let stats = self.frozen.model.decode(&codes, grid, self.trainer.device())?;
             let nll = D::logit_laplace(stats.clone(), target, Some(self.spec.clamp_log_b))?;
             out.nll.extend(to_vec(nll)?.iter().map(|&v| f64::from(v)));
-            out.kl.extend(self.frozen.kl(x)?);
+            out.kl.extend(self.frozen.model.kl(x)?);
             out.pixels.extend(reconstruction(&to_vec(stats)?));
             out.codes.extend(codes);
         }

@@ -1,13 +1,13 @@
 //! The VQ-VAE's step: −ln p(x | e) with the nearest codes e, the codebook's loss and the commitment loss (arXiv 1711.00937).
 
-use super::{Codec, Losses, Pictures, Stats, Step, Traced};
+use super::{Losses, PictureModel, Pictures, Stats, Step, Traced};
 use crate::models::vqvae::{Vqvae, init};
 use crate::nn::Init;
 use crate::ops::Backend;
 use crate::shape::{DvaeShape, Side};
 use dfdx::prelude::*;
 
-impl<S: DvaeShape, D: Backend<f32>> Codec<S, D> for Vqvae<S, f32, D> {
+impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Vqvae<S, f32, D> {
     const NAME: &'static str = "vqvae";
 
     fn init(name: &str, shape: &[usize]) -> Init {

@@ -1,0 +1,104 @@
+//! `experiment eval`: a finished run measured on its validation sets.
+
+use crate::{say, usage};
+use clap::Args;
+use dalle::evaluate::network::{Network, Reading};
+use dalle::harness::eval::{Asked, evaluate};
+use dalle::harness::reranker::Reranker;
+use dalle::{Error, Result};
+use serde_json::Value;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The run directory.
+    run: PathBuf,
+    /// Pairs of each validation set; 0: all.
+    #[arg(long, default_value_t = 256)]
+    pairs: usize,
+    /// An ONNX network for the Fréchet distance and the inception score, after which they are named.
+    #[arg(long)]
+    network: Option<PathBuf>,
+    /// Side of its pictures, where the file does not say.
+    #[arg(long, requires = "network")]
+    side: Option<usize>,
+    /// What it takes from values in [0, 1]: one number, or one for red, green and blue each.
+    #[arg(long, requires = "network", value_delimiter = ',', default_value = "0.5")]
+    mean: Vec<f32>,
+    /// What it divides them by then.
+    #[arg(long, requires = "network", value_delimiter = ',', default_value = "0.5")]
+    std: Vec<f32>,
+    /// Draws with replacement for the distance's interval; 0: none.
+    #[arg(long, default_value_t = 20)]
+    resamples: usize,
+    /// A file of `import openai-clip` or `hf-clip` to judge with instead of the run's own CLIP.
+    #[arg(long)]
+    clip: Option<PathBuf>,
+    /// The merges of its tokenizer, if they do not lie beside it.
+    #[arg(long, requires = "clip")]
+    merges: Option<PathBuf>,
+    /// The captions are MS-COCO's: published figures go beside.
+    #[arg(long)]
+    coco: bool,
+}
+
+pub fn eval(args: &EvalArgs) -> Result<()> {
+    let reading =
+        Reading { side: args.side, mean: channels("--mean", &args.mean)?, std: channels("--std", &args.std)? };
+    if reading.std.contains(&0.0) {
+        return usage("--std: expected numbers other than 0");
+    }
+    let judge = |path: &PathBuf| -> Result<(String, Reranker)> {
+        Ok((path.display().to_string(), Reranker::open(path, args.merges.as_deref())?))
+    };
+    let asked = Asked {
+        pairs: args.pairs,
+        network: args.network.as_deref().map(|path| Network::open(path, reading)).transpose()?,
+        judge: args.clip.as_ref().map(judge).transpose()?,
+        resamples: args.resamples,
+        coco: args.coco,
+    };
+    let (run, found) = evaluate(&args.run, &asked, &mut |line| eprintln!("{line}"))?;
+    for (name, set) in found["sets"].as_object().into_iter().flatten() {
+        say(name)?;
+        lines("", set)?;
+    }
+    say(dalle::report::write(&run)?.display())
+}
+
+/// One number for all channels, or one each.
+fn channels(option: &str, numbers: &[f32]) -> Result<[f32; 3]> {
+    match *numbers {
+        [all] if all.is_finite() => Ok([all; 3]),
+        [r, g, b] if numbers.iter().all(|n| n.is_finite()) => Ok([r, g, b]),
+        _ => Err(Error::Usage(format!("{option}: expected one number or three, got {numbers:?}"))),
+    }
+}
+
+/// The leaves of what was found, a line each.
+fn lines(path: &str, value: &Value) -> Result<()> {
+    let number = |value: &Value| match value.as_u64() {
+        Some(count) => Some(count.to_string()),
+        None => value.as_f64().map(|number| format!("{number:.4}")),
+    };
+    if let Some(found) = number(value) {
+        return say(format_args!("  {path:<60} {found:>10}"));
+    }
+    if let Some(found) = number(&value["value"]) {
+        let end = |key: &str| number(&value[key]).unwrap_or_default();
+        return say(format_args!("  {path:<60} {found:>10}  ({} to {})", end("low"), end("high")));
+    }
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path} {key}") };
+    match value {
+        Value::Object(object) => object.iter().try_for_each(|(key, value)| lines(&below(key), value)),
+        Value::Array(rows) => {
+            let metric = |row: &Value| format!("radius {}", row["radius"]);
+            rows.iter().try_for_each(|row| {
+                lines(&below(&format!("{} distance", metric(row))), &row["distance"])?;
+                lines(&below(&format!("{} inception score", metric(row))), &row["inception_score"])
+            })
+        }
+        Value::String(text) => say(format_args!("  {path:<60} {text}")),
+        _ => Ok(()),
+    }
+}

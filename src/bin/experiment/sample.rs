@@ -1,0 +1,149 @@
+//! `experiment sample`: pictures of captions, with a run or with ruDALL-E's published files.
+
+use crate::{say, usage};
+use clap::{Args, ValueEnum};
+use dalle::data::{Example, Picture, augment};
+use dalle::generate::{self, Options, rank};
+use dalle::harness::generator::{Generator, Rudalle};
+use dalle::harness::pipeline::pixels;
+use dalle::models::rudalle::Version;
+use dalle::random::Rng;
+use dalle::report::grid;
+use dalle::{Error, Result};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// The run directory, or a file of `import rudalle`.
+    model: PathBuf,
+    /// What to draw; repeat for several.
+    #[arg(long = "caption", required = true)]
+    captions: Vec<String>,
+    /// Candidates per caption; 512 in the paper.
+    #[arg(long, default_value_t = 64)]
+    n: usize,
+    /// How many of them to keep, best first by CLIP.
+    #[arg(long, default_value_t = 8)]
+    keep: usize,
+    /// Divides the logits; 0 takes the likeliest token always.
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// Only the k likeliest tokens; 0: all.
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Only the likeliest tokens that hold this share.
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f64,
+    /// Classifier-free guidance; 1: none. Above 1 it needs a run trained with `caption_dropout`.
+    #[arg(long, default_value_t = 1.0)]
+    guidance: f64,
+    /// The root of the pictures' seeds.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A picture whose top rows are given (image-to-image).
+    #[arg(long)]
+    prime: Option<PathBuf>,
+    /// How many rows of tokens it gives; half the grid if left out.
+    #[arg(long, requires = "prime")]
+    prime_rows: Option<usize>,
+    /// The folder to write to.
+    #[arg(long, default_value = "samples")]
+    out: PathBuf,
+    #[command(flatten)]
+    published: Published,
+}
+
+/// What ruDALL-E needs besides its transformer.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "With a file of `import rudalle`")]
+struct Published {
+    /// The file of `import taming-gumbel` that decodes.
+    #[arg(long)]
+    decoder: Option<PathBuf>,
+    /// The published bpe.model.
+    #[arg(long)]
+    tokenizer: Option<PathBuf>,
+    /// The layout of text that the transformer was trained with, as in its published file's name.
+    #[arg(long, value_enum, default_value = "v3")]
+    release: Release,
+    /// A file of `import openai-clip` or `hf-clip` to choose with; without it nothing is left out and nothing reordered.
+    #[arg(long)]
+    clip: Option<PathBuf>,
+    /// The merges of its tokenizer, if they do not lie beside it.
+    #[arg(long, requires = "clip")]
+    merges: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Release {
+    V2,
+    V3,
+}
+
+pub fn sample(args: &SampleArgs) -> Result<()> {
+    if args.n == 0 || args.keep == 0 {
+        return usage("--n and --keep must be at least 1");
+    }
+    if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
+        return usage(format!("--caption {caption:?} is empty: expected at least one word"));
+    }
+    let generator = open(&args.model, &args.published)?;
+    let forced = match &args.prime {
+        None => Vec::new(),
+        Some(path) => {
+            let (grid, side) = (generator.grid(), generator.side());
+            let rows = args.prime_rows.unwrap_or(grid / 2);
+            if rows > grid {
+                return usage(format!("--prime-rows {rows}: the grid has {grid} rows"));
+            }
+            generate::prime_rows(&generator.encode(&square(path, side)?)?, grid, rows)
+        }
+    };
+    let options =
+        Options { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, guidance: args.guidance };
+    let seeds = |caption: usize| {
+        let seed = |candidate| Rng::new(args.seed, "sample/cli", caption as u64, candidate).bits();
+        (0..args.n as u64).map(seed).collect()
+    };
+    let drawn = generator.draw(&args.captions, &seeds, &forced, &options)?;
+    std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
+    let mut sheet = Vec::new();
+    for (index, (caption, drawn)) in args.captions.iter().zip(drawn).enumerate() {
+        say(caption)?;
+        let order = drawn.scores.as_deref().map_or_else(|| (0..args.n).collect(), rank);
+        for (place, &candidate) in order.iter().take(args.keep).enumerate() {
+            let file = args.out.join(format!("{index}-{place}.png"));
+            drawn.pictures[candidate].save_png(&file)?;
+            let score =
+                drawn.scores.as_ref().map_or("–".into(), |scores| format!("{:.2}", 100.0 * scores[candidate]));
+            say(format_args!("  {score:>6}  {}  (candidate {candidate})", file.display()))?;
+            sheet.push(drawn.pictures[candidate].clone());
+        }
+    }
+    let sheet = grid::grid(&sheet, args.keep.min(args.n), if generator.side() < 128 { 4 } else { 1 });
+    let file = args.out.join("sheet.png");
+    sheet.save_png(&file)?;
+    say(file.display())
+}
+
+fn open(model: &Path, published: &Published) -> Result<Generator> {
+    if !model.is_file() {
+        return Generator::of_run(model);
+    }
+    let (Some(decoder), Some(tokenizer)) = (&published.decoder, &published.tokenizer) else {
+        return usage("a file of import rudalle needs --decoder and --tokenizer");
+    };
+    let version = match published.release {
+        Release::V2 => Version::V2,
+        Release::V3 => Version::V3,
+    };
+    let (reranker, merges) = (published.clip.as_deref(), published.merges.as_deref());
+    Generator::of_rudalle(model, Rudalle { decoder, tokenizer, version, reranker, merges })
+}
+
+/// A picture's centre square, resized to `side`, as values in [0, 1].
+fn square(path: &Path, side: usize) -> Result<Vec<f32>> {
+    let picture = Picture::open(path)?;
+    let picture = augment::evaluation(&picture, side).map_err(|flaw| Error::data(path, flaw.detail))?;
+    Ok(pixels(&[Example { key: String::new(), picture, caption: String::new() }]))
+}

@@ -1,0 +1,190 @@
+//! What a network that the user supplies sees in pictures: features for the Fréchet distance, class probabilities for the
+//! inception score. It is an ONNX file, so that any network will do; its figures are named after it, and only the Inception
+//! network of Heusel et al. 2017 makes them comparable to published ones.
+//!
+//! Legend: B pictures, C channels of an output.
+
+use crate::data::Picture;
+use crate::error::{Error, Result};
+use image::imageops::{self, FilterType};
+use rten::{Dimension, Model, NodeId, Value};
+use rten_tensor::Layout;
+use std::path::Path;
+
+/// The features and the classes of the network behind the published FID, told from others by both.
+const FID: (usize, usize) = (2048, 1008);
+/// Pictures that go through at once, to bound memory.
+const CHUNK: usize = 16;
+
+/// How a network reads a picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Side that pictures are resized to (bilinear); `None`: as the file says.
+    pub side: Option<usize>,
+    /// Taken from values in [0, 1], per channel.
+    pub mean: [f32; 3],
+    /// What they are divided by then.
+    pub std: [f32; 3],
+}
+
+impl Default for Reading {
+    /// [0, 1] to [−1, 1], as the FID Inception reads them.
+    fn default() -> Self {
+        Reading { side: None, mean: [0.5; 3], std: [0.5; 3] }
+    }
+}
+
+/// A network.
+pub struct Network {
+    model: Model,
+    name: String,
+    input: NodeId,
+    /// Channels before rows and columns, as PyTorch has them.
+    channels_first: bool,
+    side: usize,
+    reading: Reading,
+}
+
+/// What it saw in B pictures.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Values of a picture's features.
+    pub width: usize,
+    /// (B, width)
+    pub features: Vec<f64>,
+    /// Number of classes.
+    pub classes: usize,
+    /// (B, classes), rows that sum to 1.
+    pub probabilities: Vec<f64>,
+}
+
+impl Network {
+    /// Opens an ONNX file with one input, (B, 3, side, side) or (B, side, side, 3), whose first output is features and
+    /// whose second is class scores; a single output is both. Outputs of (B, C, rows, columns) are averaged over the last two.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where it is none; [`Error::Usage`] where neither the file nor `reading` says the side.
+    pub fn open(path: &Path, reading: Reading) -> Result<Network> {
+        let bytes = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+        let model = Model::load(bytes).map_err(|e| Error::data(path, format!("expected an ONNX network: {e}")))?;
+        let bad = |what: String| Error::data(path, what);
+        let &[input] = model.input_ids() else {
+            return Err(bad(format!("expected a network with one input, got {}", model.input_ids().len())));
+        };
+        if !(1..=2).contains(&model.output_ids().len()) {
+            return Err(bad(format!("expected one or two outputs, got {}", model.output_ids().len())));
+        }
+        let shape: Vec<Option<usize>> = model
+            .input_shape(0)
+            .unwrap_or_default()
+            .iter()
+            .map(|side| match side {
+                Dimension::Fixed(side) => Some(*side),
+                Dimension::Symbolic(_) => None,
+            })
+            .collect();
+        let (channels_first, stated) = match shape[..] {
+            [_, Some(3), side, _] => (true, side),
+            [_, side, _, Some(3)] => (false, side),
+            _ => return Err(bad(format!("expected an input of 3 channels and 4 axes, got {shape:?}"))),
+        };
+        if let (Some(asked), Some(stated)) = (reading.side, stated)
+            && asked != stated
+        {
+            return Err(Error::Usage(format!("side {asked}: the network {} takes {stated}", path.display())));
+        }
+        let side = reading.side.or(stated).filter(|side| (1..=4096).contains(side)).ok_or_else(|| {
+            Error::Usage(format!("{}: the network takes pictures of any side: say which, 1 to 4096", path.display()))
+        })?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Network { model, name, input, channels_first, side, reading })
+    }
+
+    /// "FID" for features of the FID Inception, else "FID-like (name)".
+    pub fn metric(&self, seen: &Seen) -> String {
+        if (seen.width, seen.classes) == FID { "FID".into() } else { format!("FID-like ({})", self.name) }
+    }
+
+    /// What it sees in `pictures`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where it fails on them, or gives something else than floating-point rows.
+    pub fn see(&self, pictures: &[Picture]) -> Result<Seen> {
+        let mut seen = Seen::default();
+        for chunk in pictures.chunks(CHUNK) {
+            let outputs = self.run(chunk)?;
+            let (features, classes) = (&outputs[0], outputs.last().unwrap_or(&outputs[0]));
+            seen.width = features.len() / chunk.len();
+            seen.classes = classes.len() / chunk.len();
+            seen.features.extend(features);
+            seen.probabilities.extend(classes.chunks(seen.classes.max(1)).flat_map(probabilities));
+        }
+        Ok(seen)
+    }
+
+    /// Each output, a row per picture.
+    fn run(&self, pictures: &[Picture]) -> Result<Vec<Vec<f64>>> {
+        let bad = |what: String| Error::data(&self.name, format!("the network: {what}"));
+        let (side, size) = (self.side, pictures.len());
+        let values: Vec<f32> = pictures.iter().flat_map(|picture| self.values(picture)).collect();
+        let shape = if self.channels_first { [size, 3, side, side] } else { [size, side, side, 3] };
+        let input = Value::from_shape(&shape, values).map_err(|e| bad(e.to_string()))?;
+        let outputs = self.model.run(vec![(self.input, input.into())], self.model.output_ids(), None);
+        let rows = |output: Value| -> Result<Vec<f64>> {
+            let shape = output.shape().to_vec();
+            let tensor = output.into_tensor::<f32>().ok_or_else(|| bad("expected floating-point outputs".into()))?;
+            let values = tensor.into_data();
+            match shape[..] {
+                [rows, _] if rows == size => Ok(values.iter().map(|&v| f64::from(v)).collect()),
+                [rows, _, height, width] if rows == size && height * width > 0 => {
+                    let mean = |map: &[f32]| map.iter().map(|&v| f64::from(v)).sum::<f64>() / map.len() as f64;
+                    Ok(values.chunks(height * width).map(mean).collect())
+                }
+                _ => Err(bad(format!("expected outputs of {size} rows, got {shape:?}"))),
+            }
+        };
+        outputs.map_err(|e| bad(e.to_string()))?.into_iter().map(rows).collect()
+    }
+
+    /// A picture as the network takes it.
+    fn values(&self, picture: &Picture) -> Vec<f32> {
+        let side = self.side as u32;
+        let image = image::RgbImage::from_raw(picture.width as u32, picture.height as u32, picture.rgb.clone());
+        let image = image.unwrap_or_default();
+        let resized = match image.dimensions() == (side, side) {
+            true => image,
+            false => imageops::resize(&image, side, side, FilterType::Triangle),
+        };
+        let Reading { mean, std, .. } = self.reading;
+        let value = |(i, &v): (usize, &u8)| (f32::from(v) / 255.0 - mean[i % 3]) / std[i % 3];
+        let values: Vec<f32> = resized.iter().enumerate().map(value).collect();
+        match self.channels_first {
+            true => (0..3).flat_map(|channel| values.iter().skip(channel).step_by(3)).copied().collect(),
+            false => values,
+        }
+    }
+}
+
+/// A row of class scores as probabilities: as it is where it sums to 1 already.
+fn probabilities(row: &[f64]) -> Vec<f64> {
+    let sum: f64 = row.iter().sum();
+    if (sum - 1.0).abs() < 1e-3 && row.iter().all(|&p| p >= 0.0) {
+        return row.iter().map(|p| p / sum).collect();
+    }
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = row.iter().map(|score| (score - largest).exp()).collect();
+    let sum: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| weight / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_become_probabilities_once() {
+        assert_eq!(probabilities(&[0.25, 0.75]), [0.25, 0.75]);
+        let even = probabilities(&[3.0, 3.0]);
+        assert!(even.iter().all(|p| (p - 0.5).abs() < 1e-12));
+    }
+}

@@ -1,0 +1,185 @@
+//! `experiment eval`: what a finished run is worth on its validation sets, with intervals. Both bounds, PSNR, SSIM and the
+//! codebook's use; retrieval and the CLIP score; and with a network of the user's the Fréchet distance and the inception
+//! score of samples under the blurs of the paper's Figure 9.
+
+use super::generator::Generator;
+use super::measure::{bounds, held_out, options};
+use super::models::Models;
+use super::reranker::Reranker;
+use super::run_dir::{self, write_atomic};
+use super::sources::Sources;
+use super::spec::Spec;
+use crate::data::{Example, Picture};
+use crate::error::{Error, Result};
+use crate::evaluate::blur::{RADII, blurred};
+use crate::evaluate::clip_score::{clip_score, cosines, similarities};
+use crate::evaluate::frechet::Moments;
+use crate::evaluate::inception_score::inception_scores;
+use crate::evaluate::measure::Estimate;
+use crate::evaluate::network::{Network, Seen};
+use crate::evaluate::retrieval::{found, transposed};
+use crate::generate::rank;
+use crate::models::presets;
+use crate::random::Rng;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// The file that it writes into the run directory; the report shows it.
+pub const FILE: &str = "evaluation.json";
+/// Runs of pictures over which the inception score is averaged, as is the custom.
+const SPLITS: usize = 10;
+/// Captions that are drawn for at once.
+const CHUNK: usize = 16;
+
+/// What to measure, and with what.
+#[derive(Default)]
+pub struct Asked {
+    /// Pairs of each validation set; 0: all.
+    pub pairs: usize,
+    /// For the Fréchet distance and the inception score.
+    pub network: Option<Network>,
+    /// A CLIP for retrieval and the CLIP score, and its name; the run's own if left out.
+    pub judge: Option<(String, Reranker)>,
+    /// How often the Fréchet distance is measured again on pictures drawn with replacement, for its interval; 0: never.
+    pub resamples: usize,
+    /// Whether the captions are MS-COCO's, for which there are published figures.
+    pub coco: bool,
+}
+
+/// Measures the run at `path` and writes [`FILE`] there; `say` hears what is going on.
+///
+/// # Errors
+/// [`Error::Data`] where there is no finished run or its data is missing, and what models and network say.
+pub fn evaluate(path: &Path, asked: &Asked, say: &mut dyn FnMut(String)) -> Result<(PathBuf, Value)> {
+    let (run, spec, models, bpe) = Models::open(path)?;
+    let sources = Sources::open(&run_dir::read_spec(&run, presets::NAMES)?, models.first.geometry().side)?;
+    let side = models.first.geometry().side;
+    let mut sets = Map::new();
+    for (name, source) in &sources.validation {
+        say(format!("{name}: bounds and reconstructions"));
+        let limited = Spec {
+            evaluate: super::spec::EvaluateSpec { pairs: asked.pairs, ..spec.evaluate.clone() },
+            ..spec.clone()
+        };
+        sets.insert(name.clone(), bounds(&limited, &models, &bpe, name, source.as_ref(), &run)?.0);
+    }
+    let generator = Generator::of_models(&run, &spec, models, bpe)?;
+    let own = generator.reranker.as_ref().ok_or_else(|| Error::data(&run, "expected a CLIP, found none"))?;
+    let (judge, by) = match &asked.judge {
+        Some((name, judge)) => (judge, name.as_str()),
+        None => (own, "the run's own, which chose the samples"),
+    };
+    for (name, source) in &sources.validation {
+        let pairs = held_out(&spec, name, source.as_ref(), side, asked.pairs)?;
+        say(format!("{name}: {} captions, the best of {} pictures each", pairs.len(), spec.sample.candidates));
+        let samples = samples(&generator, &spec, name, &pairs)?;
+        let entry = &mut sets[name.as_str()];
+        entry["samples"] = against_captions(judge, &pairs, &samples)?;
+        if let Some(network) = &asked.network {
+            entry["network"] =
+                seen_by(network, &spec, asked, &pairs, &samples, &mut |line| say(format!("{name}: {line}")))?;
+        }
+    }
+    let result = json!({
+        "judge": by, "candidates": spec.sample.candidates, "resamples": asked.resamples, "coco": asked.coco, "sets": sets,
+    });
+    write_atomic(run.join(FILE), format!("{result:#}\n").as_bytes())?;
+    Ok((run, result))
+}
+
+/// The best picture of each caption.
+fn samples(generator: &Generator, spec: &Spec, set: &str, pairs: &[Example]) -> Result<Vec<Picture>> {
+    let mut best = Vec::new();
+    for (chunk, pairs) in pairs.chunks(CHUNK).enumerate() {
+        let captions: Vec<String> = pairs.iter().map(|pair| pair.caption.clone()).collect();
+        let seeds = |index: usize| -> Vec<u64> {
+            let stream = format!("eval/{set}");
+            let at = (chunk * CHUNK + index) as u64;
+            (0..spec.sample.candidates as u64).map(|n| Rng::new(spec.seed, &stream, at, n).bits()).collect()
+        };
+        for mut drawn in generator.draw(&captions, &seeds, &[], &options(&spec.sample))? {
+            let first = drawn.scores.as_deref().map_or(0, |scores| rank(scores)[0]);
+            best.push(drawn.pictures.swap_remove(first));
+        }
+    }
+    Ok(best)
+}
+
+/// What a CLIP makes of samples and of the real pictures.
+fn against_captions(judge: &Reranker, pairs: &[Example], samples: &[Picture]) -> Result<Value> {
+    let captions: Vec<String> = pairs.iter().map(|pair| pair.caption.clone()).collect();
+    let real: Vec<Picture> = pairs.iter().map(|pair| pair.picture.clone()).collect();
+    let wide = |features: Vec<f32>| -> Vec<f64> { features.into_iter().map(f64::from).collect() };
+    let texts = wide(judge.captions(&captions)?);
+    let (real, drawn) = (wide(judge.pictures(&real)?), wide(judge.pictures(samples)?));
+    let width = texts.len() / captions.len().max(1);
+    let score = |features: &[f64]| {
+        let each: Vec<f64> = cosines(features, &texts, width).into_iter().map(|cosine| clip_score(&[cosine])).collect();
+        json!(Estimate::mean(&each))
+    };
+    let n = captions.len();
+    let recall = |similarities: &[f64]| {
+        let at = |k: usize| (format!("at_{k}"), json!(Estimate::of(found(similarities, n, k), n)));
+        Value::Object([1, 5, 10].map(at).into_iter().collect())
+    };
+    let of_pictures = similarities(&real, &texts, width);
+    Ok(json!({
+        "clip_score": score(&drawn),
+        "clip_score_of_real_pictures": score(&real),
+        "retrieval_of_captions": recall(&of_pictures),
+        "retrieval_of_pictures": recall(&transposed(&of_pictures, n)),
+    }))
+}
+
+/// Fréchet distance and inception score at every radius.
+fn seen_by(
+    network: &Network,
+    spec: &Spec,
+    asked: &Asked,
+    pairs: &[Example],
+    samples: &[Picture],
+    say: &mut dyn FnMut(String),
+) -> Result<Value> {
+    let mut rows = Vec::new();
+    let mut metric = String::new();
+    for radius in RADII {
+        say(format!("blur {radius}"));
+        let see = |pictures: &mut dyn Iterator<Item = &Picture>| {
+            network.see(&pictures.map(|picture| blurred(picture, radius)).collect::<Vec<_>>())
+        };
+        let real = see(&mut pairs.iter().map(|pair| &pair.picture))?;
+        let drawn = see(&mut samples.iter())?;
+        metric = network.metric(&drawn);
+        let scores = inception_scores(&drawn.probabilities, drawn.classes, SPLITS.min(samples.len()));
+        rows.push(json!({
+            "radius": radius,
+            "distance": distance(&real, &drawn, spec.seed, asked.resamples)?,
+            "inception_score": Estimate { n: samples.len(), ..Estimate::mean(&scores) },
+        }));
+    }
+    Ok(json!({"metric": metric, "by_radius": rows}))
+}
+
+/// The Fréchet distance, its interval from resampling the pictures of both sides; a number alone without that.
+fn distance(real: &Seen, drawn: &Seen, seed: u64, resamples: usize) -> Result<Value> {
+    let width = real.width;
+    let between = |a: &[f64], b: &[f64]| Moments::of(a, width)?.frechet_distance(&Moments::of(b, width)?);
+    let again = |features: &[f64], side: u64, turn: usize| -> Vec<f64> {
+        let mut rng = Rng::new(seed, "eval/resample", turn as u64, side);
+        let n = features.len() / width;
+        (0..n)
+            .flat_map(|_| {
+                let row = rng.below(n);
+                &features[row * width..(row + 1) * width]
+            })
+            .copied()
+            .collect()
+    };
+    let value = between(&real.features, &drawn.features)?;
+    if resamples == 0 {
+        return Ok(json!(value));
+    }
+    let others = (0..resamples).map(|turn| between(&again(&real.features, 0, turn), &again(&drawn.features, 1, turn)));
+    let others: Vec<f64> = others.collect::<Result<_>>()?;
+    Ok(json!(Estimate::resampled(value, &others, drawn.features.len() / width)))
+}

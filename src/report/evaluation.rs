@@ -1,0 +1,129 @@
+//! What `experiment eval` found: a table per validation set, the distance under blurs, and for MS-COCO captions the published
+//! figures beside it.
+
+use super::axis::{Axis, number};
+use super::charts::{self, Chart};
+use super::html::escape;
+use super::results::{Estimate, flatten, leaves_table, words};
+use serde_json::Value;
+use std::fmt::Write;
+
+/// FID at blur radii 0, 1, 2, 4, 8 and the inception score without blur on MS-COCO, as printed in table 1 of CogView
+/// (arXiv 2105.13290); DALL·E's own paper has them as curves (Figure 9).
+const COCO: [(&str, [f64; 5], f64); 5] = [
+    ("AttnGAN", [35.2, 44.0, 72.0, 108.0, 100.0], 23.3),
+    ("DM-GAN", [26.5, 39.0, 73.0, 119.0, 112.3], 32.2),
+    ("DF-GAN", [26.5, 33.8, 55.9, 91.0, 97.0], 18.7),
+    ("DALL·E", [27.5, 28.0, 45.5, 83.5, 85.0], 17.9),
+    ("CogView", [27.1, 19.4, 13.9, 19.4, 23.6], 18.2),
+];
+
+/// The section; nothing where the run was not evaluated.
+pub(super) fn section(evaluation: &Value) -> String {
+    let text = |key: &str| evaluation[key].as_str().unwrap_or_default();
+    let count = |key: &str| evaluation[key].as_u64().unwrap_or_default();
+    let mut html = format!(
+        "<p>Each caption's picture is the best of {} by the run's CLIP. CLIP scores and retrieval are by {}.</p>\n",
+        count("candidates"),
+        escape(text("judge")),
+    );
+    for (name, set) in evaluation["sets"].as_object().into_iter().flatten() {
+        let _ = writeln!(html, "<h3>{}</h3>", escape(&words(name)));
+        let rows = rows(set);
+        if !rows.is_empty() {
+            let metric = set["network"]["metric"].as_str().unwrap_or("distance");
+            html += &by_radius(metric, &rows, evaluation["coco"].as_bool() == Some(true));
+        }
+        let mut leaves = Vec::new();
+        for (key, value) in set.as_object().into_iter().flatten().filter(|entry| entry.0 != "network") {
+            flatten(&words(key), value, &mut leaves);
+        }
+        html += &leaves_table(leaves);
+    }
+    html
+}
+
+type Row = (f64, Estimate, Estimate);
+
+/// (radius, distance, inception score)
+fn rows(set: &Value) -> Vec<Row> {
+    let row = |row: &Value| {
+        Some((row["radius"].as_f64()?, Estimate::new(&row["distance"])?, Estimate::new(&row["inception_score"])?))
+    };
+    set["network"]["by_radius"].as_array().into_iter().flatten().filter_map(row).collect()
+}
+
+fn by_radius(metric: &str, rows: &[Row], coco: bool) -> String {
+    let points = |value: fn(&Row) -> f64| rows.iter().map(|row| (row.0, value(row))).collect();
+    let axis = || Axis::linear("blur radius, pixels").with_ticks(rows.iter().map(|row| row.0).collect());
+    let mut distance = Chart::new(format!("{metric} under blur"), axis(), Axis::linear(metric))
+        .with("this run", points(|row| row.1.value));
+    if coco {
+        for (name, published, _) in COCO {
+            let radii = rows.iter().map(|row| row.0);
+            distance = distance.with(name, radii.zip(published).collect());
+        }
+    }
+    let score = Chart::new("Inception score under blur", axis(), Axis::linear("score"))
+        .with("this run", points(|row| row.2.value));
+    let mut html = format!("<div class=\"charts\">\n{}{}</div>\n", charts::line(&distance), charts::line(&score));
+    html += "<div class=\"wide\"><table class=\"accuracy\">\n<thead><tr><th scope=\"col\">model</th>";
+    for row in rows {
+        let _ = write!(html, "<th scope=\"col\">{}, radius {}</th>", escape(metric), number(row.0));
+    }
+    html += "<th scope=\"col\">inception score</th></tr></thead>\n<tbody>\n<tr><th scope=\"row\">this run</th>";
+    for cell in rows.iter().map(|row| &row.1).chain(rows.first().map(|row| &row.2)) {
+        let detail = escape(&cell.detail(number));
+        let _ = write!(
+            html,
+            "<td><span class=\"value\">{}</span><span class=\"detail\">{detail}</span></td>",
+            number(cell.value)
+        );
+    }
+    html += "</tr>\n";
+    if coco {
+        for (name, distances, score) in COCO {
+            let cells: String =
+                distances.iter().chain([&score]).map(|value| format!("<td>{}</td>", number(*value))).collect();
+            let _ = writeln!(html, "<tr><th scope=\"row\">{name}</th>{cells}</tr>");
+        }
+    }
+    html += "</tbody></table></div>\n";
+    if coco {
+        html += "<p>Published figures: FID over 30,000 captions of MS-COCO's validation set, radii in pixels of 256 × 256 pictures \
+                 (arXiv 2105.13290, table 1).</p>\n";
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn evaluated(coco: bool) -> String {
+        let estimate = |value: f64| json!({"value": value, "low": value - 1.0, "high": value + 1.0, "n": 40});
+        let row = |radius: u32| json!({"radius": radius, "distance": estimate(f64::from(radius) + 50.5), "inception_score": estimate(3.25)});
+        let rows = [0, 1, 2, 4, 8].map(row);
+        let network = json!({"metric": "FID-like (<lite>)", "by_radius": rows});
+        let set = json!({"psnr": 21.5, "samples": {"clip_score": estimate(0.75)}, "network": network});
+        section(&json!({"judge": "a & b", "candidates": 8, "coco": coco, "sets": {"validation": set}}))
+    }
+
+    #[test]
+    fn published_figures_stand_beside_coco_and_beside_nothing_else() {
+        let (with, without) = (evaluated(true), evaluated(false));
+        for text in ["FID-like (&lt;lite&gt;), radius 4", "58.5", "a &amp; b", "samples · clip score", "21.5"] {
+            assert!(with.contains(text) && without.contains(text), "{text}");
+        }
+        for text in ["CogView", "83.5", "17.9"] {
+            assert!(with.contains(text) && !without.contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_network_there_is_no_table() {
+        let html = section(&json!({"sets": {"validation": {"psnr": 21.5}}}));
+        assert!(html.contains("21.5") && !html.contains("radius"));
+    }
+}

@@ -1,0 +1,43 @@
+//! `experiment eval` on a tiny run.
+
+#[path = "../onnx/mod.rs"]
+mod onnx;
+
+use crate::support::*;
+use serde_json::Value;
+use std::fs;
+
+#[test]
+fn a_run_is_measured_and_the_report_shows_it() {
+    let place = Place::with_run().write("means.onnx", onnx::means(8));
+    let eval = ["eval", "results/tiny", "--pairs", "12", "--network", "means.onnx", "--resamples", "3"];
+    let said = place.experiment(&[&eval[..], &["--coco"]].concat());
+    let report = fs::read_to_string(place.path(said.done().last().unwrap())).unwrap();
+    assert!(report.contains("FID-like (means), radius 8") && report.contains("CogView"), "no table");
+    let found: Value = serde_json::from_slice(&fs::read(place.run().join("evaluation.json")).unwrap()).unwrap();
+    let set = &found["sets"]["validation"];
+    assert!(set["psnr"].is_f64() && set["joint_nats"].is_f64() && set["codes_in_use"].is_u64());
+    assert_eq!(set["samples"]["retrieval_of_captions"]["at_5"]["n"], 12);
+    let score = set["samples"]["clip_score"]["value"].as_f64().unwrap();
+    assert!((0.0..=2.5).contains(&score), "{score}");
+    for row in set["network"]["by_radius"].as_array().unwrap() {
+        assert!(row["distance"]["value"].as_f64().unwrap() >= -1e-9 && row["distance"]["low"].is_f64());
+        assert!((1.0..=2.0).contains(&row["inception_score"]["value"].as_f64().unwrap()));
+    }
+    // The same again.
+    let before = fs::read(place.run().join("evaluation.json")).unwrap();
+    place.experiment(&[&eval[..], &["--coco"]].concat()).done();
+    assert_eq!(fs::read(place.run().join("evaluation.json")).unwrap(), before);
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let place = Place::with_run().write("means.onnx", onnx::means(0));
+    let eval = ["eval", "results/tiny", "--network"];
+    place.experiment(&[&eval[..], &["means.onnx"]].concat()).failed(2, "say which");
+    place.experiment(&[&eval[..], &["missing.onnx"]].concat()).failed(4, "missing.onnx");
+    place.experiment(&[&eval[..], &["means.onnx", "--side", "8", "--mean", "1,2"]].concat()).failed(2, "--mean");
+    place.experiment(&[&eval[..], &["means.onnx", "--side", "8", "--std", "0"]].concat()).failed(2, "--std");
+    place.experiment(&["eval", "nowhere"]).failed(4, "nowhere");
+    place.experiment(&["eval", "results/tiny", "--clip", "means.onnx"]).failed(4, "means.onnx");
+}
