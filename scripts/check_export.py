@@ -2,7 +2,7 @@
 """Holds the official PyTorch implementations against files that this project wrote.
 
     cargo run --release --example published -- openai-dvae clip-vit-b-32 clip-rn50 --save exported
-    pip install torch safetensors attrs ftfy regex packaging; pip install --no-deps DALL-E clip-anytorch blobfile
+    pip install torch safetensors attrs requests; pip install --no-deps DALL-E clip-anytorch blobfile
     python3 scripts/check_export.py exported [RUN/checkpoints/clip/STEP/model.safetensors]
 
 Every tensor must load under its name (strict), and the outputs must be the same: the dVAE's codes exactly, all else to
@@ -10,6 +10,7 @@ Every tensor must load under its name (strict), and the outputs must be the same
 """
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 import torch
@@ -41,11 +42,13 @@ def dvae(folder):
 
 
 def build(path):
-    from clip.model import build_model
-
-    # build_model drops these three from the dictionary; a state dict of the official model has them.
+    # The module alone: the package's other imports want torchvision and an old setuptools.
+    found = importlib.util.find_spec("clip").submodule_search_locations[0]
+    spec = importlib.util.spec_from_file_location("clip_model", Path(found) / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     weights = load_file(path)
-    model = build_model(dict(weights)).float().eval()
+    model = module.build_model(dict(weights)).float().eval()
     missing = set(dict(model.named_parameters())) - set(weights)
     assert not missing, missing
     model.load_state_dict(weights, strict=False)
