@@ -3,6 +3,7 @@
 mod fixture;
 
 use dalle::generate::{Options, Prompt, sample};
+use dalle::harness::generator::Generator;
 use dalle::harness::rudalle;
 use dalle::import::Weights;
 use dalle::mask::{Layout, Pattern};
@@ -11,6 +12,8 @@ use dalle::models::transformer::Tokens;
 use dalle::nn::{self, Init};
 use dalle::ops::{Mask, to_vec};
 use dalle::shape::RudalleShape;
+use dalle::text::Yttm;
+use dalle::train::Codec;
 use dalle::{Result, rudalle};
 use dfdx::prelude::{Backward, ConstDim, Cpu, Gradients, NoneTape, OwnedTape};
 use fixture::{Tensors, assert_forward, assert_gradients, assert_near};
@@ -159,4 +162,50 @@ fn sampled<S: RudalleShape>(case: &Case<S>) {
     assert_eq!(got, twice, "{}", case.name);
     let refused = rudalle::transformer::<Malevich>(&weights, case.version).err().unwrap();
     assert!(refused.to_string().contains("text_embeddings.weight: expected shape [16512, 2048]"), "{refused}");
+}
+
+/// A codec whose picture of a code is four grey pixels.
+struct Grey(usize);
+
+impl Codec for Grey {
+    fn stride(&self) -> usize {
+        2
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.0
+    }
+
+    fn encode_any(&self, height: usize, width: usize, _: &[f32]) -> Result<(usize, usize, Vec<u32>)> {
+        Ok((height / 2, width / 2, vec![3; height * width / 4]))
+    }
+
+    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)> {
+        let pixel = |y: usize, x: usize| [codes[y / 2 * width + x / 2] as f32 / 255.0; 3];
+        let pixels = (0..2 * height).flat_map(|y| (0..2 * width).flat_map(move |x| pixel(y, x))).collect();
+        Ok((2 * height, 2 * width, pixels))
+    }
+}
+
+#[test]
+fn captions_become_pictures_through_any_codec() {
+    let weights = Weights::open(fixture::root().join("rudalle/v2_g8.safetensors")).unwrap();
+    let model = || Box::new(rudalle::transformer::<Old>(&weights, Version::V2).unwrap());
+    let yttm = Yttm::load(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/yttm/bpe.model")).unwrap();
+    let refused = Generator::of_parts(model(), Box::new(Grey(25)), yttm.clone(), None).err().unwrap();
+    assert!(refused.to_string().contains("draws 24 codes, the decoder knows 25"), "{refused}");
+    let generator = Generator::of_parts(model(), Box::new(Grey(24)), yttm, None).unwrap();
+    assert_eq!((generator.grid(), generator.side()), (8, 16));
+    let captions = ["кот".to_owned()]; // ids below this small model's vocabulary
+    let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
+    let seeds = |_: usize| vec![5, 6, 5];
+    let drawn = generator.draw(&captions, &seeds, &[], &options).unwrap();
+    let [one] = &drawn[..] else { panic!("{} captions", drawn.len()) };
+    assert!(one.scores.is_none() && one.pictures.iter().all(|p| (p.width, p.height) == (16, 16)));
+    assert!(one.pictures[0] == one.pictures[2] && one.pictures[0] != one.pictures[1]);
+    let forced: Vec<Option<u32>> = generator.encode(&[0.0; 16 * 16 * 3]).unwrap().into_iter().map(Some).collect();
+    let given = generator.draw(&captions, &seeds, &forced, &options).unwrap();
+    assert!(given[0].pictures[0].rgb.iter().all(|&v| v == 3));
+    let guided = generator.draw(&captions, &seeds, &[], &Options { guidance: 2.0, ..options }).err().unwrap();
+    assert_eq!(guided.exit_code(), 2);
 }

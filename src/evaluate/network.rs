@@ -114,6 +114,12 @@ impl Network {
         for chunk in pictures.chunks(CHUNK) {
             let outputs = self.run(chunk)?;
             let (features, classes) = (&outputs[0], outputs.last().unwrap_or(&outputs[0]));
+            if features.is_empty() || classes.is_empty() {
+                return Err(Error::data(&self.name, "the network: expected outputs with values, got an empty one"));
+            }
+            if !outputs.iter().flatten().all(|value| value.is_finite()) {
+                return Err(Error::data(&self.name, "the network: expected finite outputs, got one that is not"));
+            }
             seen.width = features.len() / chunk.len();
             seen.classes = classes.len() / chunk.len();
             seen.features.extend(features);

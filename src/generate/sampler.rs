@@ -31,8 +31,9 @@ pub struct Prompt {
     pub forced: Vec<Option<u32>>,
 }
 
-/// Rows that are sampled at once.
+/// Rows that are sampled at once, and the bytes that their keys and values may take.
 const ROWS: usize = 64;
+const BYTES: usize = 2 << 30;
 
 /// The codes of every picture of every prompt, grid² each, in order. `empty` is the text of no caption, for guidance.
 ///
@@ -45,20 +46,22 @@ pub fn sample(
     options: &Options,
 ) -> Result<Vec<Vec<u32>>> {
     check(model, prompts, options)?;
+    let passes = if options.guidance == 1.0 { 1 } else { 2 };
+    let rows = (BYTES / (passes * model.row_bytes()).max(1)).clamp(1, ROWS);
     let mut pictures = Vec::new();
     // Prompts of one number of pictures share a batch; the split changes no picture.
     let mut rest = prompts;
     while let Some(first) = rest.first() {
         let times = first.seeds.len();
-        if times > ROWS {
-            for seeds in first.seeds.chunks(ROWS) {
+        if times > rows {
+            for seeds in first.seeds.chunks(rows) {
                 let part = Prompt { seeds: seeds.to_vec(), ..first.clone() };
                 pictures.extend(batch(model, &[part], empty, options)?);
             }
             rest = &rest[1..];
             continue;
         }
-        let room = (ROWS / times.max(1)).max(1);
+        let room = (rows / times.max(1)).max(1);
         let alike = rest.iter().take(room).take_while(|p| p.seeds.len() == times).count();
         pictures.extend(batch(model, &rest[..alike], empty, options)?);
         rest = &rest[alike..];

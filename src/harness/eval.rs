@@ -2,8 +2,9 @@
 //! codebook's use; retrieval and the CLIP score; and with a network of the user's the Fréchet distance and the inception
 //! score of samples under the blurs of the paper's Figure 9.
 
+use super::bounds::bounds;
 use super::generator::Generator;
-use super::measure::{bounds, held_out, options};
+use super::measure::{held_out, options};
 use super::models::Models;
 use super::reranker::Reranker;
 use super::run_dir::{self, write_atomic};
@@ -61,7 +62,7 @@ pub fn evaluate(path: &Path, asked: &Asked, say: &mut dyn FnMut(String)) -> Resu
             evaluate: super::spec::EvaluateSpec { pairs: asked.pairs, ..spec.evaluate.clone() },
             ..spec.clone()
         };
-        sets.insert(name.clone(), bounds(&limited, &models, &bpe, name, source.as_ref(), &run)?.0);
+        sets.insert(name.clone(), bounds(&limited, &models, &bpe, (name, source.as_ref()), &run, true)?.0);
     }
     let generator = Generator::of_models(&run, &spec, models, bpe)?;
     let own = generator.reranker.as_ref().ok_or_else(|| Error::data(&run, "expected a CLIP, found none"))?;

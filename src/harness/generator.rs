@@ -11,8 +11,10 @@ use crate::error::{Error, Result};
 use crate::generate::{self, Options, Prompt};
 use crate::import::{Kind, Weights};
 use crate::models::rudalle::{Malevich, Version};
+use crate::shape::RudalleShape;
 use crate::text::{Bpe, TextVocab, Yttm};
 use crate::train::{Autoregressive, Codec};
+use dfdx::shapes::ConstDim;
 use std::path::Path;
 
 /// A transformer, the codec of its pictures, and a CLIP to choose among them.
@@ -88,6 +90,11 @@ impl Generator {
             return Err(codec::unexpected(path, &[Kind::Rudalle], weights.kind()));
         }
         let tokenizer = Yttm::load(files.tokenizer)?;
+        let words = <Malevich as RudalleShape>::TextVocab::SIZE - <Malevich as RudalleShape>::Text::SIZE;
+        if tokenizer.vocabulary() > words {
+            let what = format!("expected at most {words} tokens, got {}", tokenizer.vocabulary());
+            return Err(Error::data(files.tokenizer, what));
+        }
         let codec = codec::open(files.decoder)?;
         let reranker = files.reranker.map(|clip| Reranker::open(clip, files.merges)).transpose()?;
         let tokens = Box::new(rudalle::transformer::<Malevich>(&weights, files.version)?);

@@ -1,6 +1,7 @@
 //! What is measured, while training and after it: reconstruction, both bounds, samples judged by the attribute oracle, and
 //! what reranking gains.
 
+use super::bounds::bounds;
 use super::models::Models;
 use super::pipeline::{clip_text, pixels};
 use super::run_dir::write_atomic;
@@ -11,11 +12,9 @@ use crate::data::{Example, Loader, Picture, Source, View};
 use crate::error::Result;
 use crate::evaluate::measure::Estimate;
 use crate::evaluate::oracle::judge;
-use crate::evaluate::similarity::{Window, psnr, ssim};
+use crate::evaluate::similarity::psnr;
 use crate::generate::{self, Options, Prompt, cosines, rank};
-use crate::models::dvae::EPSILON;
 use crate::models::transformer::Tokens;
-use crate::objective::elbo::Elbo;
 use crate::random::Rng;
 use crate::text::Bpe;
 use crate::train::first_stage::usage;
@@ -100,7 +99,7 @@ pub fn everything(
             let judged = judged(&captions, &drawn, models.first.geometry().side);
             accuracy.insert(name.into(), judged.accuracy(&drawn));
             if name == "seen" {
-                results.insert("rerank_curve".into(), judged.curve(&drawn));
+                results.insert("rerank_curve".into(), curve(&drawn, Some(&judged)));
             }
             shown.push((name, captions, drawn, Some(judged.right)));
         }
@@ -118,13 +117,14 @@ pub fn everything(
                 }
             }
             let drawn = draw(spec, models, bpe, name, &picked)?;
+            results.entry("rerank_curve").or_insert_with(|| curve(&drawn, None));
             shown.push((name.as_str(), picked, drawn, None));
         }
     }
     let mut reconstructions = Vec::new();
     for (name, source) in &sources.validation {
         proceed()?;
-        let (numbers, pictures) = bounds(spec, models, bpe, name, source.as_ref(), run)?;
+        let (numbers, pictures) = bounds(spec, models, bpe, (name, source.as_ref()), run, false)?;
         results.insert(format!("elbo_{name}"), numbers);
         reconstructions.extend(pictures);
     }
@@ -214,20 +214,21 @@ impl Judged {
         out.insert(format!("any_of_{candidates}"), json!(Estimate::of(any, self.right.len())));
         Value::Object(out)
     }
+}
 
-    fn curve(&self, drawn: &Drawn) -> Value {
-        let candidates = self.right.first().map_or(0, Vec::len);
-        let counts: Vec<usize> = (0..).map(|i| 1 << i).take_while(|&n| n <= candidates).collect();
-        let best_score = |n: usize| {
-            let best = |scores: &Vec<f32>| f64::from(scores[..n].iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            drawn.scores.iter().map(best).sum::<f64>() / drawn.scores.len().max(1) as f64
-        };
-        json!({
-            "n": counts,
-            "score": counts.iter().map(|&n| best_score(n)).collect::<Vec<_>>(),
-            "accuracy": counts.iter().map(|&n| self.best_of(drawn, n).value).collect::<Vec<_>>(),
-        })
+/// What reranking gains: the best score among the first N candidates, and where an oracle judges, how often it is right.
+fn curve(drawn: &Drawn, judged: Option<&Judged>) -> Value {
+    let candidates = drawn.scores.first().map_or(0, Vec::len);
+    let counts: Vec<usize> = (0..).map(|i| 1 << i).take_while(|&n| n <= candidates).collect();
+    let best_score = |n: usize| {
+        let best = |scores: &Vec<f32>| f64::from(scores[..n].iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        drawn.scores.iter().map(best).sum::<f64>() / drawn.scores.len().max(1) as f64
+    };
+    let mut out = json!({"n": counts, "score": counts.iter().map(|&n| best_score(n)).collect::<Vec<_>>()});
+    if let Some(judged) = judged {
+        out["accuracy"] = json!(counts.iter().map(|&n| judged.best_of(drawn, n).value).collect::<Vec<_>>());
     }
+    out
 }
 
 /// CLIP as a classifier: which (shape, colour) a one-object validation picture shows, among all of them.
@@ -257,75 +258,6 @@ fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Resu
         );
     }
     Ok(Value::Object(out))
-}
-
-/// Both bounds and the reconstructions of one validation set.
-pub(super) fn bounds(
-    spec: &Spec,
-    models: &Models,
-    bpe: &Bpe,
-    name: &str,
-    source: &dyn Source,
-    run: &Path,
-) -> Result<(Value, Vec<Value>)> {
-    let g = models.first.geometry();
-    let values = g.side * g.side * 3;
-    let examples = held_out(spec, name, source, g.side, spec.evaluate.pairs)?;
-    let (size, held) = (examples.len(), pixels(&examples));
-    let found = models.first.reconstruct(size, &held)?;
-    let text: Vec<u32> = examples.iter().flat_map(|e| models.text.fill(&bpe.encode(&e.caption))).collect();
-    let (mut text_nats, mut image_nats) = (0.0, 0.0);
-    let (slots, positions) = (models.text.slots, g.grid * g.grid);
-    for (text, image) in text.chunks(32 * slots).zip(found.codes.chunks(32 * positions)) {
-        let (t, i) = models.transformer.nll(text.len() / slots, Tokens { text, image })?;
-        text_nats += t.iter().sum::<f64>();
-        image_nats += i.iter().sum::<f64>();
-    }
-    let n = size.max(1) as f64;
-    let picture_nats = found.nll.iter().sum::<f64>() / n;
-    let elbo = Elbo { picture: picture_nats, image_tokens: image_nats / n, text_tokens: text_nats / n, values };
-    let beta = spec.first_stage.kl_weight.at(spec.first_stage.steps, spec.first_stage.steps);
-    let alike = |(a, b)| ssim(a, b, [g.side, g.side, 3], Window::Uniform);
-    let similarity: f64 = found.pixels.chunks(values).zip(held.chunks(values)).map(alike).sum::<f64>() / n;
-    let (used, perplexity) = usage(&found.codes, g.codes);
-    let prior = positions as f64 * (g.codes as f64).ln();
-    let mut numbers = json!({
-        "psnr": mean_psnr(&found.pixels, &held, values),
-        "ssim": similarity,
-        "codes_in_use": used,
-        "perplexity": perplexity,
-        "first_stage_hard_elbo_nats_per_dim": -(picture_nats + prior) / values as f64,
-        "joint_nats": elbo.nats(1.0),
-        "joint_bits_per_dim": elbo.bits_per_dim(1.0),
-        "joint_bits_per_dim_of_8_bit_pixels": elbo.bits_per_pixel_value(1.0, EPSILON),
-        "trained_beta": beta,
-        "joint_nats_at_trained_beta": elbo.nats(beta),
-        "joint_bits_per_dim_at_trained_beta": elbo.bits_per_dim(beta),
-        "picture_nats": elbo.picture,
-        "image_token_nats": elbo.image_tokens,
-        "text_nats": elbo.text_tokens,
-        "pairs": size,
-    });
-    if spec.data.kind == DataKind::Shapes {
-        // What the first stage alone loses: no sample can do better than this.
-        let kept = |(example, values): (&Example, &[f32])| {
-            Claim::parse(&example.caption).is_some_and(|claim| judge(&picture(values, g.side, g.side), &claim).all())
-        };
-        let hits = examples.iter().zip(found.pixels.chunks(values)).filter(|pair| kept(*pair)).count();
-        numbers["attributes_after_reconstruction"] = json!(Estimate::of(hits, size));
-    }
-    let mut pictures = Vec::new();
-    for (i, example) in examples.iter().enumerate().take(12) {
-        let at = i * values..(i + 1) * values;
-        let file = |kind: &str| format!("images/{kind}-{name}-{i}.png");
-        let (original, decoded) = (file("original"), file("reconstruction"));
-        picture(&held[at.clone()], g.side, g.side).save_png(run.join(&original))?;
-        picture(&found.pixels[at.clone()], g.side, g.side).save_png(run.join(&decoded))?;
-        let psnr = psnr(&found.pixels[at.clone()], &held[at]);
-        pictures
-            .push(json!({"caption": example.caption, "original": original, "reconstruction": decoded, "psnr": psnr}));
-    }
-    Ok((numbers, pictures))
 }
 
 type Shown<'a> = (&'a str, Vec<String>, Drawn, Option<Vec<Vec<bool>>>);

@@ -4,6 +4,7 @@
 //! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
 
 pub mod bench;
+mod bounds;
 pub mod codec;
 pub mod eval;
 pub mod expect;

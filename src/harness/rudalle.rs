@@ -7,7 +7,7 @@ use crate::models::rudalle::{Caches, Rudalle, Version, masks};
 use crate::models::transformer::Tokens;
 use crate::nn::{self, Init};
 use crate::ops::Mask;
-use crate::shape::RudalleShape;
+use crate::shape::{BlockShape, RudalleShape};
 use crate::train::{Autoregressive, Sequence};
 use dfdx::prelude::{ConstDim, Cpu};
 use std::ops::Range;
@@ -37,6 +37,10 @@ impl<S: RudalleShape> Autoregressive for Sampled<S> {
 
     fn codes(&self) -> usize {
         S::Codes::SIZE
+    }
+
+    fn row_bytes(&self) -> usize {
+        2 * S::DEPTH * S::Seq::SIZE * <S::Block as BlockShape>::Dim::SIZE * size_of::<f32>()
     }
 
     fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>> {

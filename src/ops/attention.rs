@@ -55,8 +55,11 @@ impl<E: Real> KvCache<E> {
     /// Each sequence of this cache `times` times, one after the other.
     pub fn repeated(&self, times: usize) -> Self {
         let each = (self.capacity * self.width).max(1);
-        let repeat =
-            |x: &[E]| x.chunks(each).flat_map(|one| std::iter::repeat_n(one, times)).flatten().copied().collect();
+        let repeat = |x: &[E]| {
+            let mut out = Vec::with_capacity(times * x.len());
+            x.chunks(each).for_each(|one| (0..times).for_each(|_| out.extend_from_slice(one)));
+            out
+        };
         KvCache { keys: repeat(&self.keys), values: repeat(&self.values), ..*self }
     }
 }

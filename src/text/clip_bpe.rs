@@ -41,11 +41,11 @@ impl ClipBpe {
     /// Reads `bpe_simple_vocab_16e6.txt.gz` as OpenAI published it, packed or not.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Data`] if it does not unpack, or does not hold a line of version
+    /// [`Error::Data`] if the file cannot be read, does not unpack, or does not hold a line of version
     /// and then merges of two known tokens each.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = std::fs::read(path).map_err(Error::io("read", path))?;
+        let file = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
         let mut text = String::new();
         let read = if file.starts_with(&[0x1f, 0x8b]) {
             flate2::read::GzDecoder::new(file.as_slice()).take(LARGEST).read_to_string(&mut text)

@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// What a word begins with.
 const SPACE: char = '\u{2581}';
+/// What fills the slots after a text, whatever the file calls its pad: the model knows the slot by it.
+const PAD: u32 = 0;
 /// A guard: the published file has 16,384 tokens.
 const MOST: usize = 1 << 20;
 
@@ -20,7 +22,6 @@ pub struct Yttm {
     /// Of two ids: which merge of the file it is, and the id that it makes.
     merges: HashMap<(u32, u32), (usize, u32)>,
     unknown: u32,
-    pad: u32,
     start: u32,
     end: u32,
 }
@@ -29,10 +30,10 @@ impl Yttm {
     /// Reads `bpe.model`.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Data`] where it is none.
+    /// [`Error::Data`] where it is none or cannot be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
         let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "expected a text of numbers"))?;
         Yttm::parse(&text).map_err(|what| Error::data(path, what))
     }
@@ -61,9 +62,16 @@ impl Yttm {
             let pair = (next("a merge")?, next("a merge")?);
             table.entry(pair).or_insert((rank, next("a merge")?));
         }
-        let [unknown, pad, start, end] =
+        let [unknown, _, start, end] =
             [next("a special id")?, next("a special id")?, next("a special id")?, next("a special id")?];
-        Ok(Yttm { characters: known, merges: table, unknown, pad, start, end })
+        Ok(Yttm { characters: known, merges: table, unknown, start, end })
+    }
+
+    /// One more than the largest id that a text can have.
+    pub fn vocabulary(&self) -> usize {
+        let made = self.merges.values().map(|&(_, id)| id);
+        let all = self.characters.values().copied().chain(made).chain([self.unknown, self.start, self.end]);
+        all.max().map_or(0, |largest| largest as usize + 1)
     }
 
     /// The ids of `text`, without start and end.
@@ -83,7 +91,7 @@ impl Yttm {
         let mut ids = vec![self.start];
         ids.extend(self.encode(&caption.to_lowercase()));
         ids.push(self.end);
-        ids.resize(slots, self.pad);
+        ids.resize(slots, PAD);
         Ok(ids)
     }
 
@@ -117,6 +125,7 @@ mod tests {
     #[test]
     fn earlier_merges_come_first() {
         let bpe = Yttm::parse(TEXT).unwrap();
+        assert_eq!(bpe.vocabulary(), 12);
         assert_eq!(bpe.encode("abc"), [10]);
         assert_eq!(bpe.encode("  ab\tcab "), [8, 6, 4, 7, 11]);
         assert_eq!(bpe.encode("a▁b"), [8, 4, 6]);

@@ -94,6 +94,8 @@ pub trait Autoregressive {
     fn layout(&self) -> Layout;
     /// Image codes.
     fn codes(&self) -> usize;
+    /// Bytes that a row of a sequence keeps.
+    fn row_bytes(&self) -> usize;
     /// A cached sequence of `batch` rows that starts empty.
     fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>>;
 }

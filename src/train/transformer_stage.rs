@@ -8,7 +8,7 @@ use crate::mask::{Layout, Pattern, paper_order};
 use crate::models::transformer::{self, Caches, Tokens, Transformer};
 use crate::nn;
 use crate::ops::{Backend, Mask, scalar, to_vec};
-use crate::shape::TransformerShape;
+use crate::shape::{BlockShape, TransformerShape};
 use dfdx::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -125,6 +125,10 @@ where
 
     fn codes(&self) -> usize {
         S::Codes::SIZE
+    }
+
+    fn row_bytes(&self) -> usize {
+        2 * S::DEPTH * S::Seq::SIZE * <S::Block as BlockShape>::Dim::SIZE * size_of::<f32>()
     }
 
     fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>> {

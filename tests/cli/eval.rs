@@ -16,7 +16,11 @@ fn a_run_is_measured_and_the_report_shows_it() {
     assert!(report.contains("FID-like (means), radius 8") && report.contains("CogView"), "no table");
     let found: Value = serde_json::from_slice(&fs::read(place.run().join("evaluation.json")).unwrap()).unwrap();
     let set = &found["sets"]["validation"];
-    assert!(set["psnr"].is_f64() && set["joint_nats"].is_f64() && set["codes_in_use"].is_u64());
+    for figure in ["psnr", "ssim", "joint_nats", "first_stage_hard_elbo_nats_per_dim"] {
+        let at = |end: &str| set[figure][end].as_f64().unwrap();
+        assert!(at("low") < at("value") && at("value") < at("high"), "{figure}: {}", set[figure]);
+    }
+    assert!(set["codes_in_use"].is_u64());
     assert_eq!(set["samples"]["retrieval_of_captions"]["at_5"]["n"], 12);
     let score = set["samples"]["clip_score"]["value"].as_f64().unwrap();
     assert!((0.0..=2.5).contains(&score), "{score}");

@@ -126,6 +126,15 @@ fn rerank_sorts_pictures_and_classifies_with_several_captions() {
     let said = place.experiment(&[&rerank[..], &["--caption", "a blue square", "a.png", "b.png"]].concat());
     let lines = said.done();
     assert!(lines.len() == 6 && lines[0] == "a.png" && lines[3] == "b.png", "{lines:?}");
+    let template = |template: &str| place.experiment(&[&rerank[..], &["--template", template, "a.png"]].concat());
+    assert_eq!(template("{}").done()[0], format!("{:>6.2}  a.png", score_of_a(&place)));
+    assert_ne!(template("{} and a blue square").stdout, template("{}").stdout);
+    template("a picture").failed(2, "expected {} where the caption goes");
+}
+
+fn score_of_a(place: &Place) -> f64 {
+    let said = place.experiment(&["rerank", "results/tiny", "--caption", "a red circle", "a.png"]);
+    said.done()[0].split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]

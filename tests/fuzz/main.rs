@@ -1,4 +1,4 @@
-//! The readers of files, fed with broken ones: no panic, no second without an answer, no allocation past 256 MiB, one line
+//! The readers of files, fed with broken ones: no panic, no second without an answer, no allocation of more than 256 MiB, one line
 //! of error with the right exit code.
 //!
 //! Each target changes the files of its folder in `corpus/` at random. `cargo test` makes some thousand of them; a million:

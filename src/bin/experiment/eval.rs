@@ -28,7 +28,7 @@ pub struct EvalArgs {
     /// What it divides them by then.
     #[arg(long, requires = "network", value_delimiter = ',', default_value = "0.5")]
     std: Vec<f32>,
-    /// Draws with replacement for the distance's interval; 0: none.
+    /// Draws with replacement for the distance's interval, each as costly as the distance; 0: none.
     #[arg(long, default_value_t = 20)]
     resamples: usize,
     /// A file of `import openai-clip` or `hf-clip` to judge with instead of the run's own CLIP.

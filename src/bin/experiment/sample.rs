@@ -107,11 +107,13 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     };
     let drawn = generator.draw(&args.captions, &seeds, &forced, &options)?;
     std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
+    // Nothing chooses without a CLIP.
+    let keep = if generator.reranker.is_some() { args.keep.min(args.n) } else { args.n };
     let mut sheet = Vec::new();
     for (index, (caption, drawn)) in args.captions.iter().zip(drawn).enumerate() {
         say(caption)?;
         let order = drawn.scores.as_deref().map_or_else(|| (0..args.n).collect(), rank);
-        for (place, &candidate) in order.iter().take(args.keep).enumerate() {
+        for (place, &candidate) in order.iter().take(keep).enumerate() {
             let file = args.out.join(format!("{index}-{place}.png"));
             drawn.pictures[candidate].save_png(&file)?;
             let score =
@@ -120,7 +122,7 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
             sheet.push(drawn.pictures[candidate].clone());
         }
     }
-    let sheet = grid::grid(&sheet, args.keep.min(args.n), if generator.side() < 128 { 4 } else { 1 });
+    let sheet = grid::grid(&sheet, keep.min(16), if generator.side() < 128 { 4 } else { 1 });
     let file = args.out.join("sheet.png");
     sheet.save_png(&file)?;
     say(file.display())
