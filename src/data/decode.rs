@@ -77,6 +77,11 @@ fn opaque(image: DynamicImage) -> Vec<u8> {
 }
 
 impl Picture {
+    /// Values in [0, 1], as the models read them: rows of pixels, channels last.
+    pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
+        self.rgb.iter().map(|&v| f32::from(v) / 255.0)
+    }
+
     /// Reads a PNG, JPEG or WebP file.
     ///
     /// # Errors

@@ -117,7 +117,7 @@ fn write_masks(run: &RunDir, models: &Models) -> Result<()> {
 
 /// The values of pictures as the models read them: [0, 1], rows of pixels, channels last.
 pub fn pixels(examples: &[Example]) -> Vec<f32> {
-    examples.iter().flat_map(|example| example.picture.rgb.iter().map(|&v| f32::from(v) / 255.0)).collect()
+    examples.iter().flat_map(|example| example.picture.values()).collect()
 }
 
 /// CLIP's slots of captions.

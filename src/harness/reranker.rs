@@ -2,8 +2,7 @@
 
 use super::codec::unexpected;
 use super::models::{Models, TOKENIZER};
-use super::pipeline::pixels;
-use crate::data::{Example, Picture, augment, preprocess};
+use crate::data::{Picture, augment, preprocess};
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
 use crate::models::clip::{Embedder, Sizes, hf, published, resnet};
@@ -103,7 +102,7 @@ impl Reranker {
     fn features(&self, pictures: impl Iterator<Item = Result<Picture>>) -> Result<Vec<f32>> {
         let mut values = Vec::new();
         for picture in pictures {
-            values.extend(pixels(&[Example { key: String::new(), picture: picture?, caption: String::new() }]));
+            values.extend(picture?.values());
         }
         self.clip.images(&values)
     }

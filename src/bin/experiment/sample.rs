@@ -2,10 +2,9 @@
 
 use crate::{say, usage};
 use clap::{Args, ValueEnum};
-use dalle::data::{Example, Picture, augment};
+use dalle::data::{Picture, augment};
 use dalle::generate::{self, Options, rank};
 use dalle::harness::generator::{Generator, Rudalle};
-use dalle::harness::pipeline::pixels;
 use dalle::models::rudalle::Version;
 use dalle::random::Rng;
 use dalle::report::grid;
@@ -147,5 +146,5 @@ fn open(model: &Path, published: &Published) -> Result<Generator> {
 fn square(path: &Path, side: usize) -> Result<Vec<f32>> {
     let picture = Picture::open(path)?;
     let picture = augment::evaluation(&picture, side).map_err(|flaw| Error::data(path, flaw.detail))?;
-    Ok(pixels(&[Example { key: String::new(), picture, caption: String::new() }]))
+    Ok(picture.values().collect())
 }

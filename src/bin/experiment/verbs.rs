@@ -51,7 +51,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>) -> Result<()> {
     if height * width > MAX_PIXELS {
         return Err(Error::data(image, format!("expected at most {MAX_PIXELS} pixels, got {width}×{height}")));
     }
-    let values: Vec<f32> = picture.rgb.iter().map(|&v| f32::from(v) / 255.0).collect();
+    let values: Vec<f32> = picture.values().collect();
     let (rows, columns, codes) = codec.encode_any(height, width, &values)?;
     let tokens = json!({"height": rows, "width": columns, "codes": codes}).to_string();
     match out {

@@ -17,14 +17,14 @@ pub trait Embedder {
 }
 
 /// `f` over at most `chunk` of the inputs that `values` holds, `each` long, at a time: to bound memory.
-pub fn by_chunk<V>(
-    values: &[V],
+pub fn by_chunk<X, Y>(
+    values: &[X],
     each: usize,
     chunk: usize,
-    f: impl Fn(&[V], usize) -> Result<Vec<f32>>,
-) -> Result<Vec<f32>> {
+    f: impl Fn(&[X], usize) -> Result<Vec<Y>>,
+) -> Result<Vec<Y>> {
     let mut out = Vec::new();
-    for chunk in values.chunks(chunk * each) {
+    for chunk in values.chunks((chunk * each).max(1)) {
         out.extend(f(chunk, chunk.len() / each)?);
     }
     Ok(out)

@@ -13,6 +13,7 @@ use super::config::{FirstStage, FirstStageKind};
 use super::stage::{Batch, Codec, Geometry, ImageTokenizer, Numbers, Reconstruction, Stage};
 use super::trainer::{Files, Trainer};
 use crate::error::{Error, Result};
+use crate::models::clip::by_chunk;
 use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
 use crate::models::vqvae::Vqvae;
 use crate::nn::{self, Init};
@@ -190,13 +191,15 @@ where
     }
 
     fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>> {
-        chunked(pixels, size, |pixels| Ok(self.frozen.model.encode(self.pictures(pixels)?)?))
+        by_chunk(pixels, pixels.len() / size.max(1), CHUNK, |pixels, _| {
+            Ok(self.frozen.model.encode(self.pictures(pixels)?)?)
+        })
     }
 
     fn decode(&self, codes: &[u32]) -> Result<Vec<f32>> {
         let positions = S::Grid::SIZE * S::Grid::SIZE;
-        chunked(codes, codes.len() / positions, |codes| {
-            let grid = (codes.len() / positions, S::Grid::default(), S::Grid::default());
+        by_chunk(codes, positions, CHUNK, |codes, size| {
+            let grid = (size, S::Grid::default(), S::Grid::default());
             Ok(reconstruction(&to_vec(self.frozen.model.decode(codes, grid, self.trainer.device())?)?))
         })
     }
@@ -217,14 +220,4 @@ where
         }
         Ok(out)
     }
-}
-
-/// `f` over groups of at most [`CHUNK`] of the `size` items that `values` holds.
-fn chunked<X, Y>(values: &[X], size: usize, f: impl Fn(&[X]) -> Result<Vec<Y>>) -> Result<Vec<Y>> {
-    let each = values.len() / size.max(1);
-    let mut out = Vec::new();
-    for chunk in values.chunks((CHUNK * each).max(1)) {
-        out.extend(f(chunk)?);
-    }
-    Ok(out)
 }
