@@ -124,6 +124,25 @@ fn two_writers_are_refused_and_a_dead_ones_lock_is_taken_over() {
     assert_eq!(fs::read_to_string(path.join("lock")).unwrap(), format!("{}\n", std::process::id()));
 }
 
+/// Between a fork and its exec a child shares every open file; a lock that ends only when the last copy is closed would
+/// refuse a run that nobody writes.
+#[test]
+fn a_run_that_ended_is_free_while_others_start_programs() {
+    let results = tempfile::tempdir().unwrap();
+    let path = create(results.path()).path().to_owned();
+    let busy = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while busy.load(std::sync::atomic::Ordering::Relaxed) {
+                Command::new("true").status().unwrap();
+            }
+        });
+        let refused = (0..200).find_map(|_| RunDir::open(&path).err());
+        busy.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert!(refused.is_none(), "{}", refused.unwrap());
+    });
+}
+
 #[test]
 fn runs_of_one_second_are_kept_apart_and_the_newest_is_found() {
     let results = tempfile::tempdir().unwrap();

@@ -30,8 +30,7 @@ pub struct RunDir {
     /// Time of the sessions before this one.
     earlier: Duration,
     started: Instant,
-    /// Held open: the system drops the lock with the process, so a dead one never blocks its run.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl RunDir {
@@ -280,8 +279,20 @@ fn new_folder(parent: &Path, stem: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Takes the run's lock for as long as the file is open.
-fn lock(run: &Path) -> Result<File> {
+/// The run's lock. The system drops it with the process, so a dead one never blocks its run.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread has forked and that has not yet begun its program holds the
+        // same open file, and with it the lock. Where unlocking fails the close still follows.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the run's lock.
+fn lock(run: &Path) -> Result<Lock> {
     let path = run.join("lock");
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
     let mut file = options.open(&path).map_err(Error::io("write", &path))?;
@@ -301,7 +312,7 @@ fn lock(run: &Path) -> Result<File> {
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(Error::io("write", &path))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// The commit of the sources and whether they differ from it; null where they are no longer there or no repository.
