@@ -7,5 +7,6 @@
 mod real;
 
 pub mod cpu;
+pub mod heap;
 
 pub use real::Real;

@@ -8,6 +8,7 @@ mod verbs;
 mod weights;
 
 use clap::{Parser, Subcommand};
+use dalle::kernels::heap::{self, Heap};
 use dalle::{Error, Result};
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 // glibc gives large buffers back to the system at once and faults them in again: a sixth of a training step.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static HEAP: Heap = Heap;
 
 /// DALL·E (arXiv 2102.12092): train every stage from one spec, sample, rerank, measure.
 #[derive(Debug, Parser)]
@@ -117,6 +118,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    heap::keep_pages();
     let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
