@@ -32,6 +32,7 @@
 //! use dalle::generate::{Options, Prompt, sample};
 //! use dalle::harness::{load, models::Models};
 //! use dalle::models::presets;
+//! use dalle::nn::Precision;
 //! use dalle::text::Bpe;
 //!
 //! # fn main() -> dalle::Result<()> {
@@ -43,7 +44,7 @@
 //! let bpe = Bpe::train(captions.map(String::from).into_iter(), models.text.bpe)?;
 //!
 //! let prompt = Prompt { text: models.text.prompt(&bpe, captions[0])?, seeds: vec![7, 8], forced: vec![] };
-//! let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
+//! let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
 //! let codes = sample(models.transformer.as_ref(), &[prompt], &models.text.fill(&[]), &options)?;
 //! let pixels = models.first.decode(&codes.concat())?; // values in [0, 1], channels last
 //! assert_eq!((codes.len(), pixels.len()), (2, 2 * 16 * 16 * 3));

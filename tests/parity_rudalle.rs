@@ -9,7 +9,7 @@ use dalle::import::Weights;
 use dalle::mask::{Layout, Pattern};
 use dalle::models::rudalle::{Malevich, Rudalle, Version, masks, order};
 use dalle::models::transformer::Tokens;
-use dalle::nn::{self, Init};
+use dalle::nn::{self, Init, Precision};
 use dalle::ops::{Mask, to_vec};
 use dalle::shape::RudalleShape;
 use dalle::text::Yttm;
@@ -156,7 +156,7 @@ fn sampled<S: RudalleShape>(case: &Case<S>) {
     let (text, image): (Vec<_>, Vec<_>) = expected.chunks(S::Seq::SIZE).map(|row| row.split_at(S::Text::SIZE)).unzip();
     let prompt = |text: &&[u32]| Prompt { text: text.to_vec(), seeds: vec![1, 2], forced: Vec::new() };
     let prompts: Vec<Prompt> = text.iter().map(prompt).collect();
-    let likeliest = Options { temperature: 0.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
+    let likeliest = Options { temperature: 0.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
     let got = sample(&model, &prompts, &[], &likeliest).unwrap();
     let twice: Vec<&[u32]> = image.iter().flat_map(|image| [*image; 2]).collect();
     assert_eq!(got, twice, "{}", case.name);
@@ -197,7 +197,7 @@ fn captions_become_pictures_through_any_codec() {
     let generator = Generator::of_parts(model(), Box::new(Grey(24)), yttm, None).unwrap();
     assert_eq!((generator.grid(), generator.side()), (8, 16));
     let captions = ["кот".to_owned()]; // ids below this small model's vocabulary
-    let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
+    let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
     let seeds = |_: usize| vec![5, 6, 5];
     let drawn = generator.draw(&captions, &seeds, &[], &options).unwrap();
     let [one] = &drawn[..] else { panic!("{} captions", drawn.len()) };

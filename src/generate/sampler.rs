@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::models::transformer::Tokens;
+use crate::nn::Precision;
 use crate::random::Rng;
 use crate::train::Autoregressive;
 
@@ -18,6 +19,8 @@ pub struct Options {
     pub top_p: f64,
     /// Logits are u + g·(c − u) of the captioned and the uncaptioned pass; 1: the captioned alone.
     pub guidance: f64,
+    /// In how many bits the weights are kept.
+    pub precision: Precision,
 }
 
 /// One caption to draw for.
@@ -111,7 +114,7 @@ fn batch(model: &dyn Autoregressive, prompts: &[Prompt], empty: &[u32], options:
         text.extend(empty.repeat(prompts.len()));
     }
     let passes = if guided { 2 } else { 1 };
-    let mut sequence = model.sequence(passes * prompts.len())?;
+    let mut sequence = model.sequence(passes * prompts.len(), options.precision)?;
     let blank = vec![0; passes * prompts.len() * positions];
     let first = sequence.advance(Tokens { text: &text, image: &blank }, 0..layout.text + 1)?;
     sequence.repeat(times);
@@ -193,7 +196,7 @@ pub fn draw(logits: &[f32], options: &Options, u: f64) -> u32 {
 mod tests {
     use super::*;
 
-    const PLAIN: Options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
+    const PLAIN: Options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
 
     fn shares(logits: &[f32], options: &Options) -> Vec<f64> {
         let mut counts = vec![0.0; logits.len()];

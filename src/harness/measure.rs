@@ -70,7 +70,13 @@ pub fn clip(stage: &dyn Ranker, size: usize, held: &[f32], text: &[u32]) -> Resu
 
 /// How the spec draws.
 pub fn options(spec: &SampleSpec) -> Options {
-    Options { temperature: spec.temperature, top_k: spec.top_k, top_p: spec.top_p, guidance: spec.guidance }
+    Options {
+        temperature: spec.temperature,
+        top_k: spec.top_k,
+        top_p: spec.top_p,
+        guidance: spec.guidance,
+        precision: spec.precision,
+    }
 }
 
 /// Everything after training; writes pictures under `images/` and gives `results` for `run.json`. `proceed` is asked before

@@ -143,6 +143,7 @@ const SAMPLE: Kind = Kind::Map(&[
     row("top_k", ANY),
     row("top_p", Kind::Real((Bound::Excluded(0.0), Bound::Included(1.0)))),
     row("guidance", NOT_NEGATIVE),
+    row("precision", Kind::Choice(&["f32", "bf16", "int8"])),
     row("shown", ANY),
 ]);
 

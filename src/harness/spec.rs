@@ -1,6 +1,7 @@
 //! The experiment spec: what to train on what, and what to expect of it.
 
 pub use super::load::{Loaded, load};
+use crate::nn::Precision;
 use crate::train::config::{ClipStage, FirstStage, TransformerStage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -121,13 +122,23 @@ pub struct SampleSpec {
     pub top_p: f64,
     /// Classifier-free guidance; 1: none.
     pub guidance: f64,
+    /// In how many bits the weights are kept while drawing.
+    pub precision: Precision,
     /// Captions shown in the report.
     pub shown: usize,
 }
 
 impl Default for SampleSpec {
     fn default() -> Self {
-        SampleSpec { candidates: 8, temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, shown: 12 }
+        SampleSpec {
+            candidates: 8,
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            guidance: 1.0,
+            precision: Precision::F32,
+            shown: 12,
+        }
     }
 }
 

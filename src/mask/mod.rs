@@ -1,19 +1,21 @@
 //! Attention patterns as data (arXiv 2102.12092, section 2.2, appendix B.1 and figure 11).
 //!
 //! [`Pattern::sees`] is the one definition of which key a query may attend to. The dense mask, the block-sparse
-//! [`Tiles`], the [`Reach`] that a key-value cache needs, the [`Picture`] of a report and the order of the layers all
-//! come from it. Every pattern is causal, every position sees itself, text never sees the image, and the image sees the
+//! [`Tiles`], the [`Reach`] of a key and the [`CachePlan`] that follows from it, the [`Picture`] of a report and the order
+//! of the layers all come from it. Every pattern is causal, every position sees itself, text never sees the image, and the image sees the
 //! whole text.
 //!
 //! Legend: `text` text slots come first, then `grid`² image slots in raster order; `sequence = text + grid²`. A slot is
 //! named by the token that it *predicts*, so slot `text + i` stands for the image position in row `i / grid` and column
 //! `i % grid`. Masks are row-major `[query, key]`.
 
+mod cache;
 mod order;
 mod picture;
 mod reach;
 mod tiles;
 
+pub use cache::CachePlan;
 pub use order::paper_order;
 pub use picture::Picture;
 pub use reach::Reach;

@@ -27,6 +27,13 @@ pub struct Tiles {
 }
 
 impl Tiles {
+    /// Every query sees every key.
+    pub fn full(sequence: usize, block: usize) -> Tiles {
+        let side = sequence.div_ceil(block);
+        let row = || (0..side).map(|column| Tile { column, bits: None }).collect();
+        Tiles { block, order: (0..sequence).collect(), rows: (0..side).map(|_| row()).collect() }
+    }
+
     /// The tiles of each block of queries, by increasing `column`.
     pub fn rows(&self) -> &[Vec<Tile>] {
         &self.rows

@@ -7,12 +7,12 @@
 //! Legend: B batch, T text slots, G grid side, N slots in the call, Dim width.
 
 use crate::kernels::Real;
-use crate::nn::{Block, BlockNames, Init, LayerNorm, Linear};
-use crate::ops::{ABSENT, Activation, Backend, KvCache, Mask};
+use crate::nn::{Block, BlockNames, Incremental, Init, LayerNorm, Linear, Precision};
+use crate::ops::{ABSENT, Activation, Backend, Mask, to_vec};
 use crate::shape::{BlockShape, TransformerShape};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::PutTape;
-use dfdx::prelude::{ConstDim, Device, Dim, Dtype, NoneTape, Storage, Tape, Tensor, WithEmptyTape};
+use dfdx::prelude::{ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor, WithEmptyTape};
 use std::ops::Range;
 
 /// ru-dalle's names.
@@ -118,9 +118,6 @@ pub struct Tokens<'a> {
     pub image: &'a [u32],
 }
 
-/// Keys and values of every layer.
-pub type Caches<E> = Vec<KvCache<E>>;
-
 type Logits<B, N, V, E, D, T> = Tensor<(B, N, V), E, D, T>;
 
 impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
@@ -152,29 +149,20 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
         Ok((self.to_text.forward(text)?, self.to_image.forward(image)?))
     }
 
-    /// Runs `slots` through the layers, whose caches hold all earlier slots, and gives the image logits of the last one
-    /// (B, 1, Codes): the same values as [`Transformer::forward`]'s, and the same bits whatever the batch.
-    pub fn decode(
-        &self,
-        batch: usize,
-        tokens: Tokens<'_>,
-        slots: Range<usize>,
-        caches: &mut Caches<E>,
-        masks: &[Mask],
-    ) -> Result<Logits<usize, usize, S::Codes, E, D, NoneTape>, D::Err> {
-        let fresh = slots.len();
-        let mut x = self.embed(batch, fresh, tokens, slots, NoneTape)?;
-        for ((layer, cache), mask) in self.layers.iter().zip(caches).zip(masks) {
-            x = layer.decode(x, cache, mask)?;
-        }
-        let last: Vec<u32> = (0..batch).map(|b| (b * fresh + fresh - 1) as u32).collect();
-        let x = D::gather_rows(x, &last, (batch, 1usize, Width::<S>::default()))?;
-        self.to_image.decode(self.norm.forward(x)?)
-    }
-
-    /// Empty caches for `batch` sequences.
-    pub fn caches(&self, batch: usize) -> Caches<E> {
-        self.layers.iter().map(|_| Block::<S::Block, Names, E, D>::cache(batch, S::Seq::SIZE)).collect()
+    /// As sampling reads it; [`step_ids`](Transformer::step_ids) says which rows of its tables a step sums.
+    pub fn incremental(&self, precision: Precision) -> Result<Incremental<E>, D::Err> {
+        Ok(Incremental {
+            tables: vec![
+                to_vec(self.text.clone())?,
+                to_vec(self.text_position.clone())?,
+                to_vec(self.image.clone())?,
+                to_vec(self.row.clone())?,
+                to_vec(self.column.clone())?,
+            ],
+            blocks: self.layers.iter().map(|layer| layer.incremental(precision)).collect::<Result<_, _>>()?,
+            norms: vec![self.norm.packed()?],
+            head: self.to_image.packed(precision)?,
+        })
     }
 
     /// The sum of each slot's embeddings: (B, N, Dim).
@@ -187,11 +175,22 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
         slots: Range<usize>,
         tape: T,
     ) -> Result<Tensor<(B, N, Width<S>), E, D, T>, D::Err> {
+        let [text, position, image, row, column] = Self::step_ids(batch.size(), tokens, slots);
+        let shape = (batch, count, Width::<S>::default());
+        let x = D::gather_rows(self.text.clone().put_tape(tape), &text, shape)?;
+        let x = self.add_rows(x, &self.text_position, &position, shape)?;
+        let x = self.add_rows(x, &self.image, &image, shape)?;
+        let x = self.add_rows(x, &self.row, &row, shape)?;
+        self.add_rows(x, &self.column, &column, shape)
+    }
+
+    /// The rows of the tables (text, text position, image, row, column) that are summed for `slots` of each sequence: (B, N)
+    /// each.
+    pub fn step_ids(batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> [Vec<u32>; 5] {
         let (text, grid, image) = (S::Text::SIZE, S::Grid::SIZE, S::Image::SIZE);
         let words = S::TextVocab::SIZE - text; // ids from here on are pads
-        let shape = (batch, count, Width::<S>::default());
         let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {
-            (0..batch.size()).flat_map(|b| slots.clone().map(move |slot| id(b, slot))).collect()
+            (0..batch).flat_map(|b| slots.clone().map(move |slot| id(b, slot))).collect()
         };
         let at_text = |b: usize, slot: usize| match slot {
             0 => S::TextVocab::SIZE as u32, // start of text
@@ -210,12 +209,13 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
         };
         let in_grid =
             |slot: usize, f: &dyn Fn(usize) -> usize| if slot < text { ABSENT } else { f(slot - text) as u32 };
-
-        let x = D::gather_rows(self.text.clone().put_tape(tape), &each(&at_text), shape)?;
-        let x = self.add_rows(x, &self.text_position, &each(&in_text), shape)?;
-        let x = self.add_rows(x, &self.image, &each(&at_image), shape)?;
-        let x = self.add_rows(x, &self.row, &each(&|_, slot| in_grid(slot, &|i| i / grid)), shape)?;
-        self.add_rows(x, &self.column, &each(&|_, slot| in_grid(slot, &|i| i % grid)), shape)
+        [
+            each(&at_text),
+            each(&in_text),
+            each(&at_image),
+            each(&|_, slot| in_grid(slot, &|i| i / grid)),
+            each(&|_, slot| in_grid(slot, &|i| i % grid)),
+        ]
     }
 
     #[allow(clippy::type_complexity)]

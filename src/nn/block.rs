@@ -2,9 +2,9 @@
 //!
 //! Legend: B batch, S sequence, W::Dim width.
 
-use super::{LayerNorm, Linear};
+use super::{IncrementalBlock, LayerNorm, Linear, Precision};
 use crate::kernels::Real;
-use crate::ops::{Activation, Backend, KvCache, Mask};
+use crate::ops::{Activation, Backend, Mask};
 use crate::shape::{BlockShape, Ranked};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::{ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor, WithEmptyTape};
@@ -108,24 +108,19 @@ impl<W: BlockShape, N: BlockNames, E: Real, D: Backend<E>> Block<W, N, E, D> {
         residual(x, mlp)
     }
 
-    /// The next positions of a sequence whose earlier ones are in `cache`: the same values as [`Block::forward`] gives them,
-    /// and the same bits whatever the batch and however many come at once. Shapes as there; `mask` (capacity, capacity).
-    pub fn decode<B: Dim, S: Dim>(
-        &self,
-        x: Stream<B, S, W, E, D, dfdx::prelude::NoneTape>,
-        cache: &mut KvCache<E>,
-        mask: &Mask,
-    ) -> Result<Stream<B, S, W, E, D, dfdx::prelude::NoneTape>, D::Err> {
-        let attend = |x| {
-            let qkv = self.qkv.decode(self.ln_1.forward(x)?)?;
-            self.after(0, self.out.decode(D::attention_decode::<W, B, S>(qkv, cache, mask)?)?)
-        };
-        let mlp = |x| {
-            let wide = D::activation(self.up.decode(self.ln_2.forward(x)?)?, N::ACTIVATION)?;
-            self.after(1, self.down.decode(wide)?)
-        };
-        let x = residual(x, attend)?;
-        residual(x, mlp)
+    /// As sampling reads it.
+    pub fn incremental(&self, precision: Precision) -> Result<IncrementalBlock<E>, D::Err> {
+        Ok(IncrementalBlock {
+            ln_1: self.ln_1.packed()?,
+            qkv: self.qkv.packed(precision)?,
+            out: self.out.packed(precision)?,
+            ln_2: self.ln_2.packed()?,
+            up: self.up.packed(precision)?,
+            down: self.down.packed(precision)?,
+            after: self.after.iter().map(LayerNorm::packed).collect::<Result<_, _>>()?,
+            activation: N::ACTIVATION,
+            heads: W::Heads::SIZE,
+        })
     }
 
     /// The norm of a branch's result, where there is one.
@@ -138,11 +133,6 @@ impl<W: BlockShape, N: BlockNames, E: Real, D: Backend<E>> Block<W, N, E, D> {
             Some(norm) => norm.forward(y),
             None => Ok(y),
         }
-    }
-
-    /// An empty cache for this block.
-    pub fn cache(batch: usize, capacity: usize) -> KvCache<E> {
-        KvCache::new(batch, capacity, W::Dim::SIZE)
     }
 }
 

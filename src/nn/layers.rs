@@ -1,7 +1,9 @@
 //! `Linear`, `LayerNorm` and `Conv` over `Dim` types.
 
+use super::incremental::Norm;
 use crate::kernels::Real;
-use crate::ops::{ConvOp, Input, LinearOp, NormOp};
+use crate::kernels::cpu::packed::{Packed, Precision};
+use crate::ops::{ConvOp, Input, LinearOp, NormOp, to_vec};
 use crate::shape::Rows;
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor};
@@ -41,9 +43,9 @@ impl<I: ConstDim, O: ConstDim, E: Real, D: LinearOp<E>> Linear<I, O, E, D> {
         D::linear(x, &self.weight, Some(&self.bias))
     }
 
-    /// The same, with a result that does not depend on the other rows (see [`LinearOp::linear_decode`]).
-    pub fn decode<S: Rows<I>>(&self, x: Tensor<S, E, D>) -> Result<Tensor<S::With<O>, E, D>, D::Err> {
-        D::linear_decode(x, &self.weight, Some(&self.bias))
+    /// As sampling reads it.
+    pub fn packed(&self, precision: Precision) -> Result<Packed<E>, D::Err> {
+        Ok(Packed::new(to_vec(self.weight.clone())?, to_vec(self.bias.clone())?, I::SIZE, precision))
     }
 }
 
@@ -74,6 +76,11 @@ impl<C: ConstDim, E: Real, D: NormOp<E>> LayerNorm<C, E, D> {
     /// Shapes: x (…, C) → (…, C).
     pub fn forward<S: Rows<C>, T: Tape<E, D>>(&self, x: Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>, D::Err> {
         D::layer_norm(x, &self.weight, &self.bias, EPSILON)
+    }
+
+    /// As sampling reads it.
+    pub fn packed(&self) -> Result<Norm<E>, D::Err> {
+        Ok(Norm { gain: to_vec(self.weight.clone())?, bias: to_vec(self.bias.clone())?, epsilon: EPSILON })
     }
 }
 

@@ -1,17 +1,18 @@
 //! Masked multi-head self-attention from fused queries, keys and values, and its cached form for sampling.
 
-use super::readout::to_vec;
 use super::tape::{erase, slot, typed, values};
 use crate::kernels::Real;
-use crate::kernels::cpu::attention::{self, Attention};
+use crate::kernels::cpu::attention::{self, Attention, BLOCK};
+use crate::mask::{CachePlan, Layout, Pattern, Tiles};
 use crate::shape::BlockShape;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Which key each query sees: (S, S) row-major, true where it does; `None`: every one.
+/// Which keys each query sees, in the forms that the kernels walk.
 #[derive(Debug, Clone)]
-pub struct Mask(pub Option<Arc<[bool]>>);
+pub struct Mask(Option<Arc<(Tiles, CachePlan)>>);
 
 impl Mask {
     /// Every query sees every key.
@@ -19,48 +20,69 @@ impl Mask {
         Mask(None)
     }
 
-    /// From a dense matrix; every row must see at least one key.
-    pub fn dense(bits: Vec<bool>) -> Self {
-        Mask(Some(bits.into()))
+    /// What `pattern` says.
+    pub fn new(pattern: Pattern, layout: Layout) -> Self {
+        Mask(Some(Arc::new((pattern.tiles(layout, BLOCK), pattern.cache_plan(layout)))))
     }
 
     /// Each of `sequence` queries sees itself and what lies before.
     pub fn causal(sequence: usize) -> Self {
-        Mask::dense((0..sequence * sequence).map(|i| i % sequence <= i / sequence).collect())
+        Mask::new(Pattern::Full, Layout { text: sequence, grid: 0 })
+    }
+
+    /// For `sequence` positions.
+    fn tiles(&self, sequence: usize) -> Cow<'_, Tiles> {
+        self.0.as_ref().map_or_else(|| Cow::Owned(Tiles::full(sequence, BLOCK)), |mask| Cow::Borrowed(&mask.0))
     }
 }
 
-/// Keys and values of the positions seen so far, one layer's. Shapes: (B, capacity, H, D).
+/// One layer's keys and values that later positions can still reach. Shapes: (B, H, places, D).
 #[derive(Debug, Clone)]
 pub struct KvCache<E> {
     keys: Vec<E>,
     values: Vec<E>,
-    capacity: usize,
     width: usize,
+    mask: Arc<(Tiles, CachePlan)>,
     filled: usize,
 }
 
 impl<E: Real> KvCache<E> {
-    /// For `batch` sequences of at most `capacity` positions of `width` channels.
-    pub fn new(batch: usize, capacity: usize, width: usize) -> Self {
-        let empty = vec![E::zero(); batch * capacity * width];
-        KvCache { keys: empty.clone(), values: empty, capacity, width, filled: 0 }
+    /// Empty, for `batch` sequences of vectors of `width` values.
+    ///
+    /// # Panics
+    /// If the mask is [`Mask::full`]: a sequence that grows cannot see what is still to come.
+    pub fn new(batch: usize, width: usize, mask: &Mask) -> Self {
+        let mask = mask.0.clone().expect("a cache needs a mask that looks back only");
+        let empty = vec![E::zero(); batch * mask.1.size() * width];
+        KvCache { keys: empty.clone(), values: empty, width, mask, filled: 0 }
     }
 
-    /// Positions filled so far.
+    /// Positions that have come so far.
     pub fn filled(&self) -> usize {
         self.filled
     }
 
-    /// Each sequence of this cache `times` times, one after the other.
-    pub fn repeated(&self, times: usize) -> Self {
-        let each = (self.capacity * self.width).max(1);
-        let repeat = |x: &[E]| {
-            let mut out = Vec::with_capacity(times * x.len());
-            x.chunks(each).for_each(|one| (0..times).for_each(|_| out.extend_from_slice(one)));
-            out
-        };
-        KvCache { keys: repeat(&self.keys), values: repeat(&self.values), ..*self }
+    /// Memory of one sequence's keys and values.
+    pub fn row_bytes(width: usize, mask: &Mask) -> usize {
+        2 * mask.0.as_ref().map_or(0, |mask| mask.1.size()) * width * size_of::<E>()
+    }
+
+    /// Appends the positions of qkv (B, F, 3, H, D) and attends from each to all that the mask shows it: (B, F, H, D). The
+    /// same bits whatever the batch and however many positions come at once.
+    pub fn attend(&mut self, batch: usize, heads: usize, qkv: &[E]) -> Vec<E> {
+        let (dim, positions) = (self.width / heads, qkv.len() / (3 * batch * self.width));
+        let mut out = vec![E::zero(); qkv.len() / 3];
+        let sizes = Attention { batch, heads, positions, dim };
+        attention::decode(sizes, &self.mask.1, self.filled, qkv, (&mut self.keys, &mut self.values), &mut out);
+        self.filled += positions;
+        out
+    }
+
+    /// Each sequence of this cache `times` times, one after the other; it holds `batch` of them.
+    pub fn repeated(&self, batch: usize, times: usize) -> Self {
+        let each = (self.keys.len() / batch.max(1)).max(1);
+        let repeat = |x: &[E]| x.chunks(each).flat_map(|one| one.repeat(times)).collect();
+        KvCache { keys: repeat(&self.keys), values: repeat(&self.values), mask: self.mask.clone(), ..*self }
     }
 }
 
@@ -73,49 +95,10 @@ pub trait AttentionOp<E: Real>: Device<E> {
     ) -> Result<Tensor<(B, S, W::Dim), E, Self, T>, Self::Err> {
         composed::<W, B, S, E, Self, T>(qkv, mask)
     }
-
-    /// Appends the new positions to the cache and attends from them to all that the mask allows. The same bits whatever the
-    /// batch and however many positions come at once. Runs on the host on every device.
-    fn attention_decode<W: BlockShape, B: Dim, S: Dim>(
-        qkv: Tensor<(B, S, W::Qkv), E, Self>,
-        cache: &mut KvCache<E>,
-        mask: &Mask,
-    ) -> Result<Tensor<(B, S, W::Dim), E, Self>, Self::Err> {
-        let device = qkv.device().clone();
-        let (batch, fresh, _) = *qkv.shape();
-        let out = decode(sizes::<W>(batch.size(), fresh.size()), &to_vec(qkv)?, cache, mask);
-        device.try_tensor_from_vec(out, (batch, fresh, W::Dim::default()))
-    }
 }
 
-fn sizes<W: BlockShape>(batch: usize, sequence: usize) -> Attention {
-    Attention { batch, heads: W::Heads::SIZE, queries: sequence, keys: sequence, dim: W::HeadDim::SIZE }
-}
-
-fn decode<E: Real>(new: Attention, qkv: &[E], cache: &mut KvCache<E>, mask: &Mask) -> Vec<E> {
-    let width = new.heads * new.dim;
-    let (fresh, capacity, start) = (new.queries, cache.capacity, cache.filled);
-    assert!(start + fresh <= capacity, "the cache holds {capacity} positions, {start} are filled and {fresh} came");
-    let mut queries = Vec::with_capacity(new.batch * fresh * width);
-    for (row, position) in qkv.chunks(3 * width).enumerate() {
-        let at = ((row / fresh) * capacity + start + row % fresh) * width;
-        queries.extend_from_slice(&position[..width]);
-        cache.keys[at..at + width].copy_from_slice(&position[width..2 * width]);
-        cache.values[at..at + width].copy_from_slice(&position[2 * width..]);
-    }
-    cache.filled = start + fresh;
-    let everything;
-    let rows = match &mask.0 {
-        Some(bits) => &bits[start * capacity..(start + fresh) * capacity],
-        None => {
-            everything = vec![true; fresh * capacity];
-            &everything
-        }
-    };
-    let mut out = vec![E::zero(); queries.len()];
-    let sizes = Attention { keys: cache.filled, ..new };
-    attention::decode(sizes, capacity, &queries, &cache.keys, &cache.values, rows, &mut out);
-    out
+fn sizes<W: BlockShape>(batch: usize, positions: usize) -> Attention {
+    Attention { batch, heads: W::Heads::SIZE, positions, dim: W::HeadDim::SIZE }
 }
 
 /// The composition of dfdx operations that [`AttentionOp::attention`] equals: dense scores plus a mask of −10⁹.
@@ -136,8 +119,8 @@ pub fn composed<W: BlockShape, B: Dim, S: Dim, E: Real, D: Device<E>, T: Tape<E,
     let keys = part(1, qkv.with_empty_tape())?.try_permute::<Four, Axes4<0, 1, 3, 2>>()?; // (B, H, D, S)
     let values = part(2, qkv.with_empty_tape())?;
     let mut scores = part(0, qkv)?.try_matmul(keys)?.try_mul(E::of((dim as f64).powf(-0.5)))?;
-    if let Some(bits) = &mask.0 {
-        let bias = bits.iter().map(|&sees| if sees { E::zero() } else { E::of(-1e9) }).collect();
+    if let Some(mask) = &mask.0 {
+        let bias = mask.0.dense().iter().map(|&sees| if sees { E::zero() } else { E::of(-1e9) }).collect();
         let bias = device.try_tensor_from_vec(bias, (s, s))?;
         scores = scores.try_add(BroadcastTo::try_broadcast_like::<Four, Axes2<0, 1>>(bias, &(b, heads, s, s))?)?;
     }
@@ -166,33 +149,16 @@ fn on_cpu<E: Real, T: Tape<E, Cpu>>(
     let (qkv, mut tape) = qkv.try_contiguous()?.split_tape();
     let device = qkv.device().clone();
     let width = sizes.heads * sizes.dim;
-    let [q, k, v] = thirds(&values(&qkv), width);
-    let mut out = vec![E::zero(); q.len()];
-    let mut lse = vec![E::zero(); sizes.batch * sizes.heads * sizes.queries];
-    attention::forward(sizes, &q, &k, &v, mask.0.as_deref(), &mut out, &mut lse);
-    let kept = if T::OWNS_TAPE { out.clone() } else { Vec::new() };
-    let y = device.try_tensor_from_vec(out, [sizes.batch, sizes.queries, width])?;
-    let (x_slot, y_slot, mask) = (slot(&qkv), slot(&y), mask.clone());
+    let inputs = values(&qkv);
+    let mut out = vec![E::zero(); sizes.batch * sizes.positions * width];
+    let mut lse = vec![E::zero(); sizes.batch * sizes.heads * sizes.positions];
+    attention::forward(sizes, &inputs, &mask.tiles(sizes.positions), &mut out, &mut lse);
+    let y = device.try_tensor_from_vec(out, [sizes.batch, sizes.positions, width])?;
+    let (x_slot, y_slot, out, mask) = (slot(&qkv), slot(&y), values(&y), mask.clone());
     tape.add_backward_op(move |grads| {
         let dout = y_slot.take(grads)?;
-        let zero = vec![E::zero(); q.len()];
-        let (mut dq, mut dk, mut dv) = (zero.clone(), zero.clone(), zero);
-        let bits = mask.0.as_deref();
-        attention::backward(sizes, &dout, &q, &k, &v, &kept, &lse, bits, &mut dq, &mut dk, &mut dv);
-        x_slot.accumulate(grads, |dx| {
-            for (third, part) in [dq, dk, dv].iter().enumerate() {
-                for (row, source) in dx.chunks_mut(3 * width).zip(part.chunks(width)) {
-                    row[third * width..(third + 1) * width].iter_mut().zip(source).for_each(|(d, &s)| *d += s);
-                }
-            }
-        })
+        let tiles = mask.tiles(sizes.positions);
+        x_slot.accumulate(grads, |dx| attention::backward(sizes, &dout, &inputs, &out, &lse, &tiles, dx))
     });
     Ok(y.put_tape(tape))
-}
-
-/// (R, 3·width) as three (R, width).
-fn thirds<E: Real>(qkv: &[E], width: usize) -> [Vec<E>; 3] {
-    std::array::from_fn(|third| {
-        qkv.chunks(3 * width).flat_map(|row| &row[third * width..(third + 1) * width]).copied().collect()
-    })
 }

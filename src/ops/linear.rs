@@ -19,16 +19,6 @@ pub trait LinearOp<E: Real>: Device<E> {
     ) -> Result<Tensor<S::With<O>, E, Self, T>, Self::Err> {
         composed(x, w, b)
     }
-
-    /// The same for sampling: each output is summed in one order that depends on `I` alone, so that a sample does not
-    /// depend on the batch it is drawn in.
-    fn linear_decode<S: Rows<I>, I: ConstDim, O: ConstDim>(
-        x: Tensor<S, E, Self>,
-        w: &Tensor<(O, I), E, Self>,
-        b: Option<&Tensor<(O,), E, Self>>,
-    ) -> Result<Tensor<S::With<O>, E, Self>, Self::Err> {
-        composed(x, w, b)
-    }
 }
 
 /// The composition of dfdx operations that [`LinearOp::linear`] equals.
@@ -58,34 +48,22 @@ where
         b: Option<&Tensor<(O,), E, Self>>,
     ) -> Result<Tensor<S::With<O>, E, Self, T>, Self::Err> {
         let shape = x.shape().with(O::default()).concrete();
-        Ok(typed(on_cpu(erase(x), erase(w.clone()), b.map(|b| erase(b.clone())), shape, linear::forward)?))
-    }
-
-    fn linear_decode<S: Rows<I>, I: ConstDim, O: ConstDim>(
-        x: Tensor<S, E, Self>,
-        w: &Tensor<(O, I), E, Self>,
-        b: Option<&Tensor<(O,), E, Self>>,
-    ) -> Result<Tensor<S::With<O>, E, Self>, Self::Err> {
-        let shape = x.shape().with(O::default()).concrete();
-        Ok(typed(on_cpu(erase(x), erase(w.clone()), b.map(|b| erase(b.clone())), shape, linear::decode)?))
+        Ok(typed(on_cpu(erase(x), erase(w.clone()), b.map(|b| erase(b.clone())), shape)?))
     }
 }
-
-type Forward<E> = fn(&[E], &[E], Option<&[E]>, (usize, usize), &mut [E]);
 
 fn on_cpu<X: Shape, Y: Shape, E: Real, T: Tape<E, Cpu>>(
     x: Tensor<X, E, Cpu, T>,
     w: Tensor<[usize; 2], E, Cpu>,
     b: Option<Tensor<[usize; 1], E, Cpu>>,
     shape: Y,
-    forward: Forward<E>,
 ) -> Result<Tensor<Y, E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
     let [outputs, inputs] = *w.shape();
     let (xs, ws, bs) = (values(&x), values(&w), b.as_ref().map(values));
     let mut ys = vec![E::zero(); shape.num_elements()];
-    forward(&xs, &ws, bs.as_deref(), (inputs, outputs), &mut ys);
+    linear::forward(&xs, &ws, bs.as_deref(), (inputs, outputs), &mut ys);
     let y = device.try_tensor_from_vec(ys, shape)?;
     let (x_slot, w_slot, b_slot, y_slot) = (slot(&x), slot(&w), b.as_ref().map(slot), slot(&y));
     tape.add_backward_op(move |grads| {

@@ -1,5 +1,6 @@
 //! Training: what a spec says of a stage, schedules, the optimiser, and the stages behind their erased traits.
 
+mod cached;
 pub mod checkpoint;
 pub mod clip_stage;
 pub mod config;
@@ -11,6 +12,7 @@ mod trainer;
 pub mod transformer_stage;
 mod weights;
 
+pub use cached::{Cached, Engines, row_bytes};
 pub use stage::{
     Autoregressive, Batch, Codec, Geometry, ImageTokenizer, Numbers, Ranker, Reconstruction, Sequence, Stage,
     TokenModel,

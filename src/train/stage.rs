@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::mask::{Layout, Pattern};
 use crate::models::clip::Embedder;
 use crate::models::transformer::Tokens;
+use crate::nn::Precision;
 use std::ops::Range;
 
 /// One batch of pictures and captions, as numbers. Each stage reads what it needs.
@@ -96,8 +97,8 @@ pub trait Autoregressive {
     fn codes(&self) -> usize;
     /// Bytes that a row of a sequence keeps.
     fn row_bytes(&self) -> usize;
-    /// A cached sequence of `batch` rows that starts empty.
-    fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>>;
+    /// A cached sequence of `batch` rows that starts empty, with weights of `precision`.
+    fn sequence(&self, batch: usize, precision: Precision) -> Result<Box<dyn Sequence + '_>>;
 }
 
 /// A second stage in training: the joint distribution of text and image tokens.

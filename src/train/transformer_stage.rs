@@ -1,17 +1,17 @@
 //! The transformer in training (paper B.2): text and image cross-entropy, each a mean over its own tokens, 1/8 and 7/8.
 
+use super::cached::{Cached, Engines, row_bytes};
 use super::config::TransformerStage as Config;
 use super::stage::{Autoregressive, Batch, Numbers, Sequence, Stage, TokenModel};
 use super::trainer::{Files, Trainer};
 use crate::error::{Error, Result};
 use crate::mask::{Layout, Pattern, paper_order};
-use crate::models::transformer::{self, Caches, Tokens, Transformer};
-use crate::nn;
+use crate::models::transformer::{self, Tokens, Transformer};
+use crate::nn::{self, Precision};
 use crate::ops::{Backend, Mask, scalar, to_vec};
 use crate::shape::{BlockShape, TransformerShape};
 use dfdx::prelude::*;
 use std::collections::HashMap;
-use std::ops::Range;
 
 /// The pattern of each of `depth` layers that the spec asks for.
 ///
@@ -37,7 +37,7 @@ pub fn patterns(config: &Config, depth: usize) -> Result<Vec<Pattern>> {
 /// One mask a layer; layers of one pattern share it.
 pub fn masks(patterns: &[Pattern], layout: Layout) -> Vec<Mask> {
     let mut made: HashMap<Pattern, Mask> = HashMap::new();
-    patterns.iter().map(|p| made.entry(*p).or_insert_with(|| Mask::dense(p.dense(layout))).clone()).collect()
+    patterns.iter().map(|p| made.entry(*p).or_insert_with(|| Mask::new(*p, layout)).clone()).collect()
 }
 
 /// The transformer in training.
@@ -47,6 +47,7 @@ pub struct TransformerStage<S: TransformerShape, D: Backend<f32>> {
     masks: Vec<Mask>,
     trainer: Trainer<Transformer<S, f32, D>, D>,
     frozen: Transformer<S, f32, D>,
+    engines: Engines,
 }
 
 impl<S: TransformerShape, D: Backend<f32>> TransformerStage<S, D>
@@ -61,7 +62,7 @@ where
         let model: Transformer<S, f32, D> = nn::build(&device, seed, transformer::init(S::DEPTH))?;
         let frozen = model.clone();
         let trainer = Trainer::new("transformer", model, device, config.optimizer, config.ema, config.steps)?;
-        Ok(TransformerStage { config: config.clone(), patterns, masks, trainer, frozen })
+        Ok(TransformerStage { config: config.clone(), patterns, masks, trainer, frozen, engines: Engines::default() })
     }
 
     /// The weight of each text target: 1 over their number, pads left out where the spec says so.
@@ -128,11 +129,12 @@ where
     }
 
     fn row_bytes(&self) -> usize {
-        2 * S::DEPTH * S::Seq::SIZE * <S::Block as BlockShape>::Dim::SIZE * size_of::<f32>()
+        row_bytes(<S::Block as BlockShape>::Dim::SIZE, &self.masks)
     }
 
-    fn sequence(&self, batch: usize) -> Result<Box<dyn Sequence + '_>> {
-        Ok(Box::new(Cached { stage: self, batch, caches: self.frozen.caches(batch) }))
+    fn sequence(&self, batch: usize, precision: Precision) -> Result<Box<dyn Sequence + '_>> {
+        let engine = self.engines.get(precision, |precision| self.frozen.incremental(precision))?;
+        Ok(Box::new(Cached::new(engine, &self.masks, batch, Transformer::<S, f32, D>::step_ids)))
     }
 }
 
@@ -146,6 +148,7 @@ where
 
     fn freeze(&mut self) -> Result<()> {
         self.frozen = self.trainer.averaged()?;
+        self.engines = Engines::default();
         Ok(())
     }
 
@@ -160,26 +163,5 @@ where
     fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>> {
         let (_, image) = self.frozen.forward(size, tokens, &self.masks, NoneTape)?;
         Ok(to_vec(image)?)
-    }
-}
-
-struct Cached<'a, S: TransformerShape, D: Backend<f32>> {
-    stage: &'a TransformerStage<S, D>,
-    batch: usize,
-    caches: Caches<f32>,
-}
-
-impl<S: TransformerShape, D: Backend<f32>> Sequence for Cached<'_, S, D>
-where
-    Error: From<D::Err>,
-{
-    fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>> {
-        let logits = self.stage.frozen.decode(self.batch, tokens, slots, &mut self.caches, &self.stage.masks)?;
-        Ok(to_vec(logits)?)
-    }
-
-    fn repeat(&mut self, times: usize) {
-        self.batch *= times;
-        self.caches.iter_mut().for_each(|cache| *cache = cache.repeated(times));
     }
 }

@@ -4,7 +4,7 @@ use crate::common::*;
 use dalle::mask::{Layout, Pattern, paper_order};
 use dalle::models::presets::tiny;
 use dalle::models::transformer::{Tokens, Transformer};
-use dalle::nn::{self, Init};
+use dalle::nn::{self, Init, Precision};
 use dalle::ops::to_vec;
 use dalle::train::config::TransformerStage as Spec;
 use dalle::train::transformer_stage::{TransformerStage, masks, patterns};
@@ -116,8 +116,14 @@ fn embeddings_are_those_of_the_position_that_a_slot_predicts_and_of_the_token_be
 
 /// Image logits (G², codes) of each of `size` sequences, slot by slot from caches. The start comes in one go or in steps; of
 /// the codes only those already sampled are shown.
-fn cached(stage: &TinyStage, size: usize, text: &[u32], image: &[u32], in_one_go: bool) -> Vec<Vec<f32>> {
-    let mut sequence = stage.sequence(size).unwrap();
+fn cached(
+    stage: &TinyStage,
+    size: usize,
+    (text, image): (&[u32], &[u32]),
+    precision: Precision,
+    in_one_go: bool,
+) -> Vec<Vec<f32>> {
+    let mut sequence = stage.sequence(size, precision).unwrap();
     let mut out = vec![Vec::new(); size];
     let mut push = |logits: Vec<f32>| {
         out.iter_mut().zip(logits.chunks(CODES)).for_each(|(out, logits)| out.extend_from_slice(logits));
@@ -147,11 +153,11 @@ fn cached_equals_uncached_for_every_pattern() {
         let plain = stage.logits(3, Tokens { text: &text, image: &image }).unwrap();
         let largest = plain.iter().fold(0f32, |a, b| a.max(b.abs()));
         assert!(largest > 0.5, "logits of at most {largest} show nothing");
-        let one_go = cached(&stage, 3, &text, &image, true).concat();
+        let one_go = cached(&stage, 3, (&text, &image), Precision::F32, true).concat();
         for (i, (plain, cached)) in plain.iter().zip(&one_go).enumerate() {
             assert!((plain - cached).abs() < 1e-5, "{order:?}: logit {i}: plain {plain}, cached {cached}");
         }
-        let steps = cached(&stage, 3, &text, &image, false).concat();
+        let steps = cached(&stage, 3, (&text, &image), Precision::F32, false).concat();
         assert!(bits(&steps) == bits(&one_go), "{order:?}: the bits depend on the pieces in which a prefix comes");
     }
 }
@@ -161,19 +167,36 @@ fn cached_logits_depend_on_neither_batch_nor_threads() {
     let (text, image) = (captions(6, 8), ids(6, "codes", 8 * IMAGE, CODES));
     for order in orders() {
         let stage = stage(&order);
-        let run = |threads: usize, first: usize, size: usize| {
-            let (text, image) = (&text[first * TEXT..][..size * TEXT], &image[first * IMAGE..][..size * IMAGE]);
-            on_threads(threads, || cached(&stage, size, text, image, true))
-                .iter()
-                .map(|row| bits(row))
-                .collect::<Vec<_>>()
-        };
-        let all = run(1, 0, 8);
-        for threads in [2, 4] {
-            assert!(run(threads, 0, 8) == all, "{order:?}: {threads} threads");
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            let run = |threads: usize, first: usize, size: usize| {
+                let tokens = (&text[first * TEXT..][..size * TEXT], &image[first * IMAGE..][..size * IMAGE]);
+                on_threads(threads, || cached(&stage, size, tokens, precision, true))
+                    .iter()
+                    .map(|row| bits(row))
+                    .collect::<Vec<_>>()
+            };
+            let all = run(1, 0, 8);
+            for threads in [2, 4] {
+                assert!(run(threads, 0, 8) == all, "{order:?}, {precision:?}: {threads} threads");
+            }
+            assert!(run(2, 0, 3) == all[..3], "{order:?}, {precision:?}: a batch of 3");
+            assert!(run(2, 5, 1) == all[5..6], "{order:?}, {precision:?}: a batch of 1");
         }
-        assert!(run(2, 0, 3) == all[..3], "{order:?}: a batch of 3");
-        assert!(run(2, 5, 1) == all[5..6], "{order:?}: a batch of 1");
+    }
+}
+
+/// Fewer bits change the logits, and by a bounded share of their spread: 2 % with 8 bits of mantissa, 10 % with bytes.
+#[test]
+fn fewer_bits_change_the_logits_a_little() {
+    let (text, image) = (captions(5, 4), ids(5, "codes", 4 * IMAGE, CODES));
+    let stage = stage(&paper_order(2, 3));
+    let logits = |precision| cached(&stage, 4, (&text, &image), precision, true).concat();
+    let exact = logits(Precision::F32);
+    let mean_square = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64;
+    for (precision, bound) in [(Precision::Bf16, 0.02), (Precision::Int8, 0.1)] {
+        let error: Vec<f32> = logits(precision).iter().zip(&exact).map(|(a, b)| a - b).collect();
+        let share = (mean_square(&error) / mean_square(&exact)).sqrt();
+        assert!(share > 0.0 && share < bound, "{precision:?}: the logits change by {share} of their spread");
     }
 }
 
@@ -184,10 +207,10 @@ fn a_repeated_sequence_goes_on_as_if_it_had_been_given_so_often() {
     let each = |rows: &[u32]| rows.chunks(TEXT).flat_map(|row| row.repeat(3)).collect::<Vec<_>>();
     let (repeated_text, image) = (each(&text), ids(8, "codes", 6 * IMAGE, CODES));
     let blank = vec![0; 2 * IMAGE];
-    let mut few = stage.sequence(2).unwrap();
+    let mut few = stage.sequence(2, Precision::F32).unwrap();
     few.advance(Tokens { text: &text, image: &blank }, 0..TEXT + 1).unwrap();
     few.repeat(3);
-    let mut many = stage.sequence(6).unwrap();
+    let mut many = stage.sequence(6, Precision::F32).unwrap();
     many.advance(Tokens { text: &repeated_text, image: &image }, 0..TEXT + 1).unwrap();
     let next = TEXT + 1..TEXT + 4;
     let tokens = Tokens { text: &repeated_text, image: &image };

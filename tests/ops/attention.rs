@@ -42,7 +42,7 @@ impl<W: BlockShape> AttentionCase<W> {
         match self.seen {
             Seen::Everything => Mask::full(),
             Seen::Causal => Mask::causal(self.layout.sequence()),
-            Seen::Pattern(pattern) => Mask::dense(pattern.dense(self.layout)),
+            Seen::Pattern(pattern) => Mask::new(pattern, self.layout),
         }
     }
 }
@@ -107,13 +107,12 @@ proptest! {
         let qkv = case.leaves(&mut Rng::new(seed, "case", 0, 0)).remove(0);
         let width = <Narrow as BlockShape>::Dim::SIZE;
         let decode = |pieces: &[usize]| {
-            let mut cache = KvCache::new(2, sequence, width);
+            let mut cache = KvCache::new(2, width, &mask);
             let mut out = vec![0.0; 2 * sequence * width];
             let mut start = 0;
             for &fresh in pieces {
                 let piece = |b: usize| &qkv[(b * sequence + start) * 3 * width..][..fresh * 3 * width];
-                let new = tensor(&[piece(0), piece(1)].concat(), (2usize, fresh, Const));
-                let y = to_vec(Cpu::attention_decode::<Narrow, _, _>(new, &mut cache, &mask).unwrap()).unwrap();
+                let y = cache.attend(2, <Narrow as BlockShape>::Heads::SIZE, &[piece(0), piece(1)].concat());
                 for (b, y) in y.chunks(fresh * width).enumerate() {
                     out[(b * sequence + start) * width..][..fresh * width].copy_from_slice(y);
                 }

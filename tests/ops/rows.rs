@@ -229,20 +229,6 @@ proptest! {
     fn gathered_rows(case in gathers(), seed: u64) {
         check(case, seed);
     }
-
-    #[test]
-    fn linear_decode_equals_linear(rows in 1..=9usize, seed: u64) {
-        let mut rng = Rng::new(seed, "decode", 0, 0);
-        let leaves = LinearCase { axes: vec![rows], bias: true }.leaves(&mut rng);
-        let x = tensor(&leaves[0], (rows, Const::<INPUTS>));
-        let w = tensor(&leaves[1], (Const::<OUTPUTS>, Const::<INPUTS>));
-        let b = tensor(&leaves[2], (Const::<OUTPUTS>,));
-        let got = to_vec(Cpu::linear_decode(x.clone(), &w, Some(&b)).unwrap()).unwrap();
-        let expected = to_vec(linear::composed(x, &w, Some(&b)).unwrap()).unwrap();
-        for (got, expected) in got.iter().zip(&expected) {
-            prop_assert!((got - expected).abs() < 1e-12, "got {got}, expected {expected}");
-        }
-    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use dalle::data::{Picture, augment};
 use dalle::generate::{self, Options, rank};
 use dalle::harness::generator::{Generator, Rudalle};
 use dalle::models::rudalle::Version;
+use dalle::nn::Precision;
 use dalle::random::Rng;
 use dalle::report::grid;
 use dalle::{Error, Result};
@@ -36,6 +37,9 @@ pub struct SampleArgs {
     /// Classifier-free guidance; 1: none. Above 1 it needs a run trained with `caption_dropout`.
     #[arg(long, default_value_t = 1.0)]
     guidance: f64,
+    /// In how many bits the transformer's weights are kept: with fewer a token takes less time, and other ones are drawn.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Bits,
     /// The root of the pictures' seeds.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -50,6 +54,23 @@ pub struct SampleArgs {
     out: PathBuf,
     #[command(flatten)]
     published: Published,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Bits {
+    F32,
+    Bf16,
+    Int8,
+}
+
+impl From<Bits> for Precision {
+    fn from(bits: Bits) -> Precision {
+        match bits {
+            Bits::F32 => Precision::F32,
+            Bits::Bf16 => Precision::Bf16,
+            Bits::Int8 => Precision::Int8,
+        }
+    }
 }
 
 /// What ruDALL-E needs besides its transformer.
@@ -98,8 +119,13 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
             generate::prime_rows(&generator.encode(&square(path, side)?)?, grid, rows)
         }
     };
-    let options =
-        Options { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, guidance: args.guidance };
+    let options = Options {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        guidance: args.guidance,
+        precision: args.precision.into(),
+    };
     let seeds = |caption: usize| {
         let seed = |candidate| Rng::new(args.seed, "sample/cli", caption as u64, candidate).bits();
         (0..args.n as u64).map(seed).collect()

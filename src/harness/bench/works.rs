@@ -11,7 +11,7 @@ use crate::models::clip::{self, Clip};
 use crate::models::dvae::{self, Dvae};
 use crate::models::presets::{self, bench_l, bench_s, paper};
 use crate::models::transformer::Tokens;
-use crate::nn;
+use crate::nn::{self, Precision::*};
 use crate::ops::{AttentionOp, Mask};
 use crate::random::Rng;
 use crate::shape::{DvaeShape, TransformerShape};
@@ -62,7 +62,7 @@ pub fn attention(machine: &Machine) -> Result<Vec<Measurement>> {
         ("col", Pattern::Column),
         ("conv", Pattern::Conv { kernel }),
     ] {
-        let mask = Mask::dense(pattern.dense(layout));
+        let mask = Mask::new(pattern, layout);
         let seconds = try_median(9, || {
             let out = Cpu::attention::<bench_l::Block, _, _, _>(qkv.clone().leaky_traced(), &mask)?;
             black_box(out.try_sum::<(), _>()?.try_backward()?);
@@ -125,11 +125,11 @@ pub fn sample_l(machine: &Machine) -> Result<Vec<Measurement>> {
     let (slots, positions) = (<Shape as TransformerShape>::Text::SIZE, <Shape as TransformerShape>::Image::SIZE);
     let codes = stage.codes();
     let prompt = ids("text", slots, <Shape as TransformerShape>::TextVocab::SIZE);
-    let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0 };
     let mut all = Vec::new();
-    for batch in [1, 8] {
+    for (batch, precision) in [1, 8].into_iter().flat_map(|b| [F32, Bf16, Int8].map(|p| (b, p))) {
+        let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision };
         let run = || -> Result<f64> {
-            let mut sequence = stage.sequence(1)?;
+            let mut sequence = stage.sequence(1, precision)?;
             let blank = vec![0; positions];
             let first = sequence.advance(Tokens { text: &prompt, image: &blank }, 0..slots + 1)?;
             sequence.repeat(batch);
@@ -159,8 +159,13 @@ pub fn sample_l(machine: &Machine) -> Result<Vec<Measurement>> {
         let tables = (<Shape as TransformerShape>::TextRows::SIZE + <Shape as TransformerShape>::ImageRows::SIZE) * 512;
         let text_head = <Shape as TransformerShape>::TextVocab::SIZE * 512;
         let weights = stage.num_parameters() - tables - text_head;
-        let measured = machine.figure(&format!("$-b{batch}"), batch as f64 * steps, "image tokens/s", None);
-        let share = (batch == 1).then(|| 4.0 * weights as f64 * steps / machine.bytes);
+        let (suffix, bytes) = match precision {
+            F32 => ("", 4.0),
+            Bf16 => ("-bf16", 2.0),
+            Int8 => ("-int8", 1.0),
+        };
+        let measured = machine.figure(&format!("$-b{batch}{suffix}"), batch as f64 * steps, "image tokens/s", None);
+        let share = (batch == 1).then(|| bytes * weights as f64 * steps / machine.bytes);
         all.push(Measurement { fraction_of_peak: share, ..measured });
     }
     Ok(all)

@@ -53,7 +53,7 @@ fn fold<E: Real, A: Copy, const N: usize>(
 
 /// Combines the lanes by halves: 16 to 8 to 4 to 2 to 1.
 #[inline(always)]
-fn halve<A: Copy>(mut lanes: [A; LANES], combine: impl Fn(A, A) -> A) -> A {
+pub(super) fn halve<A: Copy>(mut lanes: [A; LANES], combine: impl Fn(A, A) -> A) -> A {
     for half in [8, 4, 2, 1] {
         for lane in 0..half {
             lanes[lane] = combine(lanes[lane], lanes[lane + half]);
@@ -104,31 +104,6 @@ pub(super) fn dot<E: Real>(a: &[E], b: &[E]) -> E {
     sum_by([a, b], |[a, b]| a * b)
 }
 
-/// Σ a·b for four vectors a at once, each with the bits of [`dot`]: b is loaded once.
-#[inline(always)]
-pub(super) fn four_dots<E: Real>(a: [&[E]; 4], b: &[E]) -> [E; 4] {
-    let (b, b_tail) = b.as_chunks::<LANES>();
-    let [(a0, t0), (a1, t1), (a2, t2), (a3, t3)] = a.map(|a| a.as_chunks::<LANES>());
-    // Four names, not an array of arrays: the compiler then keeps the sums in registers.
-    let zeros = [E::of(0.0); LANES];
-    let (mut s0, mut s1, mut s2, mut s3) = (zeros, zeros, zeros, zeros);
-    for ((((b, a0), a1), a2), a3) in b.iter().zip(a0).zip(a1).zip(a2).zip(a3) {
-        for lane in 0..LANES {
-            s0[lane] += a0[lane] * b[lane];
-            s1[lane] += a1[lane] * b[lane];
-            s2[lane] += a2[lane] * b[lane];
-            s3[lane] += a3[lane] * b[lane];
-        }
-    }
-    for (lane, b) in b_tail.iter().enumerate() {
-        s0[lane] += t0[lane] * *b;
-        s1[lane] += t1[lane] * *b;
-        s2[lane] += t2[lane] * *b;
-        s3[lane] += t3[lane] * *b;
-    }
-    [s0, s1, s2, s3].map(|lanes| halve(lanes, |a, b| a + b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +125,5 @@ mod tests {
         let (a, b): (Vec<f32>, Vec<f32>) = (normals("a", 999), normals("b", 999));
         let plain = dot(&a, &b);
         assert_eq!(vectorised!(|| dot(&a, &b)).to_bits(), plain.to_bits());
-        let several = vectorised!(|| four_dots([&a, &b, &a, &b], &b));
-        assert_eq!(several.map(f32::to_bits), [plain, dot(&b, &b), plain, dot(&b, &b)].map(f32::to_bits));
     }
 }

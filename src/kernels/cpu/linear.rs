@@ -1,8 +1,7 @@
 //! y = x·wᵀ + b. Shapes: x (R, I), w (O, I), b (O), y (R, O); sizes are given as (I, O).
 
-use super::lanes::{dot, four_dots, vectorised};
 use super::matmul::{View, matmul};
-use super::parallel::{by_columns, expect_lengths, rows_per_task};
+use super::parallel::{expect_lengths, rows_per_task};
 use super::reduce;
 use crate::kernels::Real;
 use rayon::prelude::*;
@@ -33,33 +32,6 @@ pub fn backward_bias<E: Real>(dy: &[E], outputs: usize, db: &mut [E]) {
     let rows = dy.len() / outputs;
     expect_lengths("linear::backward_bias", &[("dy", dy.len(), rows * outputs), ("db", db.len(), outputs)]);
     reduce::column_sums(dy, outputs, db);
-}
-
-/// The decode path: like [`forward`], but every output element is summed in one order that depends on `inputs` alone,
-/// whatever the rows, the threads and the CPU: a sample does not depend on its batch.
-pub fn decode<E: Real>(x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (usize, usize), y: &mut [E]) {
-    let rows = check("linear::decode", x, w, b, (inputs, outputs), y);
-    let block = rows_per_task(outputs, rows * inputs);
-    let tasks = by_columns(y, outputs, block).into_par_iter().zip_eq(w.par_chunks(block * inputs)).enumerate();
-    tasks.for_each(|(task, (mut y, w))| {
-        vectorised!(|| {
-            for (o, w) in w.chunks_exact(inputs).enumerate() {
-                let bias = b.map_or(E::of(0.0), |b| b[task * block + o]);
-                // Four rows at a time: a row of w is loaded once for all of them.
-                for (y, x) in y.chunks_mut(4).zip(x.chunks(4 * inputs)) {
-                    let row = |r: usize| &x[r * inputs..(r + 1) * inputs];
-                    if let [y0, y1, y2, y3] = y {
-                        let sums = four_dots([row(0), row(1), row(2), row(3)], w);
-                        [y0[o], y1[o], y2[o], y3[o]] = sums.map(|sum| sum + bias);
-                    } else {
-                        for (r, y) in y.iter_mut().enumerate() {
-                            y[o] = dot(row(r), w) + bias;
-                        }
-                    }
-                }
-            }
-        });
-    });
 }
 
 /// Every row of y = b.
@@ -101,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn forward_and_decode_equal_the_definition() {
+    fn forward_equals_the_definition() {
         for (rows, inputs, outputs) in [(1, 1, 1), (3, 17, 5), (9, 40, 33), (300, 70, 200)] {
             let x = normals::<f64>("x", rows * inputs);
             let (w, b) = (normals::<f64>("w", outputs * inputs), normals::<f64>("b", outputs));
@@ -109,10 +81,6 @@ mod tests {
             forward(&x, &w, Some(&b), (inputs, outputs), &mut y);
             assert_close(&y, &naive(&x, &w, &b), 1e-12);
             forward(&x, &w, None, (inputs, outputs), &mut y);
-            assert_close(&y, &naive(&x, &w, &vec![0.0; outputs]), 1e-12);
-            decode(&x, &w, Some(&b), (inputs, outputs), &mut y);
-            assert_close(&y, &naive(&x, &w, &b), 1e-12);
-            decode(&x, &w, None, (inputs, outputs), &mut y);
             assert_close(&y, &naive(&x, &w, &vec![0.0; outputs]), 1e-12);
         }
     }
@@ -148,26 +116,6 @@ mod tests {
             backward_bias(&dy, outputs, &mut db);
             [y, dx, dw, db].concat()
         });
-        assert_same_on_any_threads(|| {
-            let mut y = vec![0.0; rows * outputs];
-            decode(&x, &w, Some(&b), (inputs, outputs), &mut y);
-            y
-        });
-    }
-
-    #[test]
-    fn decode_of_a_row_does_not_depend_on_the_other_rows() {
-        let (inputs, outputs) = (301, 67);
-        let (x, w) = (normals::<f32>("x", 8 * inputs), normals::<f32>("w", outputs * inputs));
-        let run = |rows: usize| {
-            let mut y = vec![0f32; rows * outputs];
-            decode(&x[..rows * inputs], &w, None, (inputs, outputs), &mut y);
-            y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
-        };
-        let all = run(8);
-        for rows in [1, 3, 4, 7] {
-            assert_eq!(run(rows), all[..rows * outputs], "{rows} rows");
-        }
     }
 
     #[test]

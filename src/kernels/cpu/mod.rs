@@ -16,6 +16,7 @@ pub mod linear;
 pub mod matmul;
 pub mod muon;
 pub mod norm;
+pub mod packed;
 pub mod pool;
 pub mod softmax;
 pub mod strided;

@@ -144,7 +144,7 @@ pub struct Logits<E: Dtype, D: Storage<E>, T> {
 
 /// One mask per layer: `types` in a cycle.
 pub fn masks(types: &[Pattern], depth: usize, layout: Layout) -> Vec<Mask> {
-    let masks: Vec<Mask> = types.iter().map(|pattern| Mask::dense(pattern.dense(layout))).collect();
+    let masks: Vec<Mask> = types.iter().map(|&pattern| Mask::new(pattern, layout)).collect();
     masks.into_iter().cycle().take(if types.is_empty() { 0 } else { depth }).collect()
 }
 

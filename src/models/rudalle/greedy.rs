@@ -4,6 +4,7 @@ use super::{Rudalle, Version};
 use crate::kernels::Real;
 use crate::kernels::cpu::argmax;
 use crate::models::transformer::Tokens;
+use crate::nn::Precision;
 use crate::ops::{Backend, Mask, to_vec};
 use crate::shape::RudalleShape;
 use dfdx::prelude::{ConstDim, NoneTape};
@@ -28,13 +29,14 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
             Version::V2 => slots,
             Version::V3 => slots - 1,
         };
-        let mut caches = self.caches(batch);
+        let engine = self.incremental(Precision::F32)?;
+        let mut caches = engine.caches(batch, masks);
         let mut out = Generated { codes: vec![0; batch * image], logits: vec![E::zero(); batch * image * codes] };
         for position in 0..image {
             let tokens = Tokens { text, image: &out.codes };
             let logits = if cached {
                 let fresh = if position == 0 { 0 } else { first + position }..first + position + 1;
-                self.decode(version, batch, tokens, fresh, &mut caches, masks)?
+                engine.step(batch, &Self::step_ids(version, batch, tokens, fresh), &mut caches)
             } else {
                 let all = to_vec(self.forward(version, batch, tokens, masks, NoneTape)?)?;
                 let row = |b: usize| &all[(b * S::Seq::SIZE + first + position) * S::Classes::SIZE..];

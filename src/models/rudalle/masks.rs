@@ -25,7 +25,7 @@ pub fn order(depth: usize, version: Version) -> Vec<Pattern> {
 
 /// One mask per layer.
 pub fn masks(depth: usize, layout: Layout, version: Version) -> Vec<Mask> {
-    order(depth, version).into_iter().map(|pattern| Mask::dense(pattern.dense(layout))).collect()
+    order(depth, version).into_iter().map(|pattern| Mask::new(pattern, layout)).collect()
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ pub use presets::{Malevich, malevich};
 
 use super::transformer::Tokens;
 use crate::kernels::Real;
-use crate::nn::{Block, BlockNames, Init, LayerNorm, Linear};
-use crate::ops::{ABSENT, Activation, Backend, KvCache, Mask, scalar, to_vec};
+use crate::nn::{Block, BlockNames, Incremental, Init, LayerNorm, Linear, Packed, Precision};
+use crate::ops::{ABSENT, Activation, Backend, Mask, scalar, to_vec};
 use crate::shape::{BlockShape, RudalleShape};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
@@ -111,9 +111,6 @@ impl<S: RudalleShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Rudalle
     }
 }
 
-/// Keys and values of every layer.
-pub type Caches<E> = Vec<KvCache<E>>;
-
 /// The loss of a batch, in nats.
 #[derive(Debug)]
 pub struct Losses<E: Dtype, D: Storage<E>, T> {
@@ -180,31 +177,23 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
         Ok(Losses { total, text, image })
     }
 
-    /// Runs `slots` through the layers, whose caches hold all earlier slots, and gives the image logits of the last one,
-    /// B·Codes values: those of [`Rudalle::forward`], and the same bits whatever the batch.
-    pub fn decode(
-        &self,
-        version: Version,
-        batch: usize,
-        tokens: Tokens<'_>,
-        slots: Range<usize>,
-        caches: &mut Caches<E>,
-        masks: &[Mask],
-    ) -> Result<Vec<E>, D::Err> {
-        let fresh = slots.len();
-        let mut x = self.embed(version, batch, fresh, tokens, slots, NoneTape)?;
-        for ((layer, cache), mask) in self.layers.iter().zip(caches).zip(masks) {
-            x = layer.decode(x, cache, mask)?;
-        }
-        let last: Vec<u32> = (0..batch).map(|b| (b * fresh + fresh - 1) as u32).collect();
-        let x = D::gather_rows(x, &last, (batch, 1usize, Width::<S>::default()))?;
-        let logits = to_vec(self.head.decode(self.head_norm.forward(self.norm.forward(x)?)?)?)?;
-        Ok(logits.chunks(S::Classes::SIZE).flat_map(|row| &row[S::TextVocab::SIZE..]).copied().collect())
-    }
-
-    /// Empty caches for `batch` sequences.
-    pub fn caches(&self, batch: usize) -> Caches<E> {
-        self.layers.iter().map(|_| Layer::<S, E, D>::cache(batch, S::Seq::SIZE)).collect()
+    /// As sampling reads it: of the head the image's classes alone. [`step_ids`](Rudalle::step_ids) says which rows of its
+    /// tables a step sums.
+    pub fn incremental(&self, precision: Precision) -> Result<Incremental<E>, D::Err> {
+        let (width, text) = (Width::<S>::SIZE, S::TextVocab::SIZE);
+        let (weight, bias) = (to_vec(self.head.weight.clone())?, to_vec(self.head.bias.clone())?);
+        Ok(Incremental {
+            tables: vec![
+                to_vec(self.text.clone())?,
+                to_vec(self.text_position.clone())?,
+                to_vec(self.image.clone())?,
+                to_vec(self.row.clone())?,
+                to_vec(self.column.clone())?,
+            ],
+            blocks: self.layers.iter().map(|layer| layer.incremental(precision)).collect::<Result<_, _>>()?,
+            norms: vec![self.norm.packed()?, self.head_norm.packed()?],
+            head: Packed::new(weight[text * width..].to_vec(), bias[text..].to_vec(), width, precision),
+        })
     }
 
     /// The sum of each slot's embeddings: (B, N, Dim).
@@ -217,11 +206,22 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
         slots: Range<usize>,
         tape: T,
     ) -> Result<Stream<B, N, S, E, D, T>, D::Err> {
+        let [text, position, image, row, column] = Self::step_ids(version, batch.size(), tokens, slots);
+        let shape = (batch, count, Width::<S>::default());
+        let x = D::gather_rows(self.text.clone().put_tape(tape), &text, shape)?;
+        let x = add_rows(x, &self.text_position, &position, shape)?;
+        let x = add_rows(x, &self.image, &image, shape)?;
+        let x = add_rows(x, &self.row, &row, shape)?;
+        add_rows(x, &self.column, &column, shape)
+    }
+
+    /// The rows of the tables (text, text position, image, row, column) that are summed for `slots` of each sequence: (B, N)
+    /// each.
+    pub fn step_ids(version: Version, batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> [Vec<u32>; 5] {
         let (text, grid) = (S::Text::SIZE, S::Grid::SIZE);
         let starts = usize::from(version == Version::V2);
-        let shape = (batch, count, Width::<S>::default());
         let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {
-            (0..batch.size()).flat_map(|b| slots.clone().map(move |slot| id(b, slot))).collect()
+            (0..batch).flat_map(|b| slots.clone().map(move |slot| id(b, slot))).collect()
         };
         let in_text = |slot: usize| slot < text + starts;
         let at_text = |b: usize, slot: usize| match slot {
@@ -233,13 +233,13 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
             if in_text(slot) { ABSENT } else { id(slot - text - starts) }
         };
         let at_image = |b: usize, slot: usize| in_grid(slot, &|i| tokens.image[b * grid * grid + i]);
-
-        let x = D::gather_rows(self.text.clone().put_tape(tape), &each(&at_text), shape)?;
-        let at_position = each(&|_, slot| if in_text(slot) { slot as u32 } else { ABSENT });
-        let x = add_rows(x, &self.text_position, &at_position, shape)?;
-        let x = add_rows(x, &self.image, &each(&at_image), shape)?;
-        let x = add_rows(x, &self.row, &each(&|_, slot| in_grid(slot, &|i| (i / grid) as u32)), shape)?;
-        add_rows(x, &self.column, &each(&|_, slot| in_grid(slot, &|i| (i % grid) as u32)), shape)
+        [
+            each(&at_text),
+            each(&|_, slot| if in_text(slot) { slot as u32 } else { ABSENT }),
+            each(&at_image),
+            each(&|_, slot| in_grid(slot, &|i| (i / grid) as u32)),
+            each(&|_, slot| in_grid(slot, &|i| (i % grid) as u32)),
+        ]
     }
 }
 

@@ -1,8 +1,9 @@
 //! The blocks of both halves: group norm and swish before each convolution, and attention over all pixels of a map.
 
 use crate::Result;
-use crate::kernels::cpu::attention::{self, Attention as Sizes};
+use crate::kernels::cpu::attention::{self, Attention as Sizes, BLOCK};
 use crate::kernels::cpu::group_norm;
+use crate::mask::Tiles;
 use crate::models::feature_map::{Conv, FeatureMap, Find, take};
 use crate::ops::Activation;
 
@@ -92,9 +93,11 @@ impl Attention {
         let pixels = x.height * x.width;
         let y = self.norm.forward(x);
         let [q, k, v] = [&self.q, &self.k, &self.v].map(|conv| conv.same(&y, false).values);
-        let sizes = Sizes { batch: x.batch, heads: 1, queries: pixels, keys: pixels, dim: x.channels };
+        let rows = q.chunks(x.channels).zip(k.chunks(x.channels)).zip(v.chunks(x.channels));
+        let qkv: Vec<f32> = rows.flat_map(|((q, k), v)| [q, k, v].concat()).collect();
+        let sizes = Sizes { batch: x.batch, heads: 1, positions: pixels, dim: x.channels };
         let (mut mixed, mut lse) = (vec![0.0; q.len()], vec![0.0; x.batch * pixels]);
-        attention::forward(sizes, &q, &k, &v, None, &mut mixed, &mut lse);
+        attention::forward(sizes, &qkv, &Tiles::full(pixels, BLOCK), &mut mixed, &mut lse);
         self.out.same(&FeatureMap { values: mixed, ..*x }, false).plus(x)
     }
 }

@@ -1,0 +1,96 @@
+//! Where a key-value cache keeps each key: a place is taken again once no later query reaches what it held.
+
+use super::{Layout, Pattern};
+
+/// The places of one layer's keys while a sequence is generated position by position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachePlan {
+    size: usize,
+    places: Vec<usize>,
+    seen: Vec<u32>,
+    /// Where each query's part of `seen` begins, and where the last one ends.
+    starts: Vec<usize>,
+}
+
+impl CachePlan {
+    /// The places that there are: [`Reach::peak`](super::Reach::peak).
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The positions of a whole sequence.
+    pub fn positions(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Where the key of `position` goes, in the step of that position.
+    pub fn place(&self, position: usize) -> usize {
+        self.places[position]
+    }
+
+    /// The places of the keys that `query` sees in its own step, by increasing key.
+    pub fn seen(&self, query: usize) -> &[u32] {
+        &self.seen[self.starts[query]..self.starts[query + 1]]
+    }
+}
+
+impl Pattern {
+    /// The places of the pattern's keys.
+    pub fn cache_plan(self, layout: Layout) -> CachePlan {
+        let (reach, sequence) = (self.reach(layout), layout.sequence());
+        let mut leaving: Vec<Vec<usize>> = vec![Vec::new(); sequence];
+        let (mut free, mut size) = (Vec::new(), 0);
+        let (mut places, mut seen, mut starts) = (Vec::with_capacity(sequence), Vec::new(), vec![0]);
+        for query in 0..sequence {
+            let place = free.pop().unwrap_or_else(|| {
+                size += 1;
+                size - 1
+            });
+            places.push(place);
+            leaving[reach.last()[query]].push(place);
+            let keys = (0..=query).filter(|&key| self.sees(layout, query, key));
+            seen.extend(keys.map(|key| places[key] as u32));
+            starts.push(seen.len());
+            free.append(&mut leaving[query]);
+        }
+        CachePlan { size, places, seen, starts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::Edge;
+    use proptest::prelude::*;
+
+    fn patterns() -> impl Strategy<Value = Pattern> {
+        prop_oneof![
+            Just(Pattern::Full),
+            Just(Pattern::Row),
+            Just(Pattern::Column),
+            Just(Pattern::Conv { kernel: 5 }),
+            Just(Pattern::Window { kernel: 3, edge: Edge::Torus }),
+            Just(Pattern::AxialRow),
+            Just(Pattern::AxialColumn),
+            Just(Pattern::ConvLike { kernel: 3 }),
+        ]
+    }
+
+    proptest! {
+        /// Written and read step by step, a cache shows each query the keys of the definition, in their order.
+        #[test]
+        fn each_query_finds_the_keys_that_it_sees(pattern in patterns(), text in 1..9usize, grid in 1..7usize) {
+            let layout = Layout { text, grid };
+            let plan = pattern.cache_plan(layout);
+            prop_assert_eq!(plan.positions(), layout.sequence());
+            prop_assert_eq!(plan.size(), pattern.reach(layout).peak());
+            let mut held = vec![usize::MAX; plan.size()];
+            for query in 0..layout.sequence() {
+                held[plan.place(query)] = query;
+                let found: Vec<usize> = plan.seen(query).iter().map(|&place| held[place as usize]).collect();
+                let expected: Vec<usize> = (0..=query).filter(|&key| pattern.sees(layout, query, key)).collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}
