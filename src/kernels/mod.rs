@@ -5,8 +5,10 @@
 //! added in a fixed order, so results are bit-identical for any number of threads.
 
 mod real;
+mod values;
 
 pub mod cpu;
 pub mod heap;
 
 pub use real::Real;
+pub use values::Values;

@@ -1,8 +1,8 @@
 //! Masked multi-head self-attention from fused queries, keys and values, and its cached form for sampling.
 
-use super::tape::{erase, slot, typed, values};
-use crate::kernels::Real;
+use super::tape::{erase, slot, typed};
 use crate::kernels::cpu::attention::{self, Attention, BLOCK};
+use crate::kernels::{Real, Values};
 use crate::mask::{CachePlan, Layout, Pattern, Tiles};
 use crate::shape::BlockShape;
 use dfdx::prelude::{Device, *};
@@ -149,12 +149,12 @@ fn on_cpu<E: Real, T: Tape<E, Cpu>>(
     let (qkv, mut tape) = qkv.try_contiguous()?.split_tape();
     let device = qkv.device().clone();
     let width = sizes.heads * sizes.dim;
-    let inputs = values(&qkv);
+    let inputs = Values::of(&qkv);
     let mut out = vec![E::zero(); sizes.batch * sizes.positions * width];
     let mut lse = vec![E::zero(); sizes.batch * sizes.heads * sizes.positions];
     attention::forward(sizes, &inputs, &mask.tiles(sizes.positions), &mut out, &mut lse);
     let y = device.try_tensor_from_vec(out, [sizes.batch, sizes.positions, width])?;
-    let (x_slot, y_slot, out, mask) = (slot(&qkv), slot(&y), values(&y), mask.clone());
+    let (x_slot, y_slot, out, mask) = (slot(&qkv), slot(&y), Values::of(&y), mask.clone());
     tape.add_backward_op(move |grads| {
         let dout = y_slot.take(grads)?;
         let tiles = mask.tiles(sizes.positions);

@@ -1,8 +1,8 @@
 //! Same-padded, stride-1 convolution of NHWC pictures with the published checkpoints' weight layout.
 
-use super::tape::{erase, slot, typed, values};
-use crate::kernels::Real;
+use super::tape::{erase, slot, typed};
 use crate::kernels::cpu::conv::{self, Conv};
+use crate::kernels::{Real, Values};
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
 
@@ -99,7 +99,7 @@ fn on_cpu<E: Real, T: Tape<E, Cpu>>(
     let ([batch, height, width, inputs], [outputs, _, kernel, _]) = (*x.shape(), *w.shape());
     let sizes = Conv { batch, height, width, inputs, outputs, kernel, relu: input == Input::Relu };
     let shape = [batch, height, width, outputs];
-    let (xs, ws, bs) = (values(&x), values(&w), values(&b));
+    let (xs, ws, bs) = (Values::of(&x), Values::of(&w), Values::of(&b));
     let mut ys = vec![E::zero(); shape.num_elements()];
     conv::forward(sizes, &xs, &ws, &bs, &mut ys);
     let y = device.try_tensor_from_vec(ys, shape)?;

@@ -1,7 +1,7 @@
 //! Softmax cross-entropy of rows of logits.
 
-use super::tape::{erase, slot, values};
-use crate::kernels::{Real, cpu::cross_entropy};
+use super::tape::{erase, slot};
+use crate::kernels::{Real, Values, cpu::cross_entropy};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
@@ -50,7 +50,7 @@ fn on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
     let device = x.device().clone();
     let rows = x.shape().num_elements() / vocab;
     assert_eq!(targets.len(), rows, "cross_entropy: one target per row");
-    let xs = values(&x);
+    let xs = Values::of(&x);
     let (mut nll, mut lse) = (vec![E::zero(); rows], vec![E::zero(); rows]);
     cross_entropy::forward(&xs, vocab, targets, &mut nll, &mut lse);
     let y = device.try_tensor_from_vec(nll, (rows,))?;

@@ -1,7 +1,7 @@
 //! The Gumbel-softmax relaxation and the analytic KL to the uniform prior (paper A.2).
 
-use super::tape::{Keep, erase, slot, typed, unary, values};
-use crate::kernels::{Real, cpu::gumbel};
+use super::tape::{Keep, erase, slot, typed, unary};
+use crate::kernels::{Real, Values, cpu::gumbel};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
@@ -104,7 +104,7 @@ fn relax_on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
     let shape = *x.shape();
     assert_eq!(noise.len(), shape.num_elements(), "relax: one draw per logit");
     let mut soft = vec![E::zero(); noise.len()];
-    gumbel::relax_forward(&values(&x), noise, vocab, tau, &mut soft);
+    gumbel::relax_forward(&Values::of(&x), noise, vocab, tau, &mut soft);
     let out = if hard { crate::kernels::cpu::one_hot_rows(&soft, vocab) } else { soft.clone() };
     let z = device.try_tensor_from_vec(out, shape)?;
     let (x_slot, z_slot) = (slot(&x), slot(&z));

@@ -1,7 +1,7 @@
 //! y = x·wᵀ + b over the rows of a tensor of any rank.
 
-use super::tape::{erase, slot, typed, values};
-use crate::kernels::{Real, cpu::linear};
+use super::tape::{erase, slot, typed};
+use crate::kernels::{Real, Values, cpu::linear};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
@@ -61,7 +61,7 @@ fn on_cpu<X: Shape, Y: Shape, E: Real, T: Tape<E, Cpu>>(
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
     let [outputs, inputs] = *w.shape();
-    let (xs, ws, bs) = (values(&x), values(&w), b.as_ref().map(values));
+    let (xs, ws, bs) = (Values::of(&x), Values::of(&w), b.as_ref().map(Values::of));
     let mut ys = vec![E::zero(); shape.num_elements()];
     linear::forward(&xs, &ws, bs.as_deref(), (inputs, outputs), &mut ys);
     let y = device.try_tensor_from_vec(ys, shape)?;

@@ -1,7 +1,7 @@
 //! Layer normalisation of the last axis.
 
-use super::tape::{erase, slot, typed, values};
-use crate::kernels::{Real, cpu::norm};
+use super::tape::{erase, slot, typed};
+use crate::kernels::{Real, Values, cpu::norm};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
@@ -55,7 +55,7 @@ fn on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
 ) -> Result<Tensor<S, E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let (xs, gains, biases) = (values(&x), values(&gain), values(&bias));
+    let (xs, gains, biases) = (Values::of(&x), Values::of(&gain), Values::of(&bias));
     let (cols, rows) = (gains.len(), xs.len() / gains.len());
     let mut ys = vec![E::zero(); xs.len()];
     let (mut mean, mut rstd) = (vec![E::zero(); rows], vec![E::zero(); rows]);

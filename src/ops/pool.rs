@@ -1,7 +1,7 @@
 //! 2×2 max-pool and nearest ×2 upsampling of NHWC pictures.
 
-use super::tape::{Keep, erase, slot, typed, unary, values};
-use crate::kernels::{Real, cpu::pool};
+use super::tape::{Keep, erase, slot, typed, unary};
+use crate::kernels::{Real, Values, cpu::pool};
 use crate::shape::Side;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
@@ -84,7 +84,7 @@ fn max_on_cpu<E: Real, T: Tape<E, Cpu>>(
     let (dims, shape) = ((b, h, w, c), [b, h / 2, w / 2, c]);
     let mut ys = vec![E::zero(); shape.num_elements()];
     let mut argmax = vec![0u32; ys.len()];
-    pool::max_forward(dims, &values(&x), &mut ys, &mut argmax);
+    pool::max_forward(dims, &Values::of(&x), &mut ys, &mut argmax);
     let y = device.try_tensor_from_vec(ys, shape)?;
     let (x_slot, y_slot) = (slot(&x), slot(&y));
     tape.add_backward_op(move |grads| {

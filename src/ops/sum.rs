@@ -1,7 +1,7 @@
 //! x + gain·y: the residual connection.
 
-use super::tape::{erase, slot, typed, values};
-use crate::kernels::{Real, cpu::sum};
+use super::tape::{erase, slot, typed};
+use crate::kernels::{Real, Values, cpu::sum};
 use crate::shape::Ranked;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
@@ -49,7 +49,7 @@ fn on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
     let (y, y_tape) = y.try_contiguous()?.split_tape();
     let mut tape = x_tape.merge(y_tape);
     let device = x.device().clone();
-    let (mut zs, ys) = (values(&x), values(&y));
+    let (mut zs, ys) = (Values::of(&x).to_vec(), Values::of(&y));
     sum::add_scaled(&mut zs, &ys, gain);
     let z = device.try_tensor_from_vec(zs, *x.shape())?;
     let (x_slot, y_slot, z_slot) = (slot(&x), slot(&y), slot(&z));

@@ -1,6 +1,6 @@
 //! What every operation of our own needs of dfdx: values in, values out, a backward closure on the tape.
 
-use crate::kernels::Real;
+use crate::kernels::{Real, Values};
 use crate::shape::Ranked;
 use dfdx::prelude::*;
 use dfdx::tensor::CpuError;
@@ -27,13 +27,6 @@ pub(super) fn typed<S: Ranked, E: Real, D: Storage<E>, T: Tape<E, D>>(
     x: Tensor<S::Sides, E, D, T>,
 ) -> Tensor<S, E, D, T> {
     x.try_realize::<S>().unwrap_or_else(|x| panic!("an operation made {:?}, which its type does not allow", x.shape()))
-}
-
-/// The values of `x` in row-major order: one memcpy. `x` must be contiguous ([`ReshapeTo::try_contiguous`]).
-pub(super) fn values<S: Shape, E: Real>(x: &Tensor<S, E, Cpu>) -> Vec<E> {
-    let mut out = vec![E::zero(); x.shape().num_elements()];
-    x.copy_into(&mut out);
-    out
 }
 
 type Visit<'a, E> = &'a mut dyn FnMut(&mut Vec<E>);
@@ -93,15 +86,15 @@ fn erased_unary<S: Shape, O: Shape, E: Real, T: Tape<E, Cpu>>(
 ) -> Result<Tensor<O, E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let xs = values(&x);
+    let xs = Values::of(&x);
     let mut ys = vec![E::zero(); shape.num_elements()];
     forward(&xs, &mut ys);
-    let kept = if keep == Keep::Input { xs } else { Vec::new() };
+    let kept = (keep == Keep::Input).then_some(xs);
     let y = device.try_tensor_from_vec(ys, shape)?;
     let (x_slot, y_slot) = (slot(&x), slot(&y));
     tape.add_backward_op(move |grads| {
         let dy = y_slot.take(grads)?;
-        x_slot.accumulate(grads, |dx| backward(&dy, &kept, dx))
+        x_slot.accumulate(grads, |dx| backward(&dy, kept.as_deref().unwrap_or_default(), dx))
     });
     Ok(y.put_tape(tape))
 }
