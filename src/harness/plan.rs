@@ -42,9 +42,6 @@ const VALUE: f64 = 4.0;
 const WEIGHT_COPIES: f64 = 3.0;
 /// Copies of the gradients at the end of a backward pass: on the tape, and as the optimiser reads them.
 const GRADIENT_COPIES: f64 = 2.0;
-/// What writing a checkpoint needs for a moment, in copies of the weights: weights, average and two moments as the bytes of
-/// three files, and one of these under way.
-const CHECKPOINT_COPIES: f64 = 8.0;
 
 /// What the numbers of a plan stand on.
 pub const ASSUMPTIONS: &[&str] = &[
@@ -245,6 +242,7 @@ fn stage(
     });
     let weights = VALUE * parameters.iter().map(|(_, size)| *size as f64).sum::<f64>();
     let sum = |f: fn(&Part) -> f64| VALUE * walked.iter().map(f).sum::<f64>();
+    let largest = parameters.iter().map(|(_, size)| *size).max().unwrap_or(0);
     let averages = if ema.decay > 0.0 { 1.0 } else { 0.0 };
     let at_once = (batch as f64 / accumulate as f64).ceil();
     let in_flight = |cost: &Cost| at_once * cost.in_flight.max(cost.again.0) + cost.again.1;
@@ -256,7 +254,8 @@ fn stage(
         average: averages * weights,
         kept: at_once * sum(|part| part.cost.kept) + sum(|part| part.cost.copied),
         in_flight: summed + VALUE * walked.iter().map(|part| in_flight(&part.cost)).fold(0.0, f64::max),
-        checkpoint: CHECKPOINT_COPIES * weights,
+        // The bytes of three files, weights and moments and average, and a tensor on its way into them.
+        checkpoint: (3.0 + averages) * weights + VALUE * largest as f64,
     };
     let flops = walked.iter().map(|part| part.cost.training).sum::<Flops>() * batch as f64;
     StagePlan { name, parts: parts.collect(), batch, steps, memory, flops, seconds: seconds(flops, machine) }

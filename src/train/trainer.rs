@@ -197,22 +197,15 @@ where
 
     /// Everything that a resumed run needs: weights, moving average, moments.
     pub fn checkpoint(&self) -> Result<Files> {
-        let named = |values: &[Vec<f32>], prefix: &str| -> Vec<Parameter<f32>> {
-            let pair = |(p, v): (&Parameter<f32>, &Vec<f32>)| Parameter {
-                name: format!("{prefix}{}", p.name),
-                shape: p.shape.clone(),
-                values: v.clone(),
-            };
-            self.weights.iter().zip(values).map(pair).collect()
-        };
-        let mut moments = named(&self.mean, "mean.");
-        moments.extend(named(&self.variance, "variance."));
+        let named = |values, prefix| named(&self.weights, values, prefix);
+        let model = self.weights.iter().map(|p| (p.name.clone(), &p.shape[..], &p.values[..]));
+        let moments = named(&self.mean, "mean.").chain(named(&self.variance, "variance."));
         let mut files = vec![
-            ("model.safetensors", weights::to_bytes(&self.weights)?),
-            ("optimizer.safetensors", weights::to_bytes(&moments)?),
+            ("model.safetensors", weights::to_bytes(model)?),
+            ("optimizer.safetensors", weights::to_bytes(moments)?),
         ];
         if !self.average.is_empty() {
-            files.push(("ema.safetensors", weights::to_bytes(&named(&self.average, ""))?));
+            files.push(("ema.safetensors", weights::to_bytes(named(&self.average, ""))?));
         }
         Ok(files)
     }
@@ -240,6 +233,15 @@ where
         let mut values = self.weights.iter();
         nn::import(&mut self.model, |name, _| values.next().map(|p| p.values.clone()).ok_or_else(|| missing(name)))
     }
+}
+
+/// A value of the optimiser for each parameter: (prefix and name, shape, values).
+fn named<'a>(
+    weights: &'a [Parameter<f32>],
+    values: &'a [Vec<f32>],
+    prefix: &'a str,
+) -> impl Iterator<Item = (String, &'a [usize], &'a [f32])> {
+    weights.iter().zip(values).map(move |(p, v)| (format!("{prefix}{}", p.name), &p.shape[..], &v[..]))
 }
 
 /// What weight decay and Muon are for; gains, biases and embeddings are exempt (facts §3, 11).
