@@ -5,10 +5,11 @@ use dalle::harness::load::check;
 use dalle::harness::plan::{Machine, Memory, Plan, plan, plan_on};
 use dalle::harness::spec::Spec;
 use dalle::kernels::cpu::matmul::{View, matmul_seq};
-use dalle::models::presets::{NAMES, mini, tiny};
+use dalle::kernels::heap::{self, Heap};
+use dalle::models::presets::{Emoji, Mini, NAMES, tiny};
 use dalle::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
 use dalle::nn::{self, Init};
-use dalle::shape::{DvaeShape, TextTowerShape, TransformerShape};
+use dalle::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
 use dalle::train::clip_stage::ClipStage;
 use dalle::train::config::FirstStageKind;
 use dalle::train::transformer_stage::TransformerStage;
@@ -16,36 +17,17 @@ use dalle::train::{Batch, Stage, first_stage};
 use dfdx::nn::BuildModule;
 use dfdx::prelude::{Cpu, TensorCollection};
 use dfdx::shapes::ConstDim;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-struct Counting;
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: the system's allocator does the work; the counters touch no memory of it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static HEAP: Heap = Heap;
 
 /// The most bytes that `f` held at once beyond those that were there before.
 fn peak_of<X>(f: impl FnOnce() -> X) -> (X, f64) {
-    let before = LIVE.load(Relaxed);
-    PEAK.store(before, Relaxed);
+    let before = heap::live();
+    heap::reset_peak();
     let result = f();
-    (result, (PEAK.load(Relaxed) - before) as f64)
+    (result, (heap::peak() - before) as f64)
 }
 
 /// Counting is meaningless while another test allocates: every test of this file takes this first.
@@ -152,54 +134,65 @@ fn warm_up() {
     rayon::broadcast(|_| product());
 }
 
-/// Builds a stage and steps twice; what it holds, what a step takes and what a checkpoint takes must be near the plan.
-fn takes_what_was_planned<S: Stage + ?Sized>(memory: Memory, batch: &Batch, build: impl FnOnce() -> Box<S>) {
-    let before = LIVE.load(Relaxed);
+/// Builds a stage and steps twice; what it holds, what a step takes and what a checkpoint takes must be near the plan. Gives
+/// what the step took.
+fn takes_what_was_planned<S: Stage + ?Sized>(memory: Memory, batch: &Batch, build: impl FnOnce() -> Box<S>) -> f64 {
+    let before = heap::live();
     let mut stage = build();
     stage.step(0, batch).unwrap();
-    let held = (LIVE.load(Relaxed) - before) as f64;
+    let held = (heap::live() - before) as f64;
     let (_, step) = peak_of(|| stage.step(1, batch).unwrap());
     let (_, checkpoint) = peak_of(|| stage.checkpoint().unwrap());
     let near = |what: &str, got: f64, planned: f64| {
         assert!((0.85..1.15).contains(&(got / planned)), "{} {what}: {got} bytes, planned {planned}", stage.name());
     };
-    near("held", held, memory.weights + memory.gradients + memory.moments + memory.average);
-    near("step", step, memory.kept + memory.in_flight);
+    near("held", held, memory.held());
+    near("step", step, memory.step());
     near("checkpoint", checkpoint, memory.checkpoint);
+    near("peak", held + step.max(checkpoint), memory.peak());
+    step
+}
+
+/// Holds every stage of a preset against the plan, with a batch of `size` and the switches of `text`: what each step took.
+fn stages_take_what_was_planned<P: Preset>(size: usize, text: &str) -> [f64; 3] {
+    let mut spec = spec(&format!("name: a\npreset: {}\n{text}", P::NAME));
+    (spec.first_stage.batch, spec.transformer.batch, spec.clip.batch) = (size, size, size);
+    let plan = plan_on(&spec, MACHINE).unwrap();
+    let (side, slots) = (<P::Dvae as DvaeShape>::Side::SIZE, <P::Transformer as TransformerShape>::Text::SIZE);
+    let (codes, context) =
+        (<P::Transformer as TransformerShape>::Image::SIZE, <P::Clip as TextTowerShape>::Context::SIZE);
+    let batch = |text: usize| Batch {
+        size,
+        pixels: (0..size * side * side * 3).map(|i| (i % 7) as f32 / 7.0).collect(),
+        text: vec![7; size * text],
+        codes: vec![3; size * codes],
+    };
+    let memory = |stage: usize| plan.stages[stage].memory;
+    let first = takes_what_was_planned(memory(0), &batch(slots), || {
+        first_stage::build::<P::Dvae, _>(&spec.first_stage, 0, Cpu::default()).unwrap()
+    });
+    let second = takes_what_was_planned(memory(1), &batch(slots), || {
+        Box::new(TransformerStage::<P::Transformer, _>::new(&spec.transformer, 0, Cpu::default()).unwrap())
+    });
+    let third = takes_what_was_planned(memory(2), &batch(context), || {
+        Box::new(ClipStage::<P::Clip, _>::new(&spec.clip, 0, Cpu::default()).unwrap())
+    });
+    [first, second, third]
 }
 
 #[test]
 fn a_step_takes_the_memory_that_was_planned() {
     let _alone = alone();
     warm_up();
-    const BATCH: usize = 16;
-    let mut spec = spec("name: a\npreset: mini\n");
-    (spec.first_stage.batch, spec.transformer.batch, spec.clip.batch) = (BATCH, BATCH, BATCH);
-    let plan = plan_on(&spec, MACHINE).unwrap();
-    let (side, text) = (<mini::Dvae as DvaeShape>::Side::SIZE, <mini::Transformer as TransformerShape>::Text::SIZE);
-    let (codes, context) =
-        (<mini::Transformer as TransformerShape>::Image::SIZE, <mini::Clip as TextTowerShape>::Context::SIZE);
-    let batch = |text: usize| Batch {
-        size: BATCH,
-        pixels: (0..BATCH * side * side * 3).map(|i| (i % 7) as f32 / 7.0).collect(),
-        text: vec![7; BATCH * text],
-        codes: vec![3; BATCH * codes],
-    };
-    let memory = |stage: usize| plan.stages[stage].memory;
-    takes_what_was_planned(memory(0), &batch(text), || {
-        first_stage::build::<mini::Dvae, _>(&spec.first_stage, 0, Cpu::default()).unwrap()
-    });
-    takes_what_was_planned(memory(1), &batch(text), || {
-        Box::new(TransformerStage::<mini::Transformer, _>::new(&spec.transformer, 0, Cpu::default()).unwrap())
-    });
-    takes_what_was_planned(memory(2), &batch(context), || {
-        Box::new(ClipStage::<mini::Clip, _>::new(&spec.clip, 0, Cpu::default()).unwrap())
-    });
-    spec.first_stage.kind = FirstStageKind::Vqvae;
-    let plan = plan_on(&spec, MACHINE).unwrap();
-    takes_what_was_planned(plan.stages[0].memory, &batch(text), || {
-        first_stage::build::<mini::Dvae, _>(&spec.first_stage, 0, Cpu::default()).unwrap()
-    });
+    let [dvae, plain, _] = stages_take_what_was_planned::<Mini>(16, "");
+    let parts = "{accumulate: 4}";
+    let [in_parts, recomputed, _] =
+        stages_take_what_was_planned::<Mini>(16, &format!("first_stage: {parts}\ntransformer: {{recompute: true}}\n"));
+    assert!(in_parts < 0.4 * dvae && recomputed < 0.4 * plain, "{in_parts} of {dvae}, {recomputed} of {plain} bytes");
+    let first = "first_stage: {kind: vqvae}\n";
+    let [_, in_parts, _] = stages_take_what_was_planned::<Mini>(16, &format!("{first}transformer: {parts}\n"));
+    assert!(in_parts < 0.4 * plain, "{in_parts} of {plain} bytes");
+    stages_take_what_was_planned::<Emoji>(8, "");
 }
 
 #[test]
@@ -227,7 +220,7 @@ fn what_does_not_fit_is_said() {
     assert!(with(None).is_empty() && with(Some(1e12)).is_empty());
     let peak = plan_on(&spec, MACHINE).unwrap().stages[2].memory.peak(); // CLIP's batch needs most
     assert!(with(Some(peak)).is_empty());
-    assert_eq!(with(Some(peak - 1.0)), ["clip needs 210 MiB, but 210 MiB are available"]);
+    assert_eq!(with(Some(peak - 1.0)), ["clip needs 199 MiB, but 199 MiB are available"]);
     let warnings = with(Some(0.0));
     let named: Vec<_> = warnings.iter().filter_map(|warning| warning.split_once(" needs ")).map(|w| w.0).collect();
     assert_eq!(named, ["dvae", "transformer", "clip", "sampling"]);

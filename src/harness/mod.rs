@@ -11,6 +11,7 @@ pub mod expect;
 pub mod generator;
 pub mod load;
 pub mod measure;
+pub mod memory;
 pub mod models;
 pub mod parse;
 pub mod pipeline;

@@ -4,6 +4,7 @@
 
 use super::load::Loaded;
 use super::measure::{self, picture};
+use super::memory::Peak;
 use super::models::{Models, TOKENIZER, restore};
 use super::progress::Progress;
 use super::run_dir::{RunDir, write_atomic};
@@ -287,6 +288,7 @@ fn train<S: ?Sized>(
     let mut bar = if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
     let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
     let started = Instant::now();
+    Peak::forget();
     for step in from..plan.steps {
         let inputs = batch(step)?;
         let mut numbers = erased(stage).step(step, &inputs)?;
@@ -304,7 +306,10 @@ fn train<S: ?Sized>(
         if last || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
             checkpoint::write(run.checkpoints(name), done, &erased(stage).checkpoint()?)?;
             let seconds = earlier + started.elapsed().as_secs_f64();
-            run.update(|facts| facts["timings"][name] = json!(seconds))?;
+            run.update(|facts| {
+                facts["timings"][name] = json!(seconds);
+                facts["memory"][name] = json!(Peak::now());
+            })?;
         }
         if let Some(signal) = stopped {
             return Err(Error::Interrupted { signal, run: run.path().to_owned() });

@@ -11,6 +11,7 @@ mod sampling;
 mod table;
 mod walk;
 
+use cost::Cost;
 pub use cost::Flops;
 pub use machine::Machine;
 pub use sampling::SamplingPlan;
@@ -39,16 +40,17 @@ pub const DECODING_EFFICIENCY: f64 = 0.05;
 const VALUE: f64 = 4.0;
 /// Copies of the weights: in the model, in the optimiser, and those that measure.
 const WEIGHT_COPIES: f64 = 3.0;
-/// What writing a checkpoint needs for a moment, in copies of the weights: weights, average and two moments as the bytes of
-/// three files, and one of these under way.
-const CHECKPOINT_COPIES: f64 = 8.0;
+/// Copies of the gradients at the end of a backward pass: on the tape, and as the optimiser reads them.
+const GRADIENT_COPIES: f64 = 2.0;
 
 /// What the numbers of a plan stand on.
 pub const ASSUMPTIONS: &[&str] = &[
     "every value has four bytes; memory is that of one stage alone, without data and program",
     "weights count three times: in the model, in the optimiser, and the average that measures",
-    "kept: what the tape holds for the backward pass of a batch; in flight: tensors beside it; checkpoint: while one is written",
-    "training is three forward passes' products (two for the first layer); pointwise work and embeddings are left out",
+    "kept: what the tape holds for the backward pass of a batch, or of one of its parts; in flight: tensors beside it",
+    "gradients: once kept and in flight are free again; checkpoint: while one is written, when the gradients are free too",
+    "training is three forward passes' products (two for the first layer, four for a block that is run again); pointwise \
+     work and embeddings are left out",
     "attention multiplies the 32×32 tiles that its pattern touches, in sampling the pairs that it sees; in brackets: all",
     "time leaves out validation, and coding pictures for the transformer",
 ];
@@ -109,7 +111,7 @@ pub struct PartPlan {
 pub struct Memory {
     /// All copies.
     pub weights: f64,
-    /// Of the weights.
+    /// At the end of a backward pass, when `kept` and `in_flight` are free again.
     pub gradients: f64,
     /// AdamW's two.
     pub moments: f64,
@@ -119,15 +121,25 @@ pub struct Memory {
     pub kept: f64,
     /// Tensors and gradients beside the tape.
     pub in_flight: f64,
-    /// While a checkpoint is written, when `kept` and `in_flight` are free again.
+    /// While one is written, between two steps.
     pub checkpoint: f64,
 }
 
 impl Memory {
+    /// Between two steps.
+    pub fn held(self) -> f64 {
+        self.weights + self.moments + self.average
+    }
+
+    /// The most that a step takes beside that. Half-way through the backward pass half of what was kept is free and half of
+    /// the gradients are there: the most is at one of its ends.
+    pub fn step(self) -> f64 {
+        (self.kept + self.in_flight).max(self.gradients)
+    }
+
     /// The most at any time.
     pub fn peak(self) -> f64 {
-        let held = self.weights + self.gradients + self.moments + self.average;
-        held + (self.kept + self.in_flight).max(self.checkpoint)
+        self.held() + self.step().max(self.checkpoint)
     }
 }
 
@@ -157,12 +169,12 @@ fn of_preset<P: Preset>(spec: &Spec, machine: Machine) -> Result<Plan> {
         FirstStageKind::Vqvae => ("vqvae", walk::vqvae::<P::Dvae>(), sizes::<Vqvae<P::Dvae, f32, Cpu>>()),
     };
     let stages = vec![
-        stage(name, &walked, &parameters, (first.batch, first.steps), first.ema, machine),
+        stage(name, &walked, &parameters, Work::new(first.batch, first.accumulate, first.steps), first.ema, machine),
         stage(
             "transformer",
-            &walk::transformer::<P::Transformer>(&patterns),
+            &walk::transformer::<P::Transformer>(&patterns, second.recompute),
             &sizes::<Transformer<P::Transformer, f32, Cpu>>(),
-            (second.batch, second.steps),
+            Work::new(second.batch, second.accumulate, second.steps),
             second.ema,
             machine,
         ),
@@ -170,7 +182,7 @@ fn of_preset<P: Preset>(spec: &Spec, machine: Machine) -> Result<Plan> {
             "clip",
             &walk::clip::<P::Clip>(third.batch),
             &sizes::<Clip<P::Clip, f32, Cpu>>(),
-            (third.batch, third.steps),
+            Work::new(third.batch, 1, third.steps),
             third.ema,
             machine,
         ),
@@ -192,11 +204,25 @@ fn sizes<M: TensorCollection<f32, Cpu>>() -> Vec<(String, usize)> {
     describe::<M, f32, Cpu>().into_iter().map(|(name, shape)| (name, shape.iter().product())).collect()
 }
 
+/// What a stage is asked to do.
+#[derive(Clone, Copy)]
+struct Work {
+    batch: usize,
+    accumulate: usize,
+    steps: u64,
+}
+
+impl Work {
+    fn new(batch: usize, accumulate: usize, steps: u64) -> Self {
+        Work { batch, accumulate, steps }
+    }
+}
+
 fn stage(
     name: &'static str,
     walked: &[Part],
     parameters: &[(String, usize)],
-    (batch, steps): (usize, u64),
+    Work { batch, accumulate, steps }: Work,
     ema: Ema,
     machine: Machine,
 ) -> StagePlan {
@@ -216,15 +242,20 @@ fn stage(
     });
     let weights = VALUE * parameters.iter().map(|(_, size)| *size as f64).sum::<f64>();
     let sum = |f: fn(&Part) -> f64| VALUE * walked.iter().map(f).sum::<f64>();
+    let largest = parameters.iter().map(|(_, size)| *size).max().unwrap_or(0);
     let averages = if ema.decay > 0.0 { 1.0 } else { 0.0 };
+    let at_once = (batch as f64 / accumulate as f64).ceil();
+    let in_flight = |cost: &Cost| at_once * cost.in_flight.max(cost.again.0) + cost.again.1;
+    let summed = if accumulate > 1 { weights } else { 0.0 }; // the gradients of earlier parts
     let memory = Memory {
         weights: WEIGHT_COPIES * weights,
-        gradients: weights,
+        gradients: GRADIENT_COPIES * weights,
         moments: 2.0 * weights,
         average: averages * weights,
-        kept: batch as f64 * sum(|part| part.cost.kept) + sum(|part| part.cost.copied),
-        in_flight: batch as f64 * VALUE * walked.iter().map(|part| part.cost.in_flight).fold(0.0, f64::max),
-        checkpoint: CHECKPOINT_COPIES * weights,
+        kept: at_once * sum(|part| part.cost.kept) + sum(|part| part.cost.copied),
+        in_flight: summed + VALUE * walked.iter().map(|part| in_flight(&part.cost)).fold(0.0, f64::max),
+        // The bytes of three files, weights and moments and average, and a tensor on its way into them.
+        checkpoint: (3.0 + averages) * weights + VALUE * largest as f64,
     };
     let flops = walked.iter().map(|part| part.cost.training).sum::<Flops>() * batch as f64;
     StagePlan { name, parts: parts.collect(), batch, steps, memory, flops, seconds: seconds(flops, machine) }
@@ -248,12 +279,12 @@ mod tests {
         let models = [
             (walk::dvae::<P::Dvae>(), sizes::<Dvae<P::Dvae, f32, Cpu>>()),
             (walk::vqvae::<P::Dvae>(), sizes::<Vqvae<P::Dvae, f32, Cpu>>()),
-            (walk::transformer::<P::Transformer>(&patterns), sizes::<Transformer<P::Transformer, f32, Cpu>>()),
+            (walk::transformer::<P::Transformer>(&patterns, true), sizes::<Transformer<P::Transformer, f32, Cpu>>()),
             (walk::clip::<P::Clip>(ClipStage::default().batch), sizes::<Clip<P::Clip, f32, Cpu>>()),
         ];
         let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: None };
         for (walked, parameters) in models {
-            let planned = stage("", &walked, &parameters, (1, 1), Ema::default(), machine);
+            let planned = stage("", &walked, &parameters, Work::new(1, 1, 1), Ema::default(), machine);
             let walked: Vec<_> = walked.iter().map(|part| (part.name, part.cost.parameters)).collect();
             let described: Vec<_> = planned.parts.iter().map(|part| (part.name, part.parameters)).collect();
             assert_eq!(walked, described, "{}", P::NAME);

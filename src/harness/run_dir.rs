@@ -63,6 +63,7 @@ impl RunDir {
             "seeds": {"spec": loaded.spec.seed},
             "results": {},
             "timings": {},
+            "memory": {},
             "spec_hash": hash,
             "spec_folder": folder,
             "argv": argv,

@@ -4,6 +4,7 @@
 use super::expect;
 use super::parse::{Data, Key, Node};
 use super::problem::{Place, Problem};
+use crate::train::config::{FirstStage, TransformerStage};
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
@@ -101,6 +102,7 @@ const FIRST_STAGE: Kind = Kind::Map(&[
     row("kind", Kind::Choice(&["dvae", "vqvae"])),
     row("steps", COUNT),
     row("batch", COUNT),
+    row("accumulate", COUNT),
     row("optimizer", OPTIMIZER),
     row("ema", EMA),
     row("temperature", schedule!(POSITIVE)),
@@ -115,6 +117,8 @@ const FIRST_STAGE: Kind = Kind::Map(&[
 const TRANSFORMER: Kind = Kind::Map(&[
     row("steps", COUNT),
     row("batch", COUNT),
+    row("accumulate", COUNT),
+    row("recompute", Kind::Flag),
     row("optimizer", OPTIMIZER),
     row("ema", EMA),
     row("attention", Kind::List(0, &Kind::Choice(ATTENTION))),
@@ -277,6 +281,20 @@ impl Walk<'_> {
                 let message =
                     format!("`{schedule}.warmup` must end before `{schedule}.steps` = {steps}, found {warmup}");
                 self.problem(&node.place, message, "");
+            }
+        }
+        for (stage, batch) in
+            [("first_stage", FirstStage::default().batch), ("transformer", TransformerStage::default().batch)]
+        {
+            let path = format!("{stage}.accumulate");
+            let given = whole(&format!("{stage}.batch"));
+            let (parts, batch) = (whole(&path), if given > 0 { given } else { batch as i128 });
+            if let Some(node) = root.at(&path)
+                && parts > 0
+                && batch % parts != 0
+            {
+                let message = format!("`{path}` must divide `{stage}.batch` = {batch}, found {parts}");
+                self.problem(&node.place, message, "a batch is run in so many equal parts");
             }
         }
         for schedule in ["first_stage.temperature", "first_stage.kl_weight"] {

@@ -118,6 +118,15 @@ pub struct Tokens<'a> {
     pub image: &'a [u32],
 }
 
+/// What a training step keeps of each block for its backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activations {
+    /// All that it reads.
+    Kept,
+    /// The block's input, from which the block is run again.
+    Recomputed,
+}
+
 type Logits<B, N, V, E, D, T> = Tensor<(B, N, V), E, D, T>;
 
 impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
@@ -128,11 +137,15 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
         batch: B,
         tokens: Tokens<'_>,
         masks: &[Mask],
+        activations: Activations,
         tape: T,
     ) -> Result<(Logits<B, S::Text, S::TextVocab, E, D, T>, Logits<B, S::Image, S::Codes, E, D, T>), D::Err> {
         let mut x = self.embed(batch, S::Seq::default(), tokens, 0..S::Seq::SIZE, tape)?;
         for (layer, mask) in self.layers.iter().zip(masks) {
-            x = layer.forward(x, mask)?;
+            x = match activations {
+                Activations::Kept => layer.forward(x, mask)?,
+                Activations::Recomputed => layer.recomputed(x, mask)?,
+            };
         }
         let x = self.norm.forward(x)?;
         let slots = |range: Range<usize>| -> Vec<u32> {

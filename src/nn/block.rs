@@ -4,7 +4,7 @@
 
 use super::{IncrementalBlock, LayerNorm, Linear, Precision};
 use crate::kernels::Real;
-use crate::ops::{Activation, Backend, Mask};
+use crate::ops::{Activation, Backend, Mask, recomputed};
 use crate::shape::{BlockShape, Ranked};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::{ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor, WithEmptyTape};
@@ -106,6 +106,16 @@ impl<W: BlockShape, N: BlockNames, E: Real, D: Backend<E>> Block<W, N, E, D> {
         };
         let x = residual(x, attend)?;
         residual(x, mlp)
+    }
+
+    /// [`Block::forward`], of which the tape keeps x alone.
+    pub fn recomputed<B: Dim, S: Dim, T: Tape<E, D>>(
+        &self,
+        x: Stream<B, S, W, E, D, T>,
+        mask: &Mask,
+    ) -> Result<Stream<B, S, W, E, D, T>, D::Err> {
+        let (block, mask) = (self.clone(), mask.clone()); // handles: the values are shared
+        recomputed(x, move |x| block.forward(x, &mask))
     }
 
     /// As sampling reads it.

@@ -17,6 +17,7 @@ pub mod linear;
 pub mod norm;
 pub mod pool;
 mod readout;
+pub mod recompute;
 pub mod sum;
 mod tape;
 
@@ -32,6 +33,7 @@ pub use linear::LinearOp;
 pub use norm::NormOp;
 pub use pool::PoolOp;
 pub use readout::{argmax_rows, nearest_rows, scalar, to_vec};
+pub use recompute::recomputed;
 pub use sum::SumOp;
 pub use tape::retyped;
 

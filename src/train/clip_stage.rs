@@ -3,7 +3,7 @@
 
 use super::config::ClipStage as Config;
 use super::stage::{Batch, Numbers, Ranker, Stage};
-use super::trainer::{Files, Trainer};
+use super::trainer::{Files, Sum, Trainer};
 use crate::error::{Error, Result};
 use crate::models::clip::{self, Clip, Embedder, by_chunk};
 use crate::nn;
@@ -56,8 +56,10 @@ where
         let logits = model.logits(images, texts)?;
         let plain = logits.with_empty_tape().split_tape().0;
         let right = argmax_rows(plain)?.iter().enumerate().filter(|&(pair, &best)| pair == best as usize).count();
-        let loss = contrastive(logits)?;
-        let update = self.trainer.update(step, loss)?;
+        // One part: a pair is contrasted with all others of its batch.
+        let mut sum = Sum::default();
+        self.trainer.add(step, contrastive(logits)?, &mut sum)?;
+        let update = self.trainer.update(step, sum)?;
         Ok(vec![
             ("loss", update.loss),
             ("accuracy", right as f64 / batch.size as f64),

@@ -126,6 +126,9 @@ pub struct FirstStage {
     pub steps: u64,
     /// Pictures per update; 512 in the paper.
     pub batch: usize,
+    /// Equal parts of a batch that are run one after the other, their gradients summed: less memory, the same update up to
+    /// rounding.
+    pub accumulate: usize,
     /// The paper's: cosine 1e-4 → 1.25e-6 over 1,200,000, β 0.9 and 0.999, decay 1e-4.
     pub optimizer: Optimizer,
     /// 0.999 in the paper.
@@ -152,6 +155,7 @@ impl Default for FirstStage {
             kind: FirstStageKind::Dvae,
             steps: 1000,
             batch: 32,
+            accumulate: 1,
             optimizer: Optimizer::default(),
             ema: Ema::default(),
             temperature: Schedule::cosine(1.0, 1.0 / 16.0, 0),
@@ -173,6 +177,12 @@ pub struct TransformerStage {
     pub steps: u64,
     /// Pairs per update; 1024 in the paper.
     pub batch: usize,
+    /// Equal parts of a batch that are run one after the other, their gradients summed: less memory, the same update up to
+    /// rounding.
+    pub accumulate: usize,
+    /// Keeps each block's input alone for the backward pass, which runs the block again (arXiv 1604.06174): less memory, a
+    /// third more arithmetic, the same bits. The paper recomputes too (B.2).
+    pub recompute: bool,
     /// The paper's: peak 4.5e-4 after 5,000 steps of warm-up, β 0.9 and 0.96, decay 4.5e-2, clip 4, variance bound 5.
     pub optimizer: Optimizer,
     /// The paper's: 0.99 every 25 steps.
@@ -198,6 +208,8 @@ impl Default for TransformerStage {
         TransformerStage {
             steps: 1000,
             batch: 32,
+            accumulate: 1,
+            recompute: false,
             optimizer: Optimizer {
                 lr: Schedule { from: 4.5e-4, to: 4.5e-5, warmup: 100, ..Schedule::default() },
                 beta2: 0.96,

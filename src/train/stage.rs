@@ -22,6 +22,14 @@ pub struct Batch {
     pub codes: Vec<u32>,
 }
 
+impl Batch {
+    /// The examples of each of `count` parts, equal where `count` divides the batch; none is empty.
+    pub fn parts(&self, count: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (size, each) = (self.size, self.size.div_ceil(count.max(1)).max(1));
+        (0..size).step_by(each).map(move |first| first..(first + each).min(size))
+    }
+}
+
 /// What one step says: named numbers, the first of them `loss`.
 pub type Numbers = Vec<(&'static str, f64)>;
 

@@ -5,6 +5,7 @@ use super::weights;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::{self, AdamW};
 use crate::kernels::cpu::muon::{self, Muon};
+use crate::kernels::cpu::sum::add_scaled;
 use crate::nn::{self, Parameter};
 use crate::ops::{Backend, scalar};
 use dfdx::nn::TensorCollection;
@@ -30,6 +31,13 @@ pub struct Trainer<M, D: Backend<f32>> {
     total: u64,
     /// Parameters held below a bound after each update.
     bounds: Vec<(&'static str, f32)>,
+}
+
+/// The gradients of the parts of a batch that were run so far, summed, in the order of the weights.
+#[derive(Debug, Default)]
+pub struct Sum {
+    loss: f64,
+    gradients: Vec<Vec<f32>>,
 }
 
 /// What one update says of itself.
@@ -100,38 +108,47 @@ where
         Ok(model)
     }
 
-    /// Runs the tape of `loss` backwards and updates every parameter.
+    /// Runs the tape of the loss of a part of the batch backwards. The parts' losses add up to the batch's.
     ///
     /// # Errors
-    /// [`Error::Numeric`] where the loss or a gradient is not finite: nothing has been changed then.
-    pub fn update(&mut self, step: u64, loss: Tensor<(), f32, D, OwnedTape<f32, D>>) -> Result<Update> {
+    /// [`Error::Numeric`] where the loss is not finite.
+    pub fn add(&mut self, step: u64, loss: Tensor<(), f32, D, OwnedTape<f32, D>>, sum: &mut Sum) -> Result<()> {
         let value = scalar(&loss);
         if !value.is_finite() {
             return Err(self.not_finite(step, "loss", value.into()));
         }
+        sum.loss += f64::from(value);
         let mut gradients = loss.try_backward().map_err(device_error)?;
-        let (mut squares, mut values) = (0.0, Vec::with_capacity(self.weights.len()));
-        let (stage, mut worst) = (self.stage, None);
-        nn::with_gradients(&mut self.model, &mut gradients, |name, gradient| {
-            let sum = adamw::sum_of_squares(&gradient);
-            if !sum.is_finite() && worst.is_none() {
-                worst = Some((name.to_owned(), sum));
+        let mut index = 0;
+        nn::with_gradients(&mut self.model, &mut gradients, |_, gradient| {
+            match sum.gradients.get_mut(index) {
+                Some(sum) => add_scaled(sum, &gradient, 1.0),
+                None => sum.gradients.push(gradient),
             }
-            squares += sum;
-            values.push(gradient);
-        })?;
-        drop(gradients);
-        if let Some((name, sum)) = worst {
-            let tensor = format!("the gradient of {name}");
-            return Err(Error::Numeric { stage: stage.into(), step, tensor, value: sum.to_string() });
+            index += 1;
+        })
+    }
+
+    /// Updates every parameter by the gradients of a whole batch.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] where a gradient is not finite: nothing has been changed then.
+    pub fn update(&mut self, step: u64, sum: Sum) -> Result<Update> {
+        let mut squares = 0.0;
+        for (weight, gradient) in self.weights.iter().zip(&sum.gradients) {
+            let of_one = adamw::sum_of_squares(gradient);
+            if !of_one.is_finite() {
+                return Err(self.not_finite(step, &format!("the gradient of {}", weight.name), of_one));
+            }
+            squares += of_one;
         }
         let grad_norm = squares.sqrt();
         let lr = self.optimizer.lr.at(step, self.total);
-        self.apply(step, lr, grad_norm, &values)?;
+        self.apply(step, lr, grad_norm, &sum.gradients)?;
         if self.ema.decay > 0.0 && (step + 1).is_multiple_of(self.ema.every.max(1)) {
             self.average_weights();
         }
-        Ok(Update { loss: value.into(), grad_norm, lr })
+        Ok(Update { loss: sum.loss, grad_norm, lr })
     }
 
     /// Moves every weight: the small ones' arithmetic is too short for all threads, so each is a task of its own.
@@ -180,22 +197,15 @@ where
 
     /// Everything that a resumed run needs: weights, moving average, moments.
     pub fn checkpoint(&self) -> Result<Files> {
-        let named = |values: &[Vec<f32>], prefix: &str| -> Vec<Parameter<f32>> {
-            let pair = |(p, v): (&Parameter<f32>, &Vec<f32>)| Parameter {
-                name: format!("{prefix}{}", p.name),
-                shape: p.shape.clone(),
-                values: v.clone(),
-            };
-            self.weights.iter().zip(values).map(pair).collect()
-        };
-        let mut moments = named(&self.mean, "mean.");
-        moments.extend(named(&self.variance, "variance."));
+        let named = |values, prefix| named(&self.weights, values, prefix);
+        let model = self.weights.iter().map(|p| (p.name.clone(), &p.shape[..], &p.values[..]));
+        let moments = named(&self.mean, "mean.").chain(named(&self.variance, "variance."));
         let mut files = vec![
-            ("model.safetensors", weights::to_bytes(&self.weights)?),
-            ("optimizer.safetensors", weights::to_bytes(&moments)?),
+            ("model.safetensors", weights::to_bytes(model)?),
+            ("optimizer.safetensors", weights::to_bytes(moments)?),
         ];
         if !self.average.is_empty() {
-            files.push(("ema.safetensors", weights::to_bytes(&named(&self.average, ""))?));
+            files.push(("ema.safetensors", weights::to_bytes(named(&self.average, ""))?));
         }
         Ok(files)
     }
@@ -223,6 +233,15 @@ where
         let mut values = self.weights.iter();
         nn::import(&mut self.model, |name, _| values.next().map(|p| p.values.clone()).ok_or_else(|| missing(name)))
     }
+}
+
+/// A value of the optimiser for each parameter: (prefix and name, shape, values).
+fn named<'a>(
+    weights: &'a [Parameter<f32>],
+    values: &'a [Vec<f32>],
+    prefix: &'a str,
+) -> impl Iterator<Item = (String, &'a [usize], &'a [f32])> {
+    weights.iter().zip(values).map(move |(p, v)| (format!("{prefix}{}", p.name), &p.shape[..], &v[..]))
 }
 
 /// What weight decay and Muon are for; gains, biases and embeddings are exempt (facts §3, 11).

@@ -3,10 +3,10 @@
 use super::cached::{Cached, Engines, row_bytes};
 use super::config::TransformerStage as Config;
 use super::stage::{Autoregressive, Batch, Numbers, Sequence, Stage, TokenModel};
-use super::trainer::{Files, Trainer};
+use super::trainer::{Files, Sum, Trainer};
 use crate::error::{Error, Result};
 use crate::mask::{Layout, Pattern, paper_order};
-use crate::models::transformer::{self, Tokens, Transformer};
+use crate::models::transformer::{self, Activations, Tokens, Transformer};
 use crate::nn::{self, Precision};
 use crate::ops::{Backend, Mask, scalar, to_vec};
 use crate::shape::{BlockShape, TransformerShape};
@@ -88,15 +88,26 @@ where
 
     fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
         let device = self.trainer.device().clone();
-        let tokens = Tokens { text: &batch.text, image: &batch.codes };
-        let (text, image) = self.trainer.model().forward(batch.size, tokens, &self.masks, OwnedTape::default())?;
+        let activations = if self.config.recompute { Activations::Recomputed } else { Activations::Kept };
         let text_share = self.config.text_weight as f32;
-        let weights = device.try_tensor_from_vec(self.text_weights(&batch.text), (batch.text.len(),))?;
-        let text = D::cross_entropy(text, &batch.text)?.try_mul(weights)?.try_sum::<(), _>()?;
-        let image = D::cross_entropy(image, &batch.codes)?.try_mean::<(), _>()?;
-        let (text_loss, image_loss) = (f64::from(scalar(&text)), f64::from(scalar(&image)));
-        let loss = image.try_mul(1.0 - text_share)?.try_add(text.try_mul(text_share)?)?;
-        let update = self.trainer.update(step, loss)?;
+        let weights = self.text_weights(&batch.text);
+        let (mut sum, mut text_loss, mut image_loss) = (Sum::default(), 0.0, 0.0);
+        for part in batch.parts(self.config.accumulate) {
+            let slots = part.start * S::Text::SIZE..part.end * S::Text::SIZE;
+            let positions = part.start * S::Image::SIZE..part.end * S::Image::SIZE;
+            let tokens = Tokens { text: &batch.text[slots.clone()], image: &batch.codes[positions] };
+            let tape = OwnedTape::default();
+            let (text, image) = self.trainer.model().forward(part.len(), tokens, &self.masks, activations, tape)?;
+            let weights = device.try_tensor_from_vec(weights[slots].to_vec(), (tokens.text.len(),))?;
+            let share = part.len() as f32 / batch.size as f32;
+            let text = D::cross_entropy(text, tokens.text)?.try_mul(weights)?.try_sum::<(), _>()?;
+            let image = D::cross_entropy(image, tokens.image)?.try_mean::<(), _>()?.try_mul(share)?;
+            text_loss += f64::from(scalar(&text));
+            image_loss += f64::from(scalar(&image));
+            let loss = image.try_mul(1.0 - text_share)?.try_add(text.try_mul(text_share)?)?;
+            self.trainer.add(step, loss, &mut sum)?;
+        }
+        let update = self.trainer.update(step, sum)?;
         Ok(vec![
             ("loss", update.loss),
             ("text_loss", text_loss),
@@ -153,7 +164,7 @@ where
     }
 
     fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)> {
-        let (text, image) = self.frozen.forward(size, tokens, &self.masks, NoneTape)?;
+        let (text, image) = self.frozen.forward(size, tokens, &self.masks, Activations::Kept, NoneTape)?;
         let widen = |nll: Vec<f32>| nll.into_iter().map(f64::from).collect();
         let text = to_vec(D::cross_entropy(text, tokens.text)?)?;
         let image = to_vec(D::cross_entropy(image, tokens.image)?)?;
@@ -161,7 +172,7 @@ where
     }
 
     fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>> {
-        let (_, image) = self.frozen.forward(size, tokens, &self.masks, NoneTape)?;
+        let (_, image) = self.frozen.forward(size, tokens, &self.masks, Activations::Kept, NoneTape)?;
         Ok(to_vec(image)?)
     }
 }

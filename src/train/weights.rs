@@ -2,20 +2,40 @@
 
 use crate::error::{Error, Result};
 use crate::nn::Parameter;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, View};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Parameters as the bytes of a safetensors file.
-pub fn to_bytes(parameters: &[Parameter<f32>]) -> Result<Vec<u8>> {
-    let bytes: Vec<Vec<u8>> =
-        parameters.iter().map(|p| p.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let views: std::result::Result<Vec<_>, _> = parameters
-        .iter()
-        .zip(&bytes)
-        .map(|(p, bytes)| TensorView::new(Dtype::F32, p.shape.clone(), bytes).map(|view| (p.name.clone(), view)))
-        .collect();
-    let write = |e: safetensors::SafeTensorError| Error::data("safetensors", e.to_string());
-    safetensors::serialize(views.map_err(write)?, None).map_err(write)
+/// Tensors, as (name, shape, values), to the bytes of a safetensors file; beside these, one tensor is copied at a time.
+pub fn to_bytes<'a>(tensors: impl IntoIterator<Item = (String, &'a [usize], &'a [f32])>) -> Result<Vec<u8>> {
+    let views = tensors.into_iter().map(|(name, shape, values)| (name, Values { shape, values }));
+    safetensors::serialize(views, None).map_err(|e| Error::data("safetensors", e.to_string()))
+}
+
+/// A tensor that becomes bytes when it is written.
+struct Values<'a> {
+    shape: &'a [usize],
+    values: &'a [f32],
+}
+
+impl View for Values<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut bytes = Vec::with_capacity(self.data_len());
+        self.values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
 }
 
 /// The tensors of a safetensors file by name; f32 only.
@@ -66,7 +86,8 @@ mod tests {
             },
             Parameter { name: "b".into(), shape: vec![], values: vec![7.0] },
         ];
-        let mut found = from_bytes(&to_bytes(&parameters).unwrap(), "test").unwrap();
+        let tensors = parameters.iter().map(|p| (p.name.clone(), &p.shape[..], &p.values[..]));
+        let mut found = from_bytes(&to_bytes(tensors).unwrap(), "test").unwrap();
         assert_eq!(take(&mut found, "a.weight", &[2, 3], "test").unwrap(), parameters[0].values);
         assert!(take(&mut found, "b", &[1], "test").unwrap_err().to_string().contains("expected shape [1], got []"));
     }

@@ -7,8 +7,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Long enough to be stopped in the middle of a stage.
-const LONGER: [&str; 6] =
-    ["--set", "transformer.steps=300", "--set", "clip.steps=600", "--set", "transformer.caption_dropout=0.1"];
+const LONGER: [&str; 10] = [
+    "--set",
+    "transformer.steps=300",
+    "--set",
+    "clip.steps=600",
+    "--set",
+    "transformer.caption_dropout=0.1",
+    "--set",
+    "transformer.accumulate=2",
+    "--set",
+    "transformer.recompute=true",
+];
 
 fn longer<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["tiny.yaml"][..], &LONGER, more].concat()

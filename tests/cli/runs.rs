@@ -31,6 +31,11 @@ fn a_run_leaves_its_folder_and_prints_the_report_last() {
         assert!(accuracy[set][kind]["value"].is_number(), "{accuracy}");
     }
     assert!(facts["results"]["elbo_validation"]["psnr"].is_number());
+    for stage in ["dvae", "transformer", "clip"] {
+        for peak in ["peak_live_mib", "peak_rss_mib"] {
+            assert!(facts["memory"][stage][peak].as_u64().unwrap() > 0, "{stage}: {peak}");
+        }
+    }
 }
 
 #[test]

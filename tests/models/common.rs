@@ -76,13 +76,20 @@ pub fn number(numbers: &Numbers, name: &str) -> f64 {
     numbers.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no {name} in {numbers:?}")).1
 }
 
+/// The tensors of a file by name: its own order is another each time that it is read.
+pub fn sorted<'a>(file: &'a SafeTensors<'_>) -> Vec<(&'a str, TensorView<'a>)> {
+    let mut tensors: Vec<_> = file.iter().collect();
+    tensors.sort_by_key(|(name, _)| *name);
+    tensors
+}
+
 /// Replaces the weights of a stage by `change(name, value)`, in its average too.
 pub fn change_weights<S: Stage + ?Sized>(stage: &mut S, mut change: impl FnMut(&str, f32) -> f32) {
     let mut files = stage.checkpoint().expect("a checkpoint");
     let model = files.iter().find(|(name, _)| *name == "model.safetensors").expect("the weights").1.clone();
     let file = SafeTensors::deserialize(&model).expect("safetensors");
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    for (name, view) in file.iter() {
+    for (name, view) in sorted(&file) {
         let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes")));
         let bytes = values.flat_map(|value| change(name, value).to_le_bytes()).collect();
         tensors.push((name.to_owned(), view.shape().to_vec(), bytes));

@@ -87,6 +87,74 @@ fn a_resumed_run_is_the_run_that_was_never_stopped() {
     }
 }
 
+/// A stage whose weights are all drawn anew, with its batches in so many parts.
+fn in_parts(name: &str, accumulate: usize, recompute: bool) -> Box<dyn Stage> {
+    let mut stage: Box<dyn Stage> = if name == "transformer" {
+        let spec = config::TransformerStage {
+            accumulate,
+            recompute,
+            pad_loss: false,
+            steps: 8,
+            ema: EMA,
+            ..Default::default()
+        };
+        Box::new(TransformerStage::<tiny::Transformer, Cpu>::new(&spec, 1, Cpu::default()).unwrap())
+    } else {
+        let kind = if name == "dvae" { FirstStageKind::Dvae } else { FirstStageKind::Vqvae };
+        tokenizer(&config::FirstStage { accumulate, steps: 8, ema: EMA, ..first_stage_spec(kind) }, 1)
+    };
+    randomise(&mut *stage, 5, 0.1);
+    stage
+}
+
+/// The optimiser's running means: after one step, the gradient times a constant.
+fn means(stage: &dyn Stage) -> Vec<f32> {
+    let files = stage.checkpoint().unwrap();
+    let file = &files.iter().find(|(name, _)| *name == "optimizer.safetensors").expect("the moments").1;
+    let file = safetensors::SafeTensors::deserialize(file).unwrap();
+    let bytes =
+        sorted(&file).into_iter().filter(|(name, _)| name.starts_with("mean.")).flat_map(|(_, mean)| mean.data());
+    let bytes: Vec<u8> = bytes.copied().collect();
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_batch_in_parts_is_the_whole_batch() {
+    for name in ["dvae", "vqvae", "transformer"] {
+        let mut whole = in_parts(name, 1, false);
+        let batch = batch_of(name, 1, 8);
+        let expected = whole.step(1, &batch).unwrap();
+        for parts in [2, 8] {
+            let mut stage = in_parts(name, parts, false);
+            let numbers = stage.step(1, &batch).unwrap();
+            for ((what, got), (_, expected)) in numbers.iter().zip(&expected) {
+                assert!(
+                    (got - expected).abs() < 1e-4 * expected.abs().max(1e-3),
+                    "{name}: {what} of {parts} parts: {got}, {expected}"
+                );
+            }
+            let (got, expected) = (means(&*stage), means(&*whole));
+            let largest = expected.iter().fold(0f32, |most, g| most.max(g.abs()));
+            let difference = got.iter().zip(&expected).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(
+                largest > 0.0 && difference < 1e-4 * largest,
+                "{name}: {parts} parts differ by {difference} of {largest}"
+            );
+        }
+    }
+}
+
+#[test]
+fn recomputed_blocks_train_with_the_same_bits() {
+    for parts in [1, 2] {
+        let run = |recompute| {
+            let mut stage = in_parts("transformer", parts, recompute);
+            (train("transformer", &mut *stage, 0..3, 4), stage.checkpoint().unwrap())
+        };
+        assert_same("transformer", "recomputation", run(true), &run(false));
+    }
+}
+
 #[test]
 fn training_lowers_the_loss_of_one_batch() {
     for (name, build) in STAGES {

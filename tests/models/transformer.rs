@@ -3,7 +3,7 @@
 use crate::common::*;
 use dalle::mask::{Layout, Pattern, paper_order};
 use dalle::models::presets::tiny;
-use dalle::models::transformer::{Tokens, Transformer};
+use dalle::models::transformer::{Activations, Tokens, Transformer};
 use dalle::nn::{self, Init, Precision};
 use dalle::ops::to_vec;
 use dalle::train::config::TransformerStage as Spec;
@@ -35,7 +35,7 @@ fn stage(order: &[Pattern]) -> TinyStage {
 /// Logits of every slot: the text head's of the first ones, the image head's of the others.
 fn logits(model: &Model, tokens: &[u32], order: &[Pattern]) -> Vec<Vec<u32>> {
     let tokens = Tokens { text: &tokens[..TEXT], image: &tokens[TEXT..] };
-    let (text, image) = model.forward(1usize, tokens, &masks(order, LAYOUT), NoneTape).unwrap();
+    let (text, image) = model.forward(1usize, tokens, &masks(order, LAYOUT), Activations::Kept, NoneTape).unwrap();
     let rows = |values: Vec<f32>, vocabulary: usize| values.chunks(vocabulary).map(bits).collect::<Vec<_>>();
     let mut rows_of_text = rows(to_vec(text).unwrap(), BPE + TEXT);
     rows_of_text.extend(rows(to_vec(image).unwrap(), CODES));

@@ -4,6 +4,7 @@
 mod works;
 
 use crate::error::{Error, Result};
+use crate::harness::memory::Peak;
 use crate::kernels::cpu::matmul::{View, matmul};
 use serde::Serialize;
 use std::hint::black_box;
@@ -20,8 +21,9 @@ pub struct Measurement {
     pub unit: &'static str,
     /// Of the thread pool.
     pub threads: usize,
-    /// The process's peak so far; 0 where the system does not say.
-    pub peak_rss_mib: u64,
+    /// The process's so far.
+    #[serde(flatten)]
+    pub memory: Peak,
     /// The share of what bounds the work, measured in the same run: the rate of a large matrix product, or the bandwidth of
     /// a copy for what reads every weight once.
     pub fraction_of_peak: Option<f64>,
@@ -94,7 +96,7 @@ impl Machine {
             value,
             unit,
             threads: rayon::current_num_threads(),
-            peak_rss_mib: peak_rss_mib(),
+            memory: Peak::now(),
             fraction_of_peak: flops.map(|flops| flops / self.flops),
         }
     }
@@ -130,13 +132,6 @@ fn try_median(times: usize, mut call: impl FnMut() -> Result<()>) -> Result<f64>
     }
     seconds.sort_by(f64::total_cmp);
     Ok(seconds[times / 2])
-}
-
-/// The process's largest resident set so far.
-fn peak_rss_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kib| kib / 1024)
 }
 
 #[cfg(test)]

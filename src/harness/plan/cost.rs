@@ -79,6 +79,12 @@ pub struct Cost {
     pub copied: f64,
     /// The most values for one example that one operation needs beside the tape: what it reads and writes, or the gradients.
     pub in_flight: f64,
+    /// The most values for one example that are kept and in flight at once, at any of the operations so far.
+    pub most: f64,
+    /// That of the largest block that is run again in the backward pass, and the weights that it copies.
+    pub again: (f64, f64),
+    /// Values of the residual stream, which lies beside each operation of a block.
+    pub stream: Option<usize>,
 }
 
 impl Cost {
@@ -131,6 +137,25 @@ impl Cost {
         self.flight(rows * channels, rows * channels);
     }
 
+    /// A block all of whose values are kept.
+    pub fn block(&mut self, block: Cost) {
+        self.parameters += block.parameters;
+        self.forward = self.forward + block.forward;
+        self.training = self.training + block.training;
+        self.most = self.most.max(self.kept + block.most);
+        self.kept += block.kept;
+        self.copied += block.copied;
+        self.in_flight = self.in_flight.max(block.in_flight);
+    }
+
+    /// A block that keeps its `input` values, and runs forward once more.
+    pub fn recomputed(&mut self, input: usize, block: Cost) {
+        let (most, copied) = self.again;
+        self.again = (most.max(block.most), copied.max(block.copied));
+        let training = block.training + block.forward;
+        self.block(Cost { training, kept: input as f64, copied: 0.0, ..block });
+    }
+
     /// A pointwise function, or a loss, that keeps its `values` inputs.
     pub fn pointwise(&mut self, values: usize) {
         self.keep(values);
@@ -147,9 +172,11 @@ impl Cost {
         self.copied += weights as f64;
     }
 
-    /// Tensors beside the tape: an operation's input, of which the tape holds a copy, its output, and once more the size of
-    /// the input for what goes around it (a residual stream, or the gradient on the way back).
+    /// Tensors beside the tape: an operation's input, of which the tape holds a copy, its output, and what goes around it:
+    /// the residual stream, or where there is none as much as the input. On the way back these are their gradients.
     fn flight(&mut self, inputs: usize, outputs: usize) {
-        self.in_flight = self.in_flight.max((2 * inputs + outputs) as f64);
+        let in_flight = (inputs + outputs + self.stream.unwrap_or(inputs)) as f64;
+        self.in_flight = self.in_flight.max(in_flight);
+        self.most = self.most.max(self.kept + in_flight);
     }
 }

@@ -135,8 +135,8 @@ fn with_likelihood<S: DvaeShape>(mut cost: Cost) -> Cost {
     cost
 }
 
-/// The transformer for one sequence; one pattern a layer.
-pub fn transformer<S: TransformerShape>(patterns: &[Pattern]) -> Vec<Part> {
+/// The transformer for one sequence; one pattern a layer, whose block is run again in the backward pass or is not.
+pub fn transformer<S: TransformerShape>(patterns: &[Pattern], recompute: bool) -> Vec<Part> {
     let (text, grid, image, sequence) = (S::Text::SIZE, S::Grid::SIZE, S::Image::SIZE, S::Seq::SIZE);
     let (width, vocabulary, codes) = (<S::Block as BlockShape>::Dim::SIZE, S::TextVocab::SIZE, S::Codes::SIZE);
     let mut embeddings = Cost::default();
@@ -148,7 +148,8 @@ pub fn transformer<S: TransformerShape>(patterns: &[Pattern]) -> Vec<Part> {
     let mut layers = Cost::default();
     for &pattern in patterns {
         let pairs = *known.entry(pattern).or_insert_with(|| tile_pairs(pattern, layout));
-        block::<S::Block>(&mut layers, sequence, pairs);
+        let block = block::<S::Block>(sequence, pairs);
+        if recompute { layers.recomputed(sequence * width, block) } else { layers.block(block) }
     }
     let mut heads = Cost::default();
     heads.norm(sequence, width);
@@ -172,8 +173,9 @@ pub fn tile_pairs(pattern: Pattern, layout: Layout) -> usize {
 }
 
 /// Pre-norm attention and MLP.
-fn block<W: BlockShape>(cost: &mut Cost, sequence: usize, pairs: usize) {
+fn block<W: BlockShape>(sequence: usize, pairs: usize) -> Cost {
     let (width, mlp) = (W::Dim::SIZE, W::Mlp::SIZE);
+    let mut cost = Cost { stream: Some(sequence * width), ..Cost::default() };
     cost.norm(sequence, width);
     cost.linear(sequence, (width, W::Qkv::SIZE), true);
     cost.attention(sequence, width, W::Heads::SIZE, pairs);
@@ -182,6 +184,7 @@ fn block<W: BlockShape>(cost: &mut Cost, sequence: usize, pairs: usize) {
     cost.linear(sequence, (width, mlp), true);
     cost.pointwise(sequence * mlp);
     cost.linear(sequence, (mlp, width), true);
+    cost
 }
 
 /// CLIP for one pair in a batch of `batch`.
@@ -195,7 +198,7 @@ pub fn clip<S: ClipShape>(batch: usize) -> Vec<Part> {
     image.table(slots, width, slots);
     image.norm(slots, width);
     for _ in 0..S::VISION_DEPTH {
-        block::<S::Vision>(&mut image, slots, slots * slots);
+        image.block(block::<S::Vision>(slots, slots * slots));
     }
     image.norm(1, width);
     image.linear(1, (width, embed), false);
@@ -206,7 +209,7 @@ pub fn clip<S: ClipShape>(batch: usize) -> Vec<Part> {
     text.table(S::Vocab::SIZE, width, context);
     text.table(context, width, context);
     for _ in 0..S::LANGUAGE_DEPTH {
-        block::<S::Language>(&mut text, context, causal);
+        text.block(block::<S::Language>(context, causal));
     }
     text.norm(context, width);
     text.linear(1, (width, embed), false);

@@ -24,7 +24,7 @@ impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Dvae<S, f32, D> {
         let logits = self.encoder.forward(x)?;
         let kl = D::kl_uniform(logits.with_empty_tape())?.try_sum::<(), _>()?;
         let codes = argmax_rows(logits.with_empty_tape().split_tape().0)?;
-        let z = D::relax(logits, noise::<S>(step.seed, step.step, size), tau, spec.straight_through)?;
+        let z = D::relax(logits, noise::<S>(&step, size), tau, spec.straight_through)?;
         let stats = self.decoder.forward(z)?;
         let nll = D::logit_laplace(stats, step.target, Some(spec.clamp_log_b))?.try_sum::<(), _>()?;
         let (nll_value, kl_value) = (f64::from(scalar(&nll)), f64::from(scalar(&kl)));
@@ -58,11 +58,11 @@ impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Dvae<S, f32, D> {
 }
 
 /// Standard Gumbel draws for `size` pictures, each from a stream of its own.
-fn noise<S: DvaeShape>(seed: u64, step: u64, size: usize) -> Vec<f32> {
+fn noise<S: DvaeShape>(step: &Step<'_>, size: usize) -> Vec<f32> {
     let each = S::Grid::SIZE * S::Grid::SIZE * S::Codes::SIZE;
     let mut noise = vec![0.0; size * each];
     noise.par_chunks_mut(each).enumerate().for_each(|(index, picture)| {
-        let mut rng = Rng::new(seed, "gumbel", step, index as u64);
+        let mut rng = Rng::new(step.seed, "gumbel", step.step, (step.first + index) as u64);
         picture.iter_mut().for_each(|g| *g = rng.gumbel() as f32);
     });
     noise

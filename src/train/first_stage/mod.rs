@@ -11,7 +11,7 @@ pub use coder::coder;
 
 use super::config::{FirstStage, FirstStageKind};
 use super::stage::{Batch, Codec, Geometry, ImageTokenizer, Numbers, Reconstruction, Stage};
-use super::trainer::{Files, Trainer};
+use super::trainer::{Files, Sum, Trainer};
 use crate::error::{Error, Result};
 use crate::models::clip::by_chunk;
 use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
@@ -46,11 +46,13 @@ struct Step<'a> {
     spec: &'a FirstStage,
     seed: u64,
     step: u64,
+    /// Which picture of the batch is the first here: draws are by picture.
+    first: usize,
     /// φ(pixels), B·Side·Side·3.
     target: Vec<f32>,
 }
 
-/// What a codec makes of a batch, summed over it, in nats.
+/// What a codec makes of a part of a batch, summed over it, in nats.
 struct Losses<D: Backend<f32>> {
     /// −ln p(x | z).
     nll: Scalar<D>,
@@ -58,7 +60,7 @@ struct Losses<D: Backend<f32>> {
     penalty: Scalar<D>,
     /// The codes that the encoder would choose.
     codes: Vec<u32>,
-    /// More metrics.
+    /// More metrics, each a mean over the pictures.
     numbers: Numbers,
 }
 
@@ -132,15 +134,27 @@ where
     }
 
     fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
-        let x = self.pictures(&batch.pixels)?;
-        let inputs = Step { spec: &self.spec, seed: self.seed, step, target: to_vec(x.clone())? };
-        let Losses { nll, penalty, codes, numbers } = self.trainer.model().losses(x.leaky_traced(), inputs)?;
         let values = batch.pixels.len() as f64;
-        let nll_value = f64::from(scalar(&nll)) / values;
-        let update = self.trainer.update(step, nll.try_add(penalty)?.try_div(values as f32)?)?;
-        let (used, perplexity) = usage(&codes, S::Codes::SIZE);
+        let each = batch.pixels.len() / batch.size.max(1);
+        let (mut sum, mut nll_value, mut all_codes, mut means) = (Sum::default(), 0.0, Vec::new(), Numbers::new());
+        for part in batch.parts(self.spec.accumulate) {
+            let x = self.pictures(&batch.pixels[part.start * each..part.end * each])?;
+            let target = to_vec(x.clone())?;
+            let inputs = Step { spec: &self.spec, seed: self.seed, step, first: part.start, target };
+            let Losses { nll, penalty, codes, numbers } = self.trainer.model().losses(x.leaky_traced(), inputs)?;
+            nll_value += f64::from(scalar(&nll)) / values;
+            self.trainer.add(step, nll.try_add(penalty)?.try_div(values as f32)?, &mut sum)?;
+            all_codes.extend(codes);
+            let share = part.len() as f64 / batch.size as f64;
+            means.resize(numbers.len(), ("", 0.0));
+            for (mean, (name, value)) in means.iter_mut().zip(numbers) {
+                *mean = (name, mean.1 + share * value);
+            }
+        }
+        let update = self.trainer.update(step, sum)?;
+        let (used, perplexity) = usage(&all_codes, S::Codes::SIZE);
         let mut all = vec![("loss", update.loss), ("nll", nll_value)];
-        all.extend(numbers);
+        all.extend(means);
         all.extend([("lr", update.lr), ("grad_norm", update.grad_norm)]);
         all.extend([("batch_usage", used as f64), ("batch_perplexity", perplexity)]);
         Ok(all)
