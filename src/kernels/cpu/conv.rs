@@ -5,7 +5,10 @@
 //! convolution too, of dy with the kernel turned by 180° and its channels swapped. The gradient of w is summed over fixed
 //! groups of bands, and the groups' sums are added in order.
 
+#[cfg(test)]
+mod tests;
 mod tiles;
+mod winograd;
 
 use super::lanes::{LANES, vectorised};
 use super::linear;
@@ -45,7 +48,7 @@ pub fn forward<E: Real>(c: Conv, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
         return linear::forward(x, w, Some(b), (c.inputs, c.outputs), y);
     }
     let at = |o: usize, ky: usize, kx: usize, i: usize| w[((o * c.inputs + i) * c.kernel + ky) * c.kernel + kx];
-    convolve(c, x, at, b, y, |y, sums, _| y.copy_from_slice(sums));
+    convolve(c, x, at, b, y, Store::Replace);
 }
 
 /// dx +=, dw +=, db += ; `dx` is `None` for the first layer, whose input is a picture.
@@ -61,7 +64,9 @@ pub fn backward<E: Real>(c: Conv, dy: &[E], x: &[E], w: &[E], dx: Option<&mut [E
         }
         return;
     }
-    if c.outputs <= NARROW {
+    if c.is_transformed() {
+        winograd::backward_weight(c, dy, x, dw);
+    } else if c.outputs <= NARROW {
         backward_weight::<E, 8, NARROW>(c, dy, x, dw);
     } else {
         backward_weight::<E, 4, LANES>(c, dy, x, dw);
@@ -79,29 +84,52 @@ fn backward_input<E: Real>(c: Conv, dy: &[E], x: &[E], w: &[E], dx: &mut [E]) {
         w[((o * c.inputs + i) * c.kernel + last - ky) * c.kernel + last - kx]
     };
     let zeros = vec![E::of(0.0); c.inputs];
-    convolve(turned, dy, at, &zeros, dx, |dx, sums, place| {
-        if !c.relu {
-            return reduce::add(dx, sums);
-        }
-        let x = &x[place];
-        vectorised!(|| {
-            for ((dx, &x), &sum) in dx.iter_mut().zip(x).zip(sums) {
-                *dx += if x > E::of(0.0) { sum } else { E::of(0.0) };
-            }
-        });
-    });
+    convolve(turned, dy, at, &zeros, dx, if c.relu { Store::AddWherePositive(x) } else { Store::Add });
 }
 
-/// Convolves `x` with the weights `at(output, row, column, input)`; `store` takes each band of `y`, its values and its place.
+/// What becomes of the values of a convolution.
+#[derive(Clone, Copy)]
+enum Store<'a, E> {
+    /// They are y.
+    Replace,
+    /// They are added to dx.
+    Add,
+    /// The same where the ReLU's input, x, is positive.
+    AddWherePositive(&'a [E]),
+}
+
+impl<E: Real> Store<'_, E> {
+    /// Stores as many of `values` as `to` has elements; it begins at element `place` of the whole.
+    #[inline(always)]
+    fn put(self, to: &mut [E], values: &[E], place: usize) {
+        match self {
+            Store::Replace => to.copy_from_slice(&values[..to.len()]),
+            Store::Add => {
+                for (to, &value) in to.iter_mut().zip(values) {
+                    *to += value;
+                }
+            }
+            Store::AddWherePositive(x) => {
+                for ((to, &value), &x) in to.iter_mut().zip(values).zip(&x[place..]) {
+                    *to += if x > E::of(0.0) { value } else { E::of(0.0) };
+                }
+            }
+        }
+    }
+}
+
+/// Convolves `x` with the weights `at(output, row, column, input)`.
 fn convolve<E: Real>(
     c: Conv,
     x: &[E],
-    at: impl Fn(usize, usize, usize, usize) -> E,
+    at: impl Fn(usize, usize, usize, usize) -> E + Sync,
     b: &[E],
     y: &mut [E],
-    store: impl Fn(&mut [E], &[E], Range<usize>) + Sync,
+    store: Store<'_, E>,
 ) {
-    if c.outputs <= NARROW {
+    if c.is_transformed() {
+        winograd::convolve(c, x, at, b, y, store);
+    } else if c.outputs <= NARROW {
         convolve_by::<E, 8, NARROW>(c, x, &packed(c, at), b, y, store);
     } else {
         convolve_by::<E, 4, LANES>(c, x, &packed(c, at), b, y, store);
@@ -114,7 +142,7 @@ fn convolve_by<E: Real, const P: usize, const L: usize>(
     w: &[[E; L]],
     b: &[E],
     mut y: &mut [E],
-    store: impl Fn(&mut [E], &[E], Range<usize>) + Sync,
+    store: Store<'_, E>,
 ) {
     let line = c.width * c.outputs;
     let mut tasks = Vec::new();
@@ -124,10 +152,8 @@ fn convolve_by<E: Real, const P: usize, const L: usize>(
         y = rest;
     }
     tasks.into_par_iter().with_max_len(1).for_each(|(band, y)| {
-        let mut sums = vec![E::of(0.0); y.len()];
-        tiles::forward::<E, P, L>(&c.padded(x, &band), w, b, &mut sums);
         let start = (band.picture * c.height + band.rows.start) * line;
-        store(y, &sums, start..start + sums.len());
+        tiles::forward::<E, P, L>(&c.padded(x, &band), w, b, y, |y, sums, at| store.put(y, sums, start + at));
     });
 }
 
@@ -194,6 +220,11 @@ impl Conv {
         self.kernel == 1 && !self.relu
     }
 
+    /// Worth the transformations of [`winograd`].
+    fn is_transformed(self) -> bool {
+        self.kernel == 3 && self.inputs >= LANES && self.outputs >= LANES
+    }
+
     /// The rows of all pictures in order, in pieces worth a task each.
     fn bands(self) -> Vec<Band> {
         let work = self.pixels() * self.kernel * self.kernel * self.inputs * self.outputs;
@@ -234,118 +265,5 @@ impl Conv {
             ("y or dy", y.len(), self.pixels() * self.outputs),
         ];
         expect_lengths(name, &lengths);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::cpu::testing::{assert_close, assert_gradient, assert_same_on_any_threads, normals, weighted};
-    use proptest::prelude::*;
-
-    fn naive(c: Conv, x: &[f64], w: &[f64], b: &[f64]) -> Vec<f64> {
-        let (pad, mut y) = (c.kernel / 2, Vec::new());
-        for p in 0..c.pixels() {
-            let (picture, row, column) = (p / c.width / c.height, p / c.width % c.height, p % c.width);
-            for (o, b) in b.iter().enumerate() {
-                let mut sum = *b;
-                for ky in 0..c.kernel {
-                    for kx in 0..c.kernel {
-                        let (y, z) = ((row + ky).wrapping_sub(pad), (column + kx).wrapping_sub(pad));
-                        for i in (0..c.inputs).filter(|_| y < c.height && z < c.width) {
-                            let x = x[((picture * c.height + y) * c.width + z) * c.inputs + i];
-                            let x = if c.relu { x.max(0.0) } else { x };
-                            sum += x * w[((o * c.inputs + i) * c.kernel + ky) * c.kernel + kx];
-                        }
-                    }
-                }
-                y.push(sum);
-            }
-        }
-        y
-    }
-
-    fn weights<E: Real>(c: Conv) -> (Vec<E>, Vec<E>) {
-        (normals("w", c.outputs * c.inputs * c.kernel * c.kernel), normals("b", c.outputs))
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn forward_equals_the_definition_and_backward_its_adjoint(
-            (batch, height, width) in (1usize..4, 1usize..9, 1usize..9),
-            (inputs, outputs, half) in (1usize..6, 1usize..6, 0usize..4),
-            relu: bool,
-        ) {
-            let c = Conv { batch, height, width, inputs, outputs, kernel: 2 * half + 1, relu };
-            let (x, dy) = (normals::<f64>("x", c.pixels() * inputs), normals::<f64>("dy", c.pixels() * outputs));
-            let (w, b) = weights::<f64>(c);
-            let expected = naive(c, &x, &w, &b);
-            let mut y = vec![f64::NAN; c.pixels() * outputs];
-            forward(c, &x, &w, &b, &mut y);
-            assert_close(&y, &expected, 1e-12);
-            let narrow = |x: &[f64]| x.iter().map(|x| *x as f32).collect::<Vec<_>>();
-            let mut y32 = vec![f32::NAN; y.len()];
-            forward(c, &narrow(&x), &narrow(&w), &narrow(&b), &mut y32);
-            assert_close(&y32, &expected, 1e-4);
-            // y − b is linear in w and, as max(x, 0) = x·[x > 0], homogeneous in x: ⟨dy, y − b⟩ = ⟨dw, w⟩ = ⟨dx, x⟩.
-            let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; outputs]);
-            backward(c, &dy, &x, &w, Some(&mut dx), &mut dw, &mut db);
-            let product = weighted(&y, &dy) - weighted(&b, &db);
-            assert_close(&[weighted(&dw, &w), weighted(&dx, &x)], &[product, product], 1e-11);
-        }
-    }
-
-    #[test]
-    fn gradients_equal_central_differences_and_accumulate() {
-        for (kernel, relu) in [(1, false), (1, true), (3, false), (3, true)] {
-            let c = Conv { batch: 2, height: 3, width: 4, inputs: 2, outputs: 3, kernel, relu };
-            let (x, dy) = (normals::<f64>("x", c.pixels() * 2), normals::<f64>("dy", c.pixels() * 3));
-            let (w, b) = weights::<f64>(c);
-            let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; 3]);
-            backward(c, &dy, &x, &w, Some(&mut dx), &mut dw, &mut db);
-            assert_gradient(&x, &dx, |x| weighted(&naive(c, x, &w, &b), &dy));
-            assert_gradient(&w, &dw, |w| weighted(&naive(c, &x, w, &b), &dy));
-            assert_gradient(&b, &db, |b| weighted(&naive(c, &x, &w, b), &dy));
-            let once = [dx.clone(), dw.clone(), db.clone()].concat();
-            backward(c, &dy, &x, &w, Some(&mut dx), &mut dw, &mut db);
-            assert_close(&[dx, dw, db].concat(), &once.iter().map(|x| 2.0 * x).collect::<Vec<_>>(), 1e-12);
-        }
-    }
-
-    /// Several bands a picture, more outputs than one tile holds and fewer.
-    #[test]
-    fn split_work_equals_the_definition_on_any_threads() {
-        for (relu, outputs) in [(false, 19), (true, 19), (true, 6)] {
-            let c = Conv { batch: 3, height: 27, width: 29, inputs: 20, outputs, kernel: 5, relu };
-            assert!(c.bands().len() > c.batch);
-            let (x, dy) = (normals::<f64>("x", c.pixels() * 20), normals::<f64>("dy", c.pixels() * outputs));
-            let (w, b) = weights::<f64>(c);
-            let run = || {
-                let mut y = vec![0.0; dy.len()];
-                let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; outputs]);
-                forward(c, &x, &w, &b, &mut y);
-                backward(c, &dy, &x, &w, Some(&mut dx), &mut dw, &mut db);
-                let mut first_layer = (vec![0.0; w.len()], vec![0.0; outputs]);
-                backward(c, &dy, &x, &w, None, &mut first_layer.0, &mut first_layer.1);
-                assert!(first_layer == (dw.clone(), db.clone()));
-                [y, dx, dw, db].concat()
-            };
-            assert_same_on_any_threads(run);
-            let all = run();
-            let (y, rest) = all.split_at(dy.len());
-            let (dx, rest) = rest.split_at(x.len());
-            let (dw, db) = rest.split_at(w.len());
-            assert_close(y, &naive(c, &x, &w, &b), 1e-12);
-            let product = weighted(y, &dy) - weighted(&b, db);
-            assert_close(&[weighted(dx, &x), weighted(dw, &w)], &[product, product], 1e-10);
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "conv::forward: `w` has 4 elements, expected 9")]
-    fn a_kernel_of_the_wrong_size_is_refused() {
-        let c = Conv { batch: 1, height: 1, width: 1, inputs: 1, outputs: 1, kernel: 3, relu: false };
-        forward(c, &[0.0f32], &[0.0; 4], &[0.0], &mut [0.0]);
     }
 }

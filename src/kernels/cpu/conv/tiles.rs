@@ -49,26 +49,34 @@ impl<E: Real> Padded<E> {
     }
 }
 
-/// y (rows·W, O) = b + w ∗ x for weights (⌈O/L⌉, K·K·I, L), zero beyond O.
-pub fn forward<E: Real, const P: usize, const L: usize>(x: &Padded<E>, w: &[[E; L]], b: &[E], y: &mut [E]) {
+/// Hands b + w ∗ x for weights (⌈O/L⌉, K·K·I, L), zero beyond O, to `store`: some elements of y (rows·W, O), their values and
+/// where in `y` they are.
+pub fn forward<E: Real, const P: usize, const L: usize>(
+    x: &Padded<E>,
+    w: &[[E; L]],
+    b: &[E],
+    y: &mut [E],
+    store: impl Fn(&mut [E], &[E], usize),
+) {
     let (outputs, length) = (b.len(), x.kernel * x.channels);
     vectorised!(|| {
         for (w, start) in w.chunks_exact(x.kernel * length).zip((0..).step_by(L)) {
             let count = L.min(outputs - start);
             let mut bias = [E::of(0.0); L];
             bias[..count].copy_from_slice(&b[start..start + count]);
-            for (row, y) in y.chunks_exact_mut(x.width * outputs).enumerate() {
+            for row in 0..y.len() / (x.width * outputs) {
+                let place = |pixel: usize| (row * x.width + pixel) * outputs + start;
                 let mut pixel = 0;
                 while pixel + P <= x.width {
                     let sums = tile::<E, P, L>(x, (row, pixel), w, bias);
-                    for (y, sum) in y[pixel * outputs..].chunks_mut(outputs).zip(&sums) {
-                        y[start..start + count].copy_from_slice(&sum[..count]);
+                    for (sum, pixel) in sums.iter().zip(pixel..) {
+                        store(&mut y[place(pixel)..][..count], sum, place(pixel));
                     }
                     pixel += P;
                 }
                 for pixel in pixel..x.width {
                     let [sum] = tile::<E, 1, L>(x, (row, pixel), w, bias);
-                    y[pixel * outputs + start..][..count].copy_from_slice(&sum[..count]);
+                    store(&mut y[place(pixel)..][..count], &sum, place(pixel));
                 }
             }
         }
