@@ -5,7 +5,8 @@ use crate::kernels::Real;
 use crate::random::Rng;
 use dfdx::nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor};
 use dfdx::nn::{ViewTensorMut, ViewTensorName};
-use dfdx::prelude::{Device, Gradients, HasShape, Shape, Storage, Tensor};
+use dfdx::prelude::{Cpu, Device, Gradients, HasShape, Shape, Storage, Tensor};
+use std::any::Any;
 
 /// One tensor of a model, in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,22 +79,23 @@ pub fn export<E: Real, D: Device<E>, M: TensorCollection<E, D> + Clone>(model: &
 ///
 /// # Errors
 /// What `find` says, or [`Error::Data`] where it gives another number of values.
-pub fn import<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
+pub fn import<E: Real, D: Device<E>, M: TensorCollection<E, D>, V: AsRef<[E]>>(
     model: &mut M,
-    mut find: impl FnMut(&str, &[usize]) -> Result<Vec<E>>,
+    mut find: impl FnMut(&str, &[usize]) -> Result<V>,
 ) -> Result<()> {
     walk(model, &mut |name, parameter| {
         let shape = parameter.shape();
         let values = find(name, &shape)?;
+        let values = values.as_ref();
         if values.len() != shape.iter().product::<usize>() {
             return Err(Error::data(name, format!("expected {shape:?} values, got {}", values.len())));
         }
-        parameter.write(&values);
+        parameter.write(values);
         Ok(())
     })
 }
 
-/// Walks every parameter with its gradient: `visit(name, gradient)`.
+/// Walks every parameter with its gradient, which it takes: `visit(name, gradient)`.
 pub fn with_gradients<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
     model: &mut M,
     gradients: &mut Gradients<E, D>,
@@ -133,7 +135,11 @@ impl<S: Shape, E: Real, D: Device<E>> AnyParameter<E, D> for Tensor<S, E, D> {
     }
 
     fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>> {
-        gradients.try_alloc_for(self).map_err(device_error)?; // zeros where the loss did not reach it
+        // Zeros where the loss did not reach it.
+        let gradient: &mut dyn Any = gradients.get_or_alloc_mut(&self.ghost()).map_err(device_error)?;
+        if let Some(on_host) = gradient.downcast_mut::<<Cpu as Storage<E>>::Vec>() {
+            return Ok(std::mem::take(&mut **on_host));
+        }
         let mut values = vec![E::zero(); HasShape::shape(self).num_elements()];
         gradients.get(self).copy_into(&mut values);
         Ok(values)

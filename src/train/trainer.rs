@@ -103,7 +103,7 @@ where
         let mut model = self.model.clone();
         if !self.average.is_empty() {
             let mut values = self.average.iter();
-            nn::import(&mut model, |name, _| values.next().cloned().ok_or_else(|| missing(name)))?;
+            nn::import(&mut model, |name, _| values.next().ok_or_else(|| missing(name)))?;
         }
         Ok(model)
     }
@@ -182,7 +182,7 @@ where
             }
         });
         let mut weights = self.weights.iter();
-        nn::import(&mut self.model, |name, _| Ok(weights.next().ok_or_else(|| missing(name))?.values.clone()))
+        nn::import(&mut self.model, |name, _| Ok(&weights.next().ok_or_else(|| missing(name))?.values))
     }
 
     fn average_weights(&mut self) {
@@ -231,7 +231,7 @@ where
             }
         }
         let mut values = self.weights.iter();
-        nn::import(&mut self.model, |name, _| values.next().map(|p| p.values.clone()).ok_or_else(|| missing(name)))
+        nn::import(&mut self.model, |name, _| values.next().map(|p| &p.values).ok_or_else(|| missing(name)))
     }
 }
 
