@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_round_trip_keeps_names_shapes_and_bits() {
-        let parameters = vec![
+        let parameters = [
             Parameter {
                 name: "a.weight".into(),
                 shape: vec![2, 3],
