@@ -56,7 +56,7 @@ pub fn forward<E: Real, const P: usize, const L: usize>(
     w: &[[E; L]],
     b: &[E],
     y: &mut [E],
-    store: impl Fn(&mut [E], &[E], usize),
+    store: impl Fn(&mut [E], &[E; L], usize),
 ) {
     let (outputs, length) = (b.len(), x.kernel * x.channels);
     vectorised!(|| {
