@@ -35,13 +35,15 @@ def main():
     print("|---|---|---|---|---|---|---|")
     for work, values in ours.items():
         value, unit = statistics.median(values), units[work]
-        medians = {peer: statistics.median(v) for peer, v in peers.get(work, {}).items()}
+        # Weights of fewer bits stand against the peers' f32.
+        rival = work.removesuffix("-bf16").removesuffix("-int8")
+        medians = {peer: statistics.median(v) for peer, v in peers.get(rival, {}).items()}
         best, ratio, used = "–", "–", "–"
         if medians:
             name = (min if unit in FEWER_IS_BETTER else max)(medians, key=medians.get)
             gain = medians[name] / value if unit in FEWER_IS_BETTER else value / medians[name]
             best, ratio = f"{medians[name]:.4g} ({name})", f"{gain:.2f}×"
-            used = theirs[work][name]
+            used = theirs[rival][name]
         share = f"{100 * statistics.median(shares[work]):.0f} %" if work in shares else "–"
         print(f"| `{work}` | {unit} | {value:.4g} | {best} | {ratio} | {share} | {memory[work]}, {used} |")
 

@@ -11,7 +11,6 @@ mod sampling;
 mod table;
 mod walk;
 
-use cost::Cost;
 pub use cost::Flops;
 pub use machine::Machine;
 pub use sampling::SamplingPlan;
@@ -31,17 +30,15 @@ use walk::Part;
 /// The share of the measured rate that the transformers' training reaches.
 pub const LINEAR_EFFICIENCY: f64 = 0.45;
 /// The share that the convolutional stages' training reaches.
-pub const CONVOLUTION_EFFICIENCY: f64 = 0.42;
+pub const CONVOLUTION_EFFICIENCY: f64 = 0.45;
 /// The share that cached sampling reaches: every step reads all weights for a few rows,
 /// in an order of summation that no batch changes.
-pub const DECODING_EFFICIENCY: f64 = 0.05;
+pub const DECODING_EFFICIENCY: f64 = 0.12;
 
 /// Bytes of a value.
 const VALUE: f64 = 4.0;
 /// Copies of the weights: in the model, in the optimiser, and those that measure.
 const WEIGHT_COPIES: f64 = 3.0;
-/// Copies of the gradients at the end of a backward pass: on the tape, and as the optimiser reads them.
-const GRADIENT_COPIES: f64 = 2.0;
 
 /// What the numbers of a plan stand on.
 pub const ASSUMPTIONS: &[&str] = &[
@@ -119,7 +116,7 @@ pub struct Memory {
     pub average: f64,
     /// What the tape holds for the backward pass.
     pub kept: f64,
-    /// Tensors and gradients beside the tape.
+    /// Gradients beside the tape where both together are most.
     pub in_flight: f64,
     /// While one is written, between two steps.
     pub checkpoint: f64,
@@ -241,19 +238,23 @@ fn stage(
         kept_bytes: VALUE * part.cost.kept,
     });
     let weights = VALUE * parameters.iter().map(|(_, size)| *size as f64).sum::<f64>();
-    let sum = |f: fn(&Part) -> f64| VALUE * walked.iter().map(f).sum::<f64>();
     let largest = parameters.iter().map(|(_, size)| *size).max().unwrap_or(0);
     let averages = if ema.decay > 0.0 { 1.0 } else { 0.0 };
     let at_once = (batch as f64 / accumulate as f64).ceil();
-    let in_flight = |cost: &Cost| at_once * cost.in_flight.max(cost.again.0) + cost.again.1;
+    let kept = VALUE * at_once * walked.iter().map(|part| part.cost.kept).sum::<f64>();
+    let (mut before, mut most) = (0.0, 0f64);
+    for Part { cost, .. } in walked {
+        most = most.max(before + cost.most);
+        before += cost.kept;
+    }
     let summed = if accumulate > 1 { weights } else { 0.0 }; // the gradients of earlier parts
     let memory = Memory {
         weights: WEIGHT_COPIES * weights,
-        gradients: GRADIENT_COPIES * weights,
+        gradients: weights,
         moments: 2.0 * weights,
         average: averages * weights,
-        kept: at_once * sum(|part| part.cost.kept) + sum(|part| part.cost.copied),
-        in_flight: summed + VALUE * walked.iter().map(|part| in_flight(&part.cost)).fold(0.0, f64::max),
+        kept,
+        in_flight: summed + (VALUE * at_once * most - kept).max(0.0),
         // The bytes of three files, weights and moments and average, and a tensor on its way into them.
         checkpoint: (3.0 + averages) * weights + VALUE * largest as f64,
     };

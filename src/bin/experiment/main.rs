@@ -132,6 +132,10 @@ fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<()> {
     dalle::harness::signals::survive_file_limit()?;
+    // This thread is one of the workers: it would otherwise sleep, and be woken, at every short loop.
+    let threads = cli.run.threads.unwrap_or(0);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
+    pool.map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
     match cli.verb {
         None => run::run(&cli.run),
         Some(Verb::Check { specs, sets }) => verbs::check(&specs, &sets),

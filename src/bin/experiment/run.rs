@@ -28,7 +28,7 @@ pub struct RunArgs {
     device: String,
     /// Threads; every core if left out. Results do not depend on it.
     #[arg(long)]
-    threads: Option<usize>,
+    pub threads: Option<usize>,
     /// Checks the spec, builds the models and prints the spec with every default filled in.
     #[arg(long)]
     dry_run: bool,
@@ -37,10 +37,6 @@ pub struct RunArgs {
 /// Trains, measures, reports; the last line on stdout is the report's path.
 pub fn run(args: &RunArgs) -> Result<()> {
     let Some(path) = &args.spec else { return usage("expected a spec: experiment SPEC.yaml") };
-    if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        pool.map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
-    }
     if args.device == "cuda" {
         return Err(Error::Device("this build has no CUDA; --device cpu runs everything".into()));
     }

@@ -75,28 +75,33 @@ pub struct Cost {
     pub training: Flops,
     /// Values that the tape keeps for one example.
     pub kept: f64,
-    /// Weights that the tape keeps copies of, once a batch.
-    pub copied: f64,
-    /// The most values for one example that one operation needs beside the tape: what it reads and writes, or the gradients.
-    pub in_flight: f64,
-    /// The most values for one example that are kept and in flight at once, at any of the operations so far.
+    /// The most values for one example that are there at once, kept and in flight, at any of the operations so far.
     pub most: f64,
-    /// That of the largest block that is run again in the backward pass, and the weights that it copies.
-    pub again: (f64, f64),
     /// Values of the residual stream, which lies beside each operation of a block.
     pub stream: Option<usize>,
 }
 
 impl Cost {
     /// A same-padded convolution of `pixels` positions; keeps its input.
-    pub fn convolution(&mut self, pixels: usize, (inputs, outputs): (usize, usize), kernel: usize, input: Input) {
+    pub fn convolution(&mut self, pixels: usize, sides: (usize, usize), kernel: usize, input: Input) {
+        self.keep(pixels * sides.0);
+        self.convolution_of_kept(pixels, sides, kernel, input);
+    }
+
+    /// A convolution of what another operation keeps already.
+    pub fn convolution_of_kept(
+        &mut self,
+        pixels: usize,
+        (inputs, outputs): (usize, usize),
+        kernel: usize,
+        input: Input,
+    ) {
         let weights = inputs * outputs * kernel * kernel;
         let forward = 2.0 * pixels as f64 * weights as f64;
         let passes = if input == Input::Picture { 2.0 } else { 3.0 };
         self.forward.convolution += forward;
         self.training.convolution += passes * forward;
-        self.weights(weights, outputs);
-        self.keep(pixels * inputs);
+        self.parameters += weights + outputs;
         self.flight(pixels * inputs, pixels * outputs);
     }
 
@@ -105,27 +110,26 @@ impl Cost {
         let forward = 2.0 * rows as f64 * inputs as f64 * outputs as f64;
         self.forward.linear += forward;
         self.training.linear += 3.0 * forward;
-        self.weights(inputs * outputs, if bias { outputs } else { 0 });
+        self.parameters += inputs * outputs + if bias { outputs } else { 0 };
         self.keep(rows * inputs);
         self.flight(rows * inputs, rows * outputs);
     }
 
     /// Attention over `sequence` positions of `width` channels, `pairs` of which are multiplied; keeps queries, keys,
-    /// values, the result and a logsumexp per head and query. The backward pass's second computation of the scores is not
+    /// values and a logsumexp per head and query (the result too, as what follows does). The backward pass's second computation of the scores is not
     /// counted.
     pub fn attention(&mut self, sequence: usize, width: usize, heads: usize, pairs: usize) {
         let of = |pairs: usize| 4.0 * pairs as f64 * width as f64;
         let forward = Flops { attention: of(pairs), dense_attention: of(sequence * sequence), ..Flops::default() };
         self.forward = self.forward + forward;
         self.training = self.training + forward * 3.0;
-        self.keep(sequence * (4 * width + heads));
+        self.keep(sequence * (3 * width + heads));
         self.flight(3 * sequence * width, sequence * width);
     }
 
     /// A layer norm; keeps its input and two numbers a row.
     pub fn norm(&mut self, rows: usize, channels: usize) {
         self.parameters += 2 * channels;
-        self.copied += channels as f64;
         self.keep(rows * (channels + 2));
         self.flight(rows * channels, rows * channels);
     }
@@ -144,16 +148,12 @@ impl Cost {
         self.training = self.training + block.training;
         self.most = self.most.max(self.kept + block.most);
         self.kept += block.kept;
-        self.copied += block.copied;
-        self.in_flight = self.in_flight.max(block.in_flight);
     }
 
     /// A block that keeps its `input` values, and runs forward once more.
     pub fn recomputed(&mut self, input: usize, block: Cost) {
-        let (most, copied) = self.again;
-        self.again = (most.max(block.most), copied.max(block.copied));
         let training = block.training + block.forward;
-        self.block(Cost { training, kept: input as f64, copied: 0.0, ..block });
+        self.block(Cost { training, kept: input as f64, ..block });
     }
 
     /// A pointwise function, or a loss, that keeps its `values` inputs.
@@ -167,16 +167,11 @@ impl Cost {
         self.kept += values as f64;
     }
 
-    fn weights(&mut self, weights: usize, biases: usize) {
-        self.parameters += weights + biases;
-        self.copied += weights as f64;
-    }
-
-    /// Tensors beside the tape: an operation's input, of which the tape holds a copy, its output, and what goes around it:
-    /// the residual stream, or where there is none as much as the input. On the way back these are their gradients.
+    /// Tensors beside the tape on the way back: the gradients of an operation's input, of its output, and of what goes around
+    /// it: the residual stream, or where there is none as much as the input. On the way there it is less: the tape shares the
+    /// input.
     fn flight(&mut self, inputs: usize, outputs: usize) {
-        let in_flight = (inputs + outputs + self.stream.unwrap_or(inputs)) as f64;
-        self.in_flight = self.in_flight.max(in_flight);
-        self.most = self.most.max(self.kept + in_flight);
+        let in_flight = inputs + outputs + self.stream.unwrap_or(inputs);
+        self.most = self.most.max(self.kept + in_flight as f64);
     }
 }

@@ -22,10 +22,10 @@ pub struct SamplingPlan {
     pub seconds: f64,
     /// Weights of the three models, once each.
     pub weight_bytes: f64,
-    /// Keys and values of one sequence as they are kept.
+    /// Keys and values of one sequence: each layer keeps what its pattern still reaches.
     pub cache_bytes: f64,
-    /// Keys and values of one sequence if each layer kept only what its pattern still reaches.
-    pub reachable_cache_bytes: f64,
+    /// Those of all positions.
+    pub dense_cache_bytes: f64,
     /// Sequences that grow at once: candidates, twice with guidance.
     pub sequences: usize,
 }
@@ -85,8 +85,8 @@ pub(super) fn plan<S: TransformerShape>(
         flops: drawn + shown + Flops { dense_attention: dense, ..Flops::default() },
         seconds: drawn.total() / DECODING_EFFICIENCY / machine.flops_per_second + seconds(shown, machine),
         weight_bytes: VALUE * parameters as f64,
-        cache_bytes: 2.0 * VALUE * width * (S::DEPTH * layout.sequence()) as f64,
-        reachable_cache_bytes: 2.0 * VALUE * width * reachable as f64,
+        cache_bytes: 2.0 * VALUE * width * reachable as f64,
+        dense_cache_bytes: 2.0 * VALUE * width * (S::DEPTH * layout.sequence()) as f64,
         sequences: spec.sample.candidates.saturating_mul(guided as usize),
     }
 }

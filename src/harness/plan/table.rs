@@ -21,10 +21,10 @@ impl Display for Plan {
         let draw = &self.sampling;
         writeln!(
             f,
-            "key-value cache of a sequence: {}; only what the patterns reach: {} ({:.1} %)\n",
+            "key-value cache of a sequence: {}, {:.1} % of the {} of all positions\n",
             bytes(draw.cache_bytes),
-            bytes(draw.reachable_cache_bytes),
-            100.0 * draw.reachable_cache_bytes / draw.cache_bytes
+            100.0 * draw.cache_bytes / draw.dense_cache_bytes,
+            bytes(draw.dense_cache_bytes)
         )?;
         writeln!(
             f,

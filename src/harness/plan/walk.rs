@@ -117,10 +117,10 @@ fn residual_blocks<S: DvaeShape>(
 ) {
     let hidden = outputs / 4;
     for inputs in std::iter::once(inputs).chain(std::iter::repeat_n(outputs, S::BLOCKS - 1)) {
-        if inputs != outputs {
-            cost.convolution(pixels, (inputs, outputs), 1, Input::Linear);
-        }
         cost.convolution(pixels, (inputs, hidden), first, Input::Relu);
+        if inputs != outputs {
+            cost.convolution_of_kept(pixels, (inputs, outputs), 1, Input::Linear);
+        }
         cost.convolution(pixels, (hidden, hidden), 3, Input::Relu);
         cost.convolution(pixels, (hidden, hidden), 3, Input::Relu);
         cost.convolution(pixels, (hidden, outputs), last, Input::Relu);
