@@ -58,7 +58,7 @@ fn forward_head<E: Real>(
     lse: &mut [E],
 ) {
     let (k, v) = (k.transposed(), v.panels());
-    let mut s = vec![E::of(0.0); BLOCK * STRIP * BLOCK];
+    let mut s = [E::of(0.0); BLOCK * STRIP * BLOCK];
     let mut sums = vec![[E::of(0.0); LANES]; a.dim.div_ceil(LANES) * BLOCK];
     for (block, row) in tiles.rows().iter().enumerate() {
         let q = q.rows(block, a.scale());
@@ -113,7 +113,7 @@ fn backward_head<E: Real>(
     gradients: &mut [Vec<&mut [E]>],
 ) {
     let (keys, k, v) = (k.panels(), k.transposed(), v.transposed());
-    let (mut p, mut ds) = (vec![E::of(0.0); BLOCK * STRIP * BLOCK], vec![E::of(0.0); BLOCK * STRIP * BLOCK]);
+    let (mut p, mut ds) = ([E::of(0.0); BLOCK * STRIP * BLOCK], [E::of(0.0); BLOCK * STRIP * BLOCK]);
     let panels = a.dim.div_ceil(LANES);
     let mut dq = vec![[E::of(0.0); LANES]; panels * BLOCK];
     let (mut dk, mut dv) = (vec![[E::of(0.0); LANES]; keys.len()], vec![[E::of(0.0); LANES]; keys.len()]);

@@ -252,7 +252,9 @@ mod tests {
     #[test]
     fn halves_are_rounded_to_nearest_and_even() {
         let widened = |x: f32| -> f64 { Half::round(x).widen() };
-        for (x, expected) in [(1.0, 1.0), (1.00390625, 1.0), (1.01171875, 1.015625), (0.1, 0.10009765625)] {
+        for (x, expected) in
+            [(1.0, 1.0), (1.0 + 1.0 / 256.0, 1.0), (1.0 + 3.0 / 256.0, 1.015625), (0.1, 205.0 / 2048.0)]
+        {
             assert!(widened(x) == expected, "{x}: {}", widened(x));
         }
         assert!(widened(f32::NAN).is_nan() && widened(f32::NEG_INFINITY) == f64::NEG_INFINITY);
