@@ -60,21 +60,8 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mask::Edge;
+    use crate::mask::testing::patterns;
     use proptest::prelude::*;
-
-    fn patterns() -> impl Strategy<Value = Pattern> {
-        prop_oneof![
-            Just(Pattern::Full),
-            Just(Pattern::Row),
-            Just(Pattern::Column),
-            Just(Pattern::Conv { kernel: 5 }),
-            Just(Pattern::Window { kernel: 3, edge: Edge::Torus }),
-            Just(Pattern::AxialRow),
-            Just(Pattern::AxialColumn),
-            Just(Pattern::ConvLike { kernel: 3 }),
-        ]
-    }
 
     proptest! {
         /// Written and read step by step, a cache shows each query the keys of the definition, in their order.

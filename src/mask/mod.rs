@@ -13,6 +13,8 @@ mod cache;
 mod order;
 mod picture;
 mod reach;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tiles;
 
 pub use cache::CachePlan;

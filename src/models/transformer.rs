@@ -191,10 +191,10 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
         let [text, position, image, row, column] = Self::step_ids(batch.size(), tokens, slots);
         let shape = (batch, count, Width::<S>::default());
         let x = D::gather_rows(self.text.clone().put_tape(tape), &text, shape)?;
-        let x = self.add_rows(x, &self.text_position, &position, shape)?;
-        let x = self.add_rows(x, &self.image, &image, shape)?;
-        let x = self.add_rows(x, &self.row, &row, shape)?;
-        self.add_rows(x, &self.column, &column, shape)
+        let x = add_rows(x, &self.text_position, &position, shape)?;
+        let x = add_rows(x, &self.image, &image, shape)?;
+        let x = add_rows(x, &self.row, &row, shape)?;
+        add_rows(x, &self.column, &column, shape)
     }
 
     /// The rows of the tables (text, text position, image, row, column) that are summed for `slots` of each sequence: (B, N)
@@ -230,17 +230,17 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
             each(&|_, slot| in_grid(slot, &|i| i % grid)),
         ]
     }
+}
 
-    #[allow(clippy::type_complexity)]
-    fn add_rows<B: Dim, N: Dim, V: ConstDim, T: Tape<E, D>>(
-        &self,
-        x: Tensor<(B, N, Width<S>), E, D, T>,
-        table: &Tensor<(V, Width<S>), E, D>,
-        ids: &[u32],
-        shape: (B, N, Width<S>),
-    ) -> Result<Tensor<(B, N, Width<S>), E, D, T>, D::Err> {
-        D::add_scaled(x, D::gather_rows(table.retaped::<T>(), ids, shape)?, 1.0)
-    }
+/// x + the rows `ids` of `table`: one summand of an embedding.
+#[allow(clippy::type_complexity)]
+pub(super) fn add_rows<B: Dim, N: Dim, V: ConstDim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(
+    x: Tensor<(B, N, C), E, D, T>,
+    table: &Tensor<(V, C), E, D>,
+    ids: &[u32],
+    shape: (B, N, C),
+) -> Result<Tensor<(B, N, C), E, D, T>, D::Err> {
+    D::add_scaled(x, D::gather_rows(table.retaped::<T>(), ids, shape)?, 1.0)
 }
 
 /// Child et al.'s initialisation (facts §1.7): weights 0.125/√n_in, residual outputs scaled by 1/√(2·layers), embeddings

@@ -29,14 +29,14 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
             Version::V2 => slots,
             Version::V3 => slots - 1,
         };
-        let engine = self.incremental(Precision::F32)?;
-        let mut caches = engine.caches(batch, masks);
+        let engine = cached.then(|| self.incremental(Precision::F32)).transpose()?;
+        let mut engine = engine.map(|engine| (engine.caches(batch, masks), engine));
         let mut out = Generated { codes: vec![0; batch * image], logits: vec![E::zero(); batch * image * codes] };
         for position in 0..image {
             let tokens = Tokens { text, image: &out.codes };
-            let logits = if cached {
+            let logits = if let Some((caches, engine)) = &mut engine {
                 let fresh = if position == 0 { 0 } else { first + position }..first + position + 1;
-                engine.step(batch, &Self::step_ids(version, batch, tokens, fresh), &mut caches)
+                engine.step(batch, &Self::step_ids(version, batch, tokens, fresh), caches)
             } else {
                 let all = to_vec(self.forward(version, batch, tokens, masks, NoneTape)?)?;
                 let row = |b: usize| &all[(b * S::Seq::SIZE + first + position) * S::Classes::SIZE..];

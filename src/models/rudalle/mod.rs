@@ -21,7 +21,7 @@ pub use greedy::Generated;
 pub use masks::{KERNEL, masks, order};
 pub use presets::{Malevich, malevich};
 
-use super::transformer::Tokens;
+use super::transformer::{Tokens, add_rows};
 use crate::kernels::Real;
 use crate::nn::{Block, BlockNames, Incremental, Init, LayerNorm, Linear, Packed, Precision};
 use crate::ops::{ABSENT, Activation, Backend, Mask, scalar, to_vec};
@@ -252,15 +252,6 @@ fn filled<S: RudalleShape>(text: &[u32], b: usize, at: usize) -> u32 {
 }
 
 type Rows<B, N, C> = (B, N, C);
-
-fn add_rows<B: Dim, N: Dim, V: ConstDim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(
-    x: Tensor<Rows<B, N, C>, E, D, T>,
-    table: &Tensor<(V, C), E, D>,
-    ids: &[u32],
-    shape: Rows<B, N, C>,
-) -> Result<Tensor<Rows<B, N, C>, E, D, T>, D::Err> {
-    D::add_scaled(x, D::gather_rows(table.retaped::<T>(), ids, shape)?, 1.0)
-}
 
 /// 0.1·x + 0.9·x without a gradient through the second, as the reference sums them: the value of x, a tenth of its gradient.
 pub(super) fn scaled_gradient<B: Dim, N: Dim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(

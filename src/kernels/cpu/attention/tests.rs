@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernels::cpu::testing::{assert_close, assert_gradient, assert_same_on_any_threads, normals, weighted};
+use crate::mask::testing::patterns;
 use crate::mask::{Layout, Pattern};
 use proptest::prelude::*;
 
@@ -65,19 +66,6 @@ impl Case {
         backward(self.sizes, dout, qkv, &out, &lse, &self.tiles(), &mut dqkv);
         dqkv
     }
-}
-
-fn patterns() -> impl Strategy<Value = Pattern> {
-    prop_oneof![
-        Just(Pattern::Full),
-        Just(Pattern::Row),
-        Just(Pattern::Column),
-        Just(Pattern::Conv { kernel: 3 }),
-        Just(Pattern::Conv { kernel: 5 }),
-        Just(Pattern::AxialRow),
-        Just(Pattern::AxialColumn),
-        Just(Pattern::ConvLike { kernel: 3 }),
-    ]
 }
 
 proptest! {
