@@ -6,6 +6,7 @@ use super::{Layout, Pattern};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachePlan {
     size: usize,
+    pinned: usize,
     places: Vec<usize>,
     seen: Vec<u32>,
     /// Where each query's part of `seen` begins, and where the last one ends.
@@ -16,6 +17,11 @@ impl CachePlan {
     /// The places that there are: [`Reach::peak`](super::Reach::peak).
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// The first places, which are never taken again: place p < pinned holds the key of position p to the end.
+    pub fn pinned(&self) -> usize {
+        self.pinned
     }
 
     /// The positions of a whole sequence.
@@ -39,13 +45,15 @@ impl Pattern {
     pub fn cache_plan(self, layout: Layout) -> CachePlan {
         let (reach, sequence) = (self.reach(layout), layout.sequence());
         let mut leaving: Vec<Vec<usize>> = vec![Vec::new(); sequence];
-        let (mut free, mut size) = (Vec::new(), 0);
+        let (mut free, mut size, mut pinned) = (Vec::new(), 0, usize::MAX);
         let (mut places, mut seen, mut starts) = (Vec::with_capacity(sequence), Vec::new(), vec![0]);
         for query in 0..sequence {
-            let place = free.pop().unwrap_or_else(|| {
+            let place = free.pop().unwrap_or(size);
+            if place == size {
                 size += 1;
-                size - 1
-            });
+            } else {
+                pinned = pinned.min(place);
+            }
             places.push(place);
             leaving[reach.last()[query]].push(place);
             let keys = (0..=query).filter(|&key| self.sees(layout, query, key));
@@ -53,7 +61,7 @@ impl Pattern {
             starts.push(seen.len());
             free.append(&mut leaving[query]);
         }
-        CachePlan { size, places, seen, starts }
+        CachePlan { size, pinned: pinned.min(size), places, seen, starts }
     }
 }
 
@@ -71,6 +79,8 @@ mod tests {
             let plan = pattern.cache_plan(layout);
             prop_assert_eq!(plan.positions(), layout.sequence());
             prop_assert_eq!(plan.size(), pattern.reach(layout).peak());
+            let later = |place| (place + 1..plan.positions()).all(|position| plan.place(position) != place);
+            prop_assert!((0..plan.pinned()).all(|place| plan.place(place) == place && later(place)));
             let mut held = vec![usize::MAX; plan.size()];
             for query in 0..layout.sequence() {
                 held[plan.place(query)] = query;

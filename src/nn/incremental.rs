@@ -72,7 +72,7 @@ impl<E: Real> IncrementalBlock<E> {
     /// x (B, F, C) += attention(norm(x)), then += mlp(norm(x)).
     fn step(&self, batch: usize, x: &mut [E], cache: &mut KvCache<E>) {
         let qkv = self.qkv.forward(&self.ln_1.forward(x));
-        self.add(0, self.out.forward(&cache.attend(batch, self.heads, &qkv)), x);
+        self.add(0, self.out.forward(&cache.attend(batch, &qkv)), x);
         let wide = self.up.forward(&self.ln_2.forward(x));
         let mut active = vec![E::zero(); wide.len()];
         activation::forward(self.activation, &wide, &mut active);
@@ -89,7 +89,8 @@ impl<E: Real> IncrementalBlock<E> {
 impl<E: Real> Incremental<E> {
     /// Empty caches for `batch` sequences. One mask a layer.
     pub fn caches(&self, batch: usize, masks: &[Mask]) -> Vec<KvCache<E>> {
-        masks.iter().map(|mask| KvCache::new(batch, self.norms[0].gain.len(), mask)).collect()
+        let width = self.norms[0].gain.len();
+        masks.iter().zip(&self.blocks).map(|(mask, block)| KvCache::new(batch, block.heads, width, mask)).collect()
     }
 
     /// The logits (B, O) of the last of the positions, which follow on those in the caches. `ids`: for each table the rows of

@@ -1,13 +1,14 @@
 //! Masked multi-head self-attention from fused queries, keys and values, and its cached form for sampling.
 
 use super::tape::{erase, slot, typed};
-use crate::kernels::cpu::attention::{self, Attention, BLOCK};
+use crate::kernels::cpu::attention::{self, Attention, BLOCK, Prefix};
 use crate::kernels::{Real, Values};
 use crate::mask::{CachePlan, Layout, Pattern, Tiles};
 use crate::shape::BlockShape;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Which keys each query sees, in the forms that the kernels walk.
@@ -39,22 +40,28 @@ impl Mask {
 /// One layer's keys and values that later positions can still reach. Shapes: (B, H, places, D).
 #[derive(Debug, Clone)]
 pub struct KvCache<E> {
+    /// The first `pinned` places, once for `copies` sequences.
+    prefix: Arc<(Vec<E>, Vec<E>)>,
+    pinned: usize,
+    copies: usize,
     keys: Vec<E>,
     values: Vec<E>,
+    heads: usize,
     width: usize,
     mask: Arc<(Tiles, CachePlan)>,
     filled: usize,
 }
 
 impl<E: Real> KvCache<E> {
-    /// Empty, for `batch` sequences of vectors of `width` values.
+    /// Empty, for `batch` sequences of vectors of `width` values in `heads` heads.
     ///
     /// # Panics
     /// If the mask is [`Mask::full`]: a sequence that grows cannot see what is still to come.
-    pub fn new(batch: usize, width: usize, mask: &Mask) -> Self {
+    pub fn new(batch: usize, heads: usize, width: usize, mask: &Mask) -> Self {
         let mask = mask.0.clone().expect("a cache needs a mask that looks back only");
         let empty = vec![E::zero(); batch * mask.1.size() * width];
-        KvCache { keys: empty.clone(), values: empty, width, mask, filled: 0 }
+        let prefix = Arc::default();
+        KvCache { prefix, pinned: 0, copies: 1, keys: empty.clone(), values: empty, heads, width, mask, filled: 0 }
     }
 
     /// Positions that have come so far.
@@ -69,20 +76,38 @@ impl<E: Real> KvCache<E> {
 
     /// Appends the positions of qkv (B, F, 3, H, D) and attends from each to all that the mask shows it: (B, F, H, D). The
     /// same bits whatever the batch and however many positions come at once.
-    pub fn attend(&mut self, batch: usize, heads: usize, qkv: &[E]) -> Vec<E> {
-        let (dim, positions) = (self.width / heads, qkv.len() / (3 * batch * self.width));
+    pub fn attend(&mut self, batch: usize, qkv: &[E]) -> Vec<E> {
+        let (heads, dim, positions) = (self.heads, self.width / self.heads, qkv.len() / (3 * batch * self.width));
         let mut out = vec![E::zero(); qkv.len() / 3];
         let sizes = Attention { batch, heads, positions, dim };
-        attention::decode(sizes, &self.mask.1, self.filled, qkv, (&mut self.keys, &mut self.values), &mut out);
+        let (keys, values) = &*self.prefix;
+        let prefix = Prefix { keys, values, places: self.pinned, copies: self.copies };
+        attention::decode(sizes, &self.mask.1, self.filled, qkv, prefix, (&mut self.keys, &mut self.values), &mut out);
         self.filled += positions;
         out
     }
 
-    /// Each sequence of this cache `times` times, one after the other; it holds `batch` of them.
+    /// Each of the `batch` sequences of this cache `times` times, one after the other. The copies share what has been
+    /// written so far and stays to the end, such as a caption's keys.
     pub fn repeated(&self, batch: usize, times: usize) -> Self {
-        let each = (self.keys.len() / batch.max(1)).max(1);
-        let repeat = |x: &[E]| x.chunks(each).flat_map(|one| one.repeat(times)).collect();
-        KvCache { keys: repeat(&self.keys), values: repeat(&self.values), mask: self.mask.clone(), ..*self }
+        let repeat = |x: &[E]| {
+            let each = (x.len() / batch.max(1)).max(1);
+            x.chunks(each).flat_map(|one| one.repeat(times)).collect()
+        };
+        let mut cache = self.clone();
+        if self.pinned == 0 {
+            let dim = self.width / self.heads;
+            let pinned = self.filled.min(self.mask.1.pinned());
+            let heads = |x: &[E], part: Range<usize>| {
+                let head = (self.mask.1.size() * dim).max(1);
+                x.chunks(head).flat_map(|x| &x[part.start * dim..part.end * dim]).copied().collect::<Vec<_>>()
+            };
+            let [shared, own] = [0..pinned, pinned..self.mask.1.size()]
+                .map(|part| (heads(&self.keys, part.clone()), heads(&self.values, part)));
+            (cache.prefix, cache.pinned) = (Arc::new(shared), pinned);
+            (cache.keys, cache.values) = own;
+        }
+        KvCache { keys: repeat(&cache.keys), values: repeat(&cache.values), copies: self.copies * times, ..cache }
     }
 }
 

@@ -105,14 +105,15 @@ proptest! {
         let case = AttentionCase::<Narrow>::new(2, layout, Seen::Pattern(pattern));
         let (sequence, mask) = (layout.sequence(), case.mask());
         let qkv = case.leaves(&mut Rng::new(seed, "case", 0, 0)).remove(0);
-        let width = <Narrow as BlockShape>::Dim::SIZE;
+        let (width, heads) = (<Narrow as BlockShape>::Dim::SIZE, <Narrow as BlockShape>::Heads::SIZE);
+        let empty = KvCache::new(2, heads, width, &mask);
         let decode = |pieces: &[usize]| {
-            let mut cache = KvCache::new(2, width, &mask);
+            let mut cache = empty.clone();
             let mut out = vec![0.0; 2 * sequence * width];
             let mut start = 0;
             for &fresh in pieces {
                 let piece = |b: usize| &qkv[(b * sequence + start) * 3 * width..][..fresh * 3 * width];
-                let y = cache.attend(2, <Narrow as BlockShape>::Heads::SIZE, &[piece(0), piece(1)].concat());
+                let y = cache.attend(2, &[piece(0), piece(1)].concat());
                 for (b, y) in y.chunks(fresh * width).enumerate() {
                     out[(b * sequence + start) * width..][..fresh * width].copy_from_slice(y);
                 }
@@ -125,6 +126,23 @@ proptest! {
         let first = 1 + ((sequence - 1) as f64 * cut) as usize;
         prop_assert_eq!(&decode(&[first, sequence - first]), &whole);
         prop_assert_eq!(&decode(&vec![1; sequence]), &whole);
+        // Copies made twice on the way share what came before, and go on alike.
+        let new = |from: usize, fresh: usize, copies: usize| -> Vec<f64> {
+            let piece = |b: usize| qkv[(b * sequence + from) * 3 * width..][..fresh * 3 * width].repeat(copies);
+            [piece(0), piece(1)].concat()
+        };
+        let mut cache = empty;
+        cache.attend(2, &new(0, first, 1));
+        cache = cache.repeated(2, 3);
+        for start in first..sequence {
+            if start == first + 2 {
+                cache = cache.repeated(6, 2);
+            }
+            let copies = if start < first + 2 { 3 } else { 6 };
+            for (row, y) in cache.attend(2 * copies, &new(start, 1, copies)).chunks(width).enumerate() {
+                prop_assert_eq!(y, &whole[(row / copies * sequence + start) * width..][..width]);
+            }
+        }
         for (got, expected) in whole.iter().zip(case.run(std::slice::from_ref(&qkv), Path::Composed).values) {
             prop_assert!((got - expected).abs() < 1e-12, "got {got}, expected {expected}");
         }

@@ -13,7 +13,7 @@ mod decode;
 mod pack;
 mod product;
 
-pub use decode::decode;
+pub use decode::{Prefix, decode};
 
 use super::lanes::{LANES, dot, exp_in_place, max, vectorised};
 use super::parallel::{by_columns, expect_lengths, rows_per_task};

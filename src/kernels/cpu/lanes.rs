@@ -51,12 +51,15 @@ fn fold<E: Real, A: Copy, const N: usize>(
     halve(lanes, combine)
 }
 
-/// Combines the lanes by halves: 16 to 8 to 4 to 2 to 1.
+/// Combines the lanes, 16 or 8, by halves: to 8 to 4 to 2 to 1.
 #[inline(always)]
-pub(super) fn halve<A: Copy>(mut lanes: [A; LANES], combine: impl Fn(A, A) -> A) -> A {
+pub(super) fn halve<A: Copy, const N: usize>(mut lanes: [A; N], combine: impl Fn(A, A) -> A) -> A {
     for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] = combine(lanes[lane], lanes[lane + half]);
+        // Not a filter: the compiler would not unroll it.
+        if 2 * half <= N {
+            for lane in 0..half {
+                lanes[lane] = combine(lanes[lane], lanes[lane + half]);
+            }
         }
     }
     lanes[0]

@@ -2,12 +2,19 @@
 //! Shapes: x (R, I), w (O, I), b (O), y (R, O).
 //!
 //! Each output is summed in one order that depends on I alone, whatever the rows, the threads and the CPU: a sample does not
-//! depend on its batch. One core reads 16 bytes of w a cycle at best, about what its share of the memory gives.
+//! depend on its batch. Eight rows of x share one reading of w, about as fast as a core multiplies; one row alone takes w
+//! as fast as the memory gives it.
 
-use super::lanes::{LANES, halve, vectorised};
+use super::lanes::{halve, vectorised};
 use super::parallel::{by_columns, expect_lengths, rows_per_task};
 use crate::kernels::Real;
 use rayon::prelude::*;
+
+/// Inputs that are multiplied at once: an AVX2 register of f32.
+const LANES: usize = 8;
+
+/// How many groups of w's rows ahead of the sums the memory is asked for them.
+const AHEAD: usize = 8;
 
 /// In how many bits the weights are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -30,11 +37,12 @@ pub struct Packed<E> {
     bias: Vec<E>,
 }
 
+/// (O, ⌈I/LANES⌉), zero beyond I.
 #[derive(Debug, Clone)]
 enum Weights<E> {
-    Full(Vec<E>),
-    Half(Vec<Half>),
-    Byte { values: Vec<i8>, scales: Vec<E> },
+    Full(Vec<[E; LANES]>),
+    Half(Vec<[Half; LANES]>),
+    Byte { values: Vec<[i8; LANES]>, scales: Vec<E> },
 }
 
 /// The upper half of an f32.
@@ -48,15 +56,17 @@ impl<E: Real> Packed<E> {
     /// If `w` is not as long as `bias` times `inputs`.
     pub fn new(w: Vec<E>, bias: Vec<E>, inputs: usize, precision: Precision) -> Self {
         expect_lengths("Packed::new", &[("w", w.len(), inputs * bias.len())]);
+        let rows = || w.chunks(inputs.max(1));
         let weights = match precision {
-            Precision::F32 => Weights::Full(w),
-            Precision::Bf16 => Weights::Half(w.into_iter().map(|w| Half::round(w.as_f64() as f32)).collect()),
+            Precision::F32 => Weights::Full(rows().flat_map(|row| blocks(row, |w| w)).collect()),
+            Precision::Bf16 => {
+                Weights::Half(rows().flat_map(|row| blocks(row, |w| Half::round(w.as_f64() as f32))).collect())
+            }
             Precision::Int8 => {
-                let rows = || w.chunks(inputs.max(1));
                 let scale = |row: &[E]| row.iter().fold(0.0, |top: f64, w| top.max(w.as_f64().abs())) / 127.0;
                 let scales: Vec<f64> = rows().map(scale).collect();
-                let round = |w: f64, scale: f64| if scale == 0.0 { 0 } else { (w / scale).round() as i8 };
-                let values = rows().zip(&scales).flat_map(|(row, &s)| row.iter().map(move |w| round(w.as_f64(), s)));
+                let round = |w: E, scale: f64| if scale == 0.0 { 0 } else { (w.as_f64() / scale).round() as i8 };
+                let values = rows().zip(&scales).flat_map(|(row, &scale)| blocks(row, move |w| round(w, scale)));
                 Weights::Byte { values: values.collect(), scales: scales.iter().map(|&scale| E::of(scale)).collect() }
             }
         };
@@ -81,35 +91,141 @@ impl<E: Real> Packed<E> {
         y
     }
 
-    fn product<W: Stored<E>>(&self, x: &[E], w: &[W], scales: Option<&[E]>, y: &mut [E]) {
-        let (inputs, outputs) = (self.inputs, self.outputs());
+    fn product<S: Stored<E>>(&self, x: &[E], w: &[[S; LANES]], scales: Option<&[E]>, y: &mut [E]) {
+        match x.len() / self.inputs {
+            0 => {}
+            1 => self.product_by::<S, 1, 4>(x, w, scales, y),
+            _ => self.product_by::<S, 4, 2>(x, w, scales, y),
+        }
+    }
+
+    /// R rows of x and W of w at a time.
+    fn product_by<S: Stored<E>, const R: usize, const W: usize>(
+        &self,
+        x: &[E],
+        w: &[[S; LANES]],
+        scales: Option<&[E]>,
+        y: &mut [E],
+    ) {
+        let (outputs, length) = (self.outputs(), self.inputs.div_ceil(LANES));
+        let tiles = tiles::<E, R>(x, self.inputs);
         let block = rows_per_task(outputs, x.len());
-        let tasks = by_columns(y, outputs, block).into_par_iter().zip_eq(w.par_chunks(block * inputs)).enumerate();
+        let tasks = by_columns(y, outputs, block).into_par_iter().zip_eq(w.par_chunks(block * length)).enumerate();
         tasks.for_each(|(task, (mut y, w))| {
             let first = task * block;
-            let finish = |o: usize, sum: E| sum * scales.map_or(E::of(1.0), |s| s[first + o]) + self.bias[first + o];
+            let last = first + w.len() / length;
+            let (bias, scales) = (&self.bias[first..last], scales.map(|scales| &scales[first..last]));
             vectorised!(|| {
-                // Four rows of x to a row of w, which is loaded once for them; what is left of x takes four rows of w at once.
-                let rows = y.len();
-                let (fours, rest) = y.split_at_mut(rows / 4 * 4);
-                let (x_fours, x_rest) = x.split_at(fours.len() * inputs);
-                for (o, w) in w.chunks_exact(inputs).enumerate() {
-                    for (y, x) in fours.chunks_exact_mut(4).zip(x_fours.chunks_exact(4 * inputs)) {
-                        let sums = four_rows(std::array::from_fn(|r| &x[r * inputs..][..inputs]), w);
-                        y.iter_mut().zip(sums).for_each(|(y, sum)| y[o] = finish(o, sum));
+                for (y, tiles) in y.chunks_mut(2 * R).zip(tiles.chunks(2 * length)) {
+                    for (w, start) in w.chunks(W * length).zip((0..).step_by(W)) {
+                        // A last group of fewer repeats its first row.
+                        let mut rows = [w; W];
+                        for (row, w) in rows.iter_mut().zip(w.chunks_exact(length)) {
+                            *row = w;
+                        }
+                        for (y, x) in y.chunks_mut(R).zip(tiles.chunks_exact(length)) {
+                            let sums = dots::<E, S, R, W>(x, rows);
+                            for (y, sums) in y.iter_mut().zip(&sums) {
+                                match y[start..].first_chunk_mut::<W>() {
+                                    Some(y) => *y = *sums,
+                                    None => y[start..].iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum),
+                                }
+                            }
+                        }
                     }
                 }
-                for (y, x) in rest.iter_mut().zip(x_rest.chunks_exact(inputs)) {
-                    for (y, (w, o)) in y.chunks_mut(4).zip(w.chunks(4 * inputs).zip((0..).step_by(4))) {
-                        // A last group of fewer repeats its first row.
-                        let row = |r: usize| if r < y.len() { r * inputs } else { 0 };
-                        let sums = four_weights(x, std::array::from_fn(|r| &w[row(r)..][..inputs]));
-                        y.iter_mut().zip(sums).enumerate().for_each(|(r, (y, sum))| *y = finish(o + r, sum));
+                for y in &mut y {
+                    if let Some(scales) = scales {
+                        y.iter_mut().zip(scales).for_each(|(y, &scale)| *y *= scale);
                     }
+                    y.iter_mut().zip(bias).for_each(|(y, &bias)| *y += bias);
                 }
             });
         });
     }
+}
+
+/// A row in blocks, each value as `keep` makes it; zero at the end.
+fn blocks<E: Real, S>(row: &[E], keep: impl Fn(E) -> S) -> impl Iterator<Item = [S; LANES]> {
+    row.chunks(LANES).map(move |row| std::array::from_fn(|lane| keep(row.get(lane).copied().unwrap_or(E::of(0.0)))))
+}
+
+/// x (R, I) as the products read it: (⌈rows/R⌉, ⌈I/LANES⌉, R, LANES), zero beyond both.
+fn tiles<E: Real, const R: usize>(x: &[E], inputs: usize) -> Vec<[[E; LANES]; R]> {
+    let length = inputs.div_ceil(LANES);
+    let mut tiles = vec![[[E::of(0.0); LANES]; R]; (x.len() / inputs).div_ceil(R) * length];
+    for (x, tile) in x.chunks(R * inputs).zip(tiles.chunks_exact_mut(length)) {
+        for (r, x) in x.chunks_exact(inputs).enumerate() {
+            for (x, block) in x.chunks(LANES).zip(&mut *tile) {
+                block[r][..x.len()].copy_from_slice(x);
+            }
+        }
+    }
+    tiles
+}
+
+/// Σ x·w of R rows of x and W of w.
+#[inline(always)]
+fn dots<E: Real, S: Stored<E>, const R: usize, const W: usize>(
+    x: &[[[E; LANES]; R]],
+    w: [&[[S; LANES]]; W],
+) -> [[E; W]; R] {
+    let mut sums = [[[E::of(0.0); LANES]; W]; R];
+    let mut rows = w;
+    for (row, w) in rows.iter_mut().zip(w) {
+        *row = &w[..x.len()];
+    }
+    for (block, x) in x.iter().enumerate() {
+        let mut wide = [[E::of(0.0); LANES]; W];
+        for (wide, row) in wide.iter_mut().zip(&rows) {
+            for (wide, &w) in wide.iter_mut().zip(&row[block]) {
+                *wide = w.widen();
+            }
+            prefetch(&row[block], AHEAD * W * x.len());
+        }
+        sums = plus_products(sums, x, &wide);
+    }
+    // In memory, once: otherwise the compiler splits the sums into the parts that `halve` adds, and the loop with them.
+    let sums = std::hint::black_box(sums);
+    let mut dots = [[E::of(0.0); W]; R];
+    for r in 0..R {
+        for o in 0..W {
+            dots[r][o] = halve(sums[r][o], |a, b| a + b);
+        }
+    }
+    dots
+}
+
+/// Asks for the weights that lie `ahead` of these. Left alone, a core waits for the memory between its sums: with eight rows
+/// a step took the time of both, 9.1 ms instead of 6.0 for 120 MB of f32.
+#[inline(always)]
+fn prefetch<T>(weights: &T, ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let ahead = std::ptr::from_ref(weights).wrapping_add(ahead).cast();
+        // SAFETY: a prefetch reads nothing and never faults, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (weights, ahead);
+}
+
+/// sums + x·w
+#[inline(always)]
+fn plus_products<E: Real, const R: usize, const W: usize>(
+    mut sums: [[[E; LANES]; W]; R],
+    x: &[[E; LANES]; R],
+    w: &[[E; LANES]; W],
+) -> [[[E; LANES]; W]; R] {
+    for (sums, x) in sums.iter_mut().zip(x) {
+        for (sum, w) in sums.iter_mut().zip(w) {
+            for ((sum, &x), &w) in sum.iter_mut().zip(x).zip(w) {
+                *sum = x.mul_add(w, *sum);
+            }
+        }
+    }
+    sums
 }
 
 /// How a weight is kept.
@@ -146,57 +262,6 @@ impl Half {
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
         Half(if x.is_finite() { rounded >> 16 } else { bits >> 16 | u32::from(x.is_nan()) } as u16)
     }
-}
-
-/// Σ x·w for four rows of x.
-#[inline(always)]
-fn four_rows<E: Real, W: Stored<E>>(x: [&[E]; 4], w: &[W]) -> [E; 4] {
-    let (blocks, tail) = w.as_chunks::<LANES>();
-    let [(x0, t0), (x1, t1), (x2, t2), (x3, t3)] = x.map(|x| x.as_chunks::<LANES>());
-    // Four names, not an array of arrays: the compiler then keeps the sums in registers.
-    let zeros = [E::of(0.0); LANES];
-    let (mut s0, mut s1, mut s2, mut s3) = (zeros, zeros, zeros, zeros);
-    for ((((w, x0), x1), x2), x3) in blocks.iter().zip(x0).zip(x1).zip(x2).zip(x3) {
-        for lane in 0..LANES {
-            let w = w[lane].widen();
-            s0[lane] += x0[lane] * w;
-            s1[lane] += x1[lane] * w;
-            s2[lane] += x2[lane] * w;
-            s3[lane] += x3[lane] * w;
-        }
-    }
-    for (lane, w) in tail.iter().enumerate() {
-        let w = w.widen();
-        s0[lane] += t0[lane] * w;
-        s1[lane] += t1[lane] * w;
-        s2[lane] += t2[lane] * w;
-        s3[lane] += t3[lane] * w;
-    }
-    [s0, s1, s2, s3].map(|lanes| halve(lanes, |a, b| a + b))
-}
-
-/// Σ x·w for four rows of w, each with the bits of [`four_rows`].
-#[inline(always)]
-fn four_weights<E: Real, W: Stored<E>>(x: &[E], w: [&[W]; 4]) -> [E; 4] {
-    let (blocks, tail) = x.as_chunks::<LANES>();
-    let [(w0, t0), (w1, t1), (w2, t2), (w3, t3)] = w.map(|w| w.as_chunks::<LANES>());
-    let zeros = [E::of(0.0); LANES];
-    let (mut s0, mut s1, mut s2, mut s3) = (zeros, zeros, zeros, zeros);
-    for ((((x, w0), w1), w2), w3) in blocks.iter().zip(w0).zip(w1).zip(w2).zip(w3) {
-        for lane in 0..LANES {
-            s0[lane] += x[lane] * w0[lane].widen();
-            s1[lane] += x[lane] * w1[lane].widen();
-            s2[lane] += x[lane] * w2[lane].widen();
-            s3[lane] += x[lane] * w3[lane].widen();
-        }
-    }
-    for (lane, &x) in tail.iter().enumerate() {
-        s0[lane] += x * t0[lane].widen();
-        s1[lane] += x * t1[lane].widen();
-        s2[lane] += x * t2[lane].widen();
-        s3[lane] += x * t3[lane].widen();
-    }
-    [s0, s1, s2, s3].map(|lanes| halve(lanes, |a, b| a + b))
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ proptest! {
                 let new: Vec<f64> = (0..batch).flat_map(|b| &qkv[part(3 * width, b)]).copied().collect();
                 let mut y = vec![f64::NAN; batch * fresh * width];
                 let [keys, values] = &mut cache;
-                decode(Attention { positions: fresh, ..a }, &plan, start, &new, (keys, values), &mut y);
+                decode(Attention { positions: fresh, ..a }, &plan, start, &new, Prefix::NONE, (keys, values), &mut y);
                 (0..batch).for_each(|b| out[part(width, b)].copy_from_slice(&y[b * fresh * width..][..fresh * width]));
                 start += fresh;
             }
@@ -174,7 +174,7 @@ fn a_decoded_row_does_not_depend_on_the_batch_or_the_threads() {
         let mut cache = [vec![0f32; batch * plan.size() * 80], vec![0f32; batch * plan.size() * 80]];
         let mut out = vec![0f32; case.rows() / 8 * batch];
         let [keys, values] = &mut cache;
-        decode(a, &plan, 0, &qkv[..3 * out.len()], (keys, values), &mut out);
+        decode(a, &plan, 0, &qkv[..3 * out.len()], Prefix::NONE, (keys, values), &mut out);
         out
     };
     assert_same_on_any_threads(|| run(8));
