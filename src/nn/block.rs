@@ -101,7 +101,7 @@ impl<W: BlockShape, N: BlockNames, E: Real, D: Backend<E>> Block<W, N, E, D> {
             self.after(0, self.out.forward(mixed)?)
         };
         let mlp = |x| {
-            let wide = D::activation(self.up.forward(self.ln_2.forward(x)?)?, N::ACTIVATION)?;
+            let wide = self.up.activated(self.ln_2.forward(x)?, N::ACTIVATION)?;
             self.after(1, self.down.forward(wide)?)
         };
         let x = residual(x, attend)?;

@@ -3,7 +3,7 @@
 use super::incremental::Norm;
 use crate::kernels::Real;
 use crate::kernels::cpu::packed::{Packed, Precision};
-use crate::ops::{ConvOp, Input, LinearOp, NormOp, to_vec};
+use crate::ops::{Activation, ConvOp, Input, LinearOp, NormOp, to_vec};
 use crate::shape::Rows;
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor};
@@ -40,7 +40,16 @@ impl<I: ConstDim, O: ConstDim, E: Real, D: LinearOp<E>> Linear<I, O, E, D> {
         &self,
         x: Tensor<S, E, D, T>,
     ) -> Result<Tensor<S::With<O>, E, D, T>, D::Err> {
-        D::linear(x, &self.weight, Some(&self.bias))
+        D::linear(x, &self.weight, Some(&self.bias), None)
+    }
+
+    /// f of [`Linear::forward`]. Shapes: x (…, I) → (…, O).
+    pub fn activated<S: Rows<I>, T: Tape<E, D>>(
+        &self,
+        x: Tensor<S, E, D, T>,
+        f: Activation,
+    ) -> Result<Tensor<S::With<O>, E, D, T>, D::Err> {
+        D::linear(x, &self.weight, Some(&self.bias), Some(f))
     }
 
     /// As sampling reads it.

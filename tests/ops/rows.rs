@@ -41,6 +41,7 @@ const OUTPUTS: usize = 5;
 struct LinearCase {
     axes: Vec<usize>,
     bias: bool,
+    f: Option<Activation>,
 }
 
 impl Case for LinearCase {
@@ -59,8 +60,8 @@ impl Case for LinearCase {
             let b = tensor(&leaves[2], (Const::<OUTPUTS>,));
             let bias = self.bias.then_some(&b);
             let y = match path {
-                Path::Kernel => Cpu::linear(x.leaky_trace(), &w, bias),
-                Path::Composed => linear::composed(x.leaky_trace(), &w, bias),
+                Path::Kernel => Cpu::linear(x.leaky_trace(), &w, bias, self.f),
+                Path::Composed => linear::composed(x.leaky_trace(), &w, bias, self.f),
             };
             let y = y.expect("the CPU");
             if self.bias { Outcome::of(y, &[&x, &w, &b]) } else { Outcome::of(y, &[&x, &w]) }
@@ -204,7 +205,10 @@ proptest! {
 
     #[test]
     fn linear_maps(axes in axes(), bias: bool, seed: u64) {
-        check(LinearCase { axes, bias }, seed);
+        use Activation::*;
+        for f in [None, Some(QuickGelu), Some(TanhGelu), Some(ErfGelu), Some(Silu)] {
+            check(LinearCase { axes: axes.clone(), bias, f }, seed);
+        }
     }
 
     #[test]
@@ -239,8 +243,8 @@ fn a_tensor_that_is_not_contiguous_is_read_in_its_own_order() {
         let w = tensor(&vec![0.5; INPUTS * OUTPUTS], (Const::<OUTPUTS>, Const::<INPUTS>));
         let rows = x.leaky_trace().permute::<(usize, Const<INPUTS>), _>();
         let y = match path {
-            Path::Kernel => Cpu::activation(Cpu::linear(rows, &w, None).unwrap(), Activation::Silu),
-            Path::Composed => activation::composed(linear::composed(rows, &w, None).unwrap(), Activation::Silu),
+            Path::Kernel => Cpu::activation(Cpu::linear(rows, &w, None, None).unwrap(), Activation::Silu),
+            Path::Composed => activation::composed(linear::composed(rows, &w, None, None).unwrap(), Activation::Silu),
         };
         Outcome::of(y.unwrap(), &[&x, &w])
     };

@@ -3,6 +3,7 @@
 
 use super::lanes::vectorised;
 use super::parallel::{expect_lengths, rows_per_task};
+use super::reduce;
 use crate::kernels::Real;
 use rayon::prelude::*;
 use std::f64::consts::PI;
@@ -57,6 +58,12 @@ impl<E: Real> Gate<E> {
 /// y = f(x)
 pub fn forward<E: Real>(kind: Activation, x: &[E], y: &mut [E]) {
     expect_lengths("activation::forward", &[("y", y.len(), x.len())]);
+    let chunk = rows_per_task(x.len(), 1);
+    y.par_chunks_mut(chunk).zip_eq(x.par_chunks(chunk)).for_each(|(y, x)| forward_seq(kind, x, y));
+}
+
+/// [`forward`] on the calling thread.
+pub(super) fn forward_seq<E: Real>(kind: Activation, x: &[E], y: &mut [E]) {
     let zero = E::of(0.0);
     let gated = |gate: Gate<E>, y: &mut [E]| {
         map(
@@ -89,31 +96,46 @@ pub fn forward<E: Real>(kind: Activation, x: &[E], y: &mut [E]) {
 /// dx += dy·f′(x); the derivative of ReLU at 0 is 0.
 pub fn backward<E: Real>(kind: Activation, dy: &[E], x: &[E], dx: &mut [E]) {
     expect_lengths("activation::backward", &[("dy", dy.len(), x.len()), ("dx", dx.len(), x.len())]);
+    let chunk = rows_per_task(x.len(), 1);
+    let tasks = dx.par_chunks_mut(chunk).zip_eq(dy.par_chunks(chunk)).zip_eq(x.par_chunks(chunk));
+    tasks.for_each(|((dx, dy), x)| {
+        let mut part = dy.to_vec();
+        backward_seq(kind, x, &mut part);
+        reduce::add(dx, &part);
+    });
+}
+
+/// dy = dy·f′(x), which is then dx.
+pub fn backward_in_place<E: Real>(kind: Activation, x: &[E], dy: &mut [E]) {
+    expect_lengths("activation::backward_in_place", &[("dy", dy.len(), x.len())]);
+    let chunk = rows_per_task(x.len(), 1);
+    dy.par_chunks_mut(chunk).zip_eq(x.par_chunks(chunk)).for_each(|(dy, x)| backward_seq(kind, x, dy));
+}
+
+/// [`backward_in_place`] on the calling thread.
+fn backward_seq<E: Real>(kind: Activation, x: &[E], dy: &mut [E]) {
     let zero = E::of(0.0);
-    let gated = |gate: Gate<E>, dx: &mut [E]| {
-        accumulate(
-            dy,
+    let gated = |gate: Gate<E>, dy: &mut [E]| {
+        scale(
             x,
-            dx,
+            dy,
             #[inline(always)]
             |dy, x| dy * gate.derivative(x),
         );
     };
     match kind {
-        Activation::Relu => accumulate(
-            dy,
+        Activation::Relu => scale(
             x,
-            dx,
+            dy,
             #[inline(always)]
             |dy, x| if x > zero { dy } else { zero },
         ),
-        Activation::QuickGelu => gated(Gate::of(1.702, 0.0), dx),
-        Activation::TanhGelu => gated(Gate::tanh_gelu(), dx),
-        Activation::Silu => gated(Gate::of(1.0, 0.0), dx),
-        Activation::ErfGelu => accumulate(
-            dy,
+        Activation::QuickGelu => gated(Gate::of(1.702, 0.0), dy),
+        Activation::TanhGelu => gated(Gate::tanh_gelu(), dy),
+        Activation::Silu => gated(Gate::of(1.0, 0.0), dy),
+        Activation::ErfGelu => scale(
             x,
-            dx,
+            dy,
             #[inline(always)]
             |dy, x| {
                 let x = x.as_f64();
@@ -123,30 +145,23 @@ pub fn backward<E: Real>(kind: Activation, dy: &[E], x: &[E], dx: &mut [E]) {
     }
 }
 
-/// y = f(x) in parallel.
+/// y = f(x)
 #[inline(always)]
-fn map<E: Real>(x: &[E], y: &mut [E], f: impl Fn(E) -> E + Copy + Sync) {
-    let chunk = rows_per_task(x.len(), 1);
-    y.par_chunks_mut(chunk).zip_eq(x.par_chunks(chunk)).for_each(|(y, x)| {
-        vectorised!(move || {
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = f(*x);
-            }
-        });
+fn map<E: Real>(x: &[E], y: &mut [E], f: impl Fn(E) -> E) {
+    vectorised!(move || {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = f(*x);
+        }
     });
 }
 
-/// dx += f(dy, x) in parallel.
+/// dy = f(dy, x)
 #[inline(always)]
-fn accumulate<E: Real>(dy: &[E], x: &[E], dx: &mut [E], f: impl Fn(E, E) -> E + Copy + Sync) {
-    let chunk = rows_per_task(x.len(), 1);
-    let tasks = dx.par_chunks_mut(chunk).zip_eq(dy.par_chunks(chunk)).zip_eq(x.par_chunks(chunk));
-    tasks.for_each(|((dx, dy), x)| {
-        vectorised!(move || {
-            for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-                *dx += f(*dy, *x);
-            }
-        });
+fn scale<E: Real>(x: &[E], dy: &mut [E], f: impl Fn(E, E) -> E) {
+    vectorised!(move || {
+        for (dy, x) in dy.iter_mut().zip(x) {
+            *dy = f(*dy, *x);
+        }
     });
 }
 

@@ -1,18 +1,45 @@
 //! y = x·wᵀ + b. Shapes: x (R, I), w (O, I), b (O), y (R, O); sizes are given as (I, O).
 
-use super::matmul::{View, matmul};
-use super::parallel::{expect_lengths, rows_per_task};
+use super::activation::{self, Activation};
+use super::lanes::vectorised;
+use super::matmul::{View, matmul, matmul_then};
+use super::parallel::expect_lengths;
 use super::reduce;
 use crate::kernels::Real;
-use rayon::prelude::*;
 
 /// y = x·wᵀ + b. For many rows: the products go through [`matmul`].
 pub fn forward<E: Real>(x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (usize, usize), y: &mut [E]) {
     let rows = check("linear::forward", x, w, b, (inputs, outputs), y);
-    if let Some(b) = b {
-        fill_rows(y, b);
+    let (sizes, x, w) = ((rows, outputs, inputs), View::rows(x, inputs), View::rows(w, inputs).t());
+    match b {
+        Some(b) => matmul_then(y, &mut [], sizes, x, w, |y, _, first| add(y, &b[first..])),
+        None => matmul(y, sizes, x, w, false),
     }
-    matmul(y, (rows, outputs, inputs), View::rows(x, inputs), View::rows(w, inputs).t(), b.is_some());
+}
+
+/// z = x·wᵀ + b and y = f(z), of each piece of z as soon as it is there.
+pub fn forward_activated<E: Real>(
+    x: &[E],
+    w: &[E],
+    b: Option<&[E]>,
+    (inputs, outputs): (usize, usize),
+    f: Activation,
+    (z, y): (&mut [E], &mut [E]),
+) {
+    let rows = check("linear::forward_activated", x, w, b, (inputs, outputs), z);
+    expect_lengths("linear::forward_activated", &[("y", y.len(), rows * outputs)]);
+    let (x, w) = (View::rows(x, inputs), View::rows(w, inputs).t());
+    matmul_then(z, y, (rows, outputs, inputs), x, w, |z, y, first| {
+        if let Some(b) = b {
+            add(z, &b[first..]);
+        }
+        activation::forward_seq(f, z, y);
+    });
+}
+
+/// y += b, as far as y goes.
+fn add<E: Real>(y: &mut [E], b: &[E]) {
+    vectorised!(|| y.iter_mut().zip(b).for_each(|(y, &b)| *y += b));
 }
 
 /// dx += dy·w
@@ -35,13 +62,7 @@ pub fn backward_bias<E: Real>(dy: &[E], outputs: usize, db: &mut [E]) {
 }
 
 /// Every row of y = b.
-fn fill_rows<E: Real>(y: &mut [E], b: &[E]) {
-    let rows = y.len() / b.len();
-    y.par_chunks_mut(rows_per_task(rows, b.len()) * b.len()).for_each(|y| fill_rows_seq(y, b));
-}
-
-/// [`fill_rows`] on the calling thread.
-pub(super) fn fill_rows_seq<E: Real>(y: &mut [E], b: &[E]) {
+pub(super) fn fill_rows<E: Real>(y: &mut [E], b: &[E]) {
     for row in y.chunks_exact_mut(b.len()) {
         row.copy_from_slice(b);
     }
@@ -82,6 +103,15 @@ mod tests {
             assert_close(&y, &naive(&x, &w, &b), 1e-12);
             forward(&x, &w, None, (inputs, outputs), &mut y);
             assert_close(&y, &naive(&x, &w, &vec![0.0; outputs]), 1e-12);
+            let mut z = y.clone();
+            for (f, b) in [(Activation::Relu, Some(&b[..])), (Activation::QuickGelu, None)] {
+                forward_activated(&x, &w, b, (inputs, outputs), f, (&mut z, &mut y));
+                let expected = naive(&x, &w, b.unwrap_or(&vec![0.0; outputs]));
+                assert_close(&z, &expected, 1e-12);
+                let mut activated = vec![0.0; y.len()];
+                activation::forward(f, &expected, &mut activated);
+                assert_close(&y, &activated, 1e-12);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::kernels::Real;
 use faer::linalg::matmul::matmul as product;
+use faer::reborrow::ReborrowMut;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
@@ -43,14 +44,18 @@ impl<'a, E> View<'a, E> {
     }
 }
 
-/// Rows and columns of the blocks of c that are computed apart: about 2 MFLOP or more each, at most 16, by rows first.
+/// Rows and columns of the blocks of c that are computed apart: about 2 MFLOP or more each, at most 16, and such that the
+/// least of a and b is packed more than once: a for every block across, b for every block down.
 fn block((m, n, k): (usize, usize, usize)) -> (usize, usize) {
     // Narrower blocks would spend their time packing the operands.
     const NARROW: usize = 96;
     let power_of_two = |x: usize| 1 << x.max(1).ilog2();
     let tasks = power_of_two((m * n * k) >> 20).min(16);
-    let down = power_of_two(m / NARROW).min(tasks);
-    let across = power_of_two(n / NARROW).min(tasks / down);
+    let (most_down, most_across) = (power_of_two(m / NARROW), power_of_two(n / NARROW));
+    let split = |down: usize| (down, (tasks / down).min(most_across));
+    let splits = (0..=4).map(|i| 1 << i).filter(|&down| down <= most_down.min(tasks)).map(split);
+    let cost = |&(down, across): &(usize, usize)| (usize::MAX - down * across, m * across + n * down);
+    let (down, across) = splits.min_by_key(cost).unwrap_or((1, 1));
     (m.div_ceil(down).next_multiple_of(8), n.div_ceil(across).next_multiple_of(16))
 }
 
@@ -66,13 +71,50 @@ pub fn matmul<E: Real>(
     accumulate: bool,
 ) {
     assert_eq!(c.len(), m * n, "matmul: the elements of c, expected {m} × {n}");
-    let (down, across) = block((m, n, k));
-    if m <= down && n <= across {
+    let tasks = block((m, n, k));
+    if m <= tasks.0 && n <= tasks.1 {
         return matmul_seq(c, (m, n, k), a, b, accumulate);
     }
     let (a, b) = (a.matrix(m, k), b.matrix(k, n));
+    blocks(c, (m, n), tasks).into_par_iter().with_max_len(1).for_each(|(i, j, c)| {
+        let (a, b) = (a.subrows(i, c.nrows()), b.subcols(j, c.ncols()));
+        product(c, mode(accumulate), a, b, E::of(1.0), Par::Seq);
+    });
+}
+
+/// c (m, n; row-major) = a (m, k) · b (k, n), each piece of a row of which goes to `finish` while it is in the cache: with
+/// the same piece of `also` (m, n), if that is not empty, and its first column.
+pub fn matmul_then<E: Real>(
+    c: &mut [E],
+    also: &mut [E],
+    (m, n, k): (usize, usize, usize),
+    a: View<'_, E>,
+    b: View<'_, E>,
+    finish: impl Fn(&mut [E], &mut [E], usize) + Sync,
+) {
+    assert_eq!(c.len(), m * n, "matmul_then: the elements of c, expected {m} × {n}");
+    let (a, b) = (a.matrix(m, k), b.matrix(k, n));
+    let tasks = block((m, n, k));
+    let also = if also.is_empty() { Vec::new() } else { blocks(also, (m, n), tasks) };
+    let also = also.into_iter().map(|(_, _, also)| Some(also)).chain(std::iter::repeat_with(|| None));
+    let all: Vec<_> = blocks(c, (m, n), tasks).into_iter().zip(also).collect();
+    all.into_par_iter().with_max_len(1).for_each(|((i, j, mut c), mut also)| {
+        let (a, b) = (a.subrows(i, c.nrows()), b.subcols(j, c.ncols()));
+        product(c.rb_mut(), Accum::Replace, a, b, E::of(1.0), Par::Seq);
+        for i in 0..c.nrows() {
+            finish(row(&mut c, i), also.as_mut().map_or(&mut [], |also| row(also, i)), j);
+        }
+    });
+}
+
+/// The blocks of a row-major matrix x (m, n), at most `down` × `across`, each with its first row and column.
+fn blocks<E>(
+    x: &mut [E],
+    (m, n): (usize, usize),
+    (down, across): (usize, usize),
+) -> Vec<(usize, usize, MatMut<'_, E>)> {
     let mut blocks = Vec::new();
-    let mut below = MatMut::from_row_major_slice_mut(c, m, n);
+    let mut below = MatMut::from_row_major_slice_mut(x, m, n);
     for i in (0..m).step_by(down) {
         let (mut rest, next) = below.split_at_row_mut(down.min(m - i));
         below = next;
@@ -82,10 +124,12 @@ pub fn matmul<E: Real>(
             blocks.push((i, j, block));
         }
     }
-    blocks.into_par_iter().with_max_len(1).for_each(|(i, j, c)| {
-        let (a, b) = (a.subrows(i, c.nrows()), b.subcols(j, c.ncols()));
-        product(c, mode(accumulate), a, b, E::of(1.0), Par::Seq);
-    });
+    blocks
+}
+
+/// Row `i` of a block of a row-major matrix.
+fn row<'a, E>(block: &'a mut MatMut<'_, E>, i: usize) -> &'a mut [E] {
+    block.rb_mut().row_mut(i).try_as_row_major_mut().expect("a block of rows").as_slice_mut()
 }
 
 /// The same on the calling thread only: for use inside a parallel loop.

@@ -75,7 +75,7 @@ pub fn forward<E: Real>(c: Strided, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
     y.par_chunks_mut(columns * c.outputs).enumerate().for_each(|(row, y)| {
         let mut patches = vec![E::zero(); columns * length];
         c.gather(x, row / rows, row % rows, &mut patches);
-        linear::fill_rows_seq(y, b);
+        linear::fill_rows(y, b);
         let size = (columns, c.outputs, length);
         matmul_seq(y, size, View::rows(&patches, length), View::rows(&packed, length).t(), true);
     });

@@ -83,7 +83,7 @@ impl<S: ClipShape, E: Real, D: Backend<E>> Vision<S, E, D> {
         let patches = device.try_tensor_from_vec(patches, (batch * per_picture, S::PatchValues::default()))?;
         // Reshaping keeps the kernel's id, and so its gradient.
         let kernel = self.patches.clone().try_reshape_like(&(width, S::PatchValues::default()))?;
-        let x = D::linear(patches.put_tape(tape), &kernel, None)?;
+        let x = D::linear(patches.put_tape(tape), &kernel, None, None)?;
         let after_class = each(&|b, slot| if slot == 0 { ABSENT } else { (b * per_picture + slot - 1) as u32 });
         let x = D::gather_rows(x, &after_class, shape)?;
         let class = self.class.retaped::<T>().try_reshape_like(&(1usize, width))?;

@@ -78,7 +78,7 @@ impl<S: DallePytorchShape, E: Real, D: Backend<E>> Layer<S, E, D> {
     ) -> Result<Stream<S, E, D, T>, D::Err> {
         let skip = x.with_empty_tape();
         let seen = shifted::<S, E, D, T>(self.attention_norm.forward(x)?, wiring)?;
-        let qkv = D::linear(seen, &self.to_qkv, None)?;
+        let qkv = D::linear(seen, &self.to_qkv, None, None)?;
         let mixed = D::attention::<S::Attention, usize, usize, T>(rotated::<S, E, D, T>(qkv, wiring)?, mask)?;
         let y = self.after(0, self.to_out.forward(mixed)?)?;
         let x = add::<S, E, D, T>(skip, y, &self.attention_scale)?;
