@@ -171,9 +171,8 @@ mod transformed {
     /// dx as the direct kernel computes it, whose result is pinned by central differences.
     fn backward_input_directly(c: Conv, dy: &[f64], x: &[f64], w: &[f64], dx: &mut [f64]) {
         let turned = Conv { inputs: c.outputs, outputs: c.inputs, relu: false, ..c };
-        let at = |i, ky: usize, kx: usize, o| w[((o * c.inputs + i) * 3 + 2 - ky) * 3 + 2 - kx];
         let store = if c.relu { Store::AddWherePositive(x) } else { Store::Add };
-        convolve_by::<f64, 4, LANES>(turned, dy, &packed(turned, at), &vec![0.0; c.inputs], dx, store);
+        convolve_by::<f64, 4, LANES>(turned, dy, &packed(turned, c.weights(w, true)), &vec![0.0; c.inputs], dx, store);
     }
 }
 

@@ -4,128 +4,28 @@
 //! y = Aᵀ[(G w Gᵀ) ⊙ (Bᵀ x B)]A for each tile of 4×4 pixels of x. The sums over channels are 16 matrix products, one for
 //! each point of the transformed tile; a task transforms a block of tiles, multiplies and transforms back while all of it
 //! is in the cache. The gradient of w is the adjoint, Gᵀ[(A dy Aᵀ) ⊙ (Bᵀ x B)]G, summed over the tiles before Gᵀ and G.
-//! In f32 the errors are those of the direct sums, a small factor apart: nothing is multiplied by more than 1.
+//! In f32 the errors are those of the direct sums, a small factor apart: nothing is multiplied by more than 1. F(4×4, 3×3)
+//! multiplies less, 36 for 4×4 pixels, and was no faster: its tiles do not fit the registers while they are transformed.
 
-use super::{Conv, Store};
+mod maps;
+
+use super::{Conv, Store, Weights};
 use crate::kernels::Real;
 use crate::kernels::cpu::lanes::{LANES, vectorised};
 use crate::kernels::cpu::parallel::{TASKS, pieces};
 use crate::kernels::cpu::reduce::PARTIALS;
+use maps::{Vector, both_sides, input, kernel, kernel_adjoint, output, output_adjoint};
 use rayon::prelude::*;
-use std::ops::{Add, Range, Sub};
+use std::ops::Range;
 
 /// Points of a transformed tile.
 const POINTS: usize = 16;
 /// Values transformed at once.
 const WIDTH: usize = 8;
+/// Values after each point's plane: without them the planes would lie on the same few lines of the first cache.
+const PAD: usize = LANES;
 /// Tiles multiplied at once: with [`LANES`] outputs they fill AVX2's registers.
 const ROWS: usize = 6;
-
-/// Some neighbouring channels of a pixel.
-#[derive(Clone, Copy)]
-struct Vector<E, const N: usize>([E; N]);
-
-impl<E: Real, const N: usize> Vector<E, N> {
-    #[inline(always)]
-    fn zero() -> Self {
-        Vector([E::of(0.0); N])
-    }
-
-    #[inline(always)]
-    fn load(from: &[E]) -> Self {
-        let mut values = Self::zero();
-        values.0.copy_from_slice(&from[..N]);
-        values
-    }
-
-    #[inline(always)]
-    fn halved(mut self) -> Self {
-        for value in &mut self.0 {
-            *value *= E::of(0.5);
-        }
-        self
-    }
-}
-
-impl<E: Real, const N: usize> Add for Vector<E, N> {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(mut self, other: Self) -> Self {
-        for (a, b) in self.0.iter_mut().zip(other.0) {
-            *a += b;
-        }
-        self
-    }
-}
-
-impl<E: Real, const N: usize> Sub for Vector<E, N> {
-    type Output = Self;
-
-    #[inline(always)]
-    fn sub(mut self, other: Self) -> Self {
-        for (a, b) in self.0.iter_mut().zip(other.0) {
-            *a -= b;
-        }
-        self
-    }
-}
-
-/// Bᵀ
-#[inline(always)]
-fn input<E: Real, const N: usize>([a, b, c, d]: [Vector<E, N>; 4]) -> [Vector<E, N>; 4] {
-    [a - c, b + c, c - b, b - d]
-}
-
-/// G
-#[inline(always)]
-fn kernel<E: Real, const N: usize>([a, b, c]: [Vector<E, N>; 3]) -> [Vector<E, N>; 4] {
-    let (ends, middle) = ((a + c).halved(), b.halved());
-    [a, ends + middle, ends - middle, c]
-}
-
-/// Gᵀ
-#[inline(always)]
-fn kernel_adjoint<E: Real, const N: usize>([a, b, c, d]: [Vector<E, N>; 4]) -> [Vector<E, N>; 3] {
-    let even = (b + c).halved();
-    [a + even, (b - c).halved(), even + d]
-}
-
-/// Aᵀ
-#[inline(always)]
-fn output<E: Real, const N: usize>([a, b, c, d]: [Vector<E, N>; 4]) -> [Vector<E, N>; 2] {
-    [a + b + c, b - c - d]
-}
-
-/// A
-#[inline(always)]
-fn output_adjoint<E: Real, const N: usize>([a, b]: [Vector<E, N>; 2]) -> [Vector<E, N>; 4] {
-    [a, a + b, a - b, Vector::zero() - b]
-}
-
-/// M x Mᵀ where `map` is the product with M.
-#[inline(always)]
-fn both_sides<E: Real, const N: usize, const I: usize, const O: usize>(
-    x: [[Vector<E, N>; I]; I],
-    map: impl Fn([Vector<E, N>; I]) -> [Vector<E, N>; O],
-) -> [[Vector<E, N>; O]; O] {
-    let mut half = [[Vector::zero(); I]; O];
-    for j in 0..I {
-        let mut column = [Vector::zero(); I];
-        for i in 0..I {
-            column[i] = x[i][j];
-        }
-        let column = map(column);
-        for i in 0..O {
-            half[i][j] = column[i];
-        }
-    }
-    let mut whole = [[Vector::zero(); O]; O];
-    for i in 0..O {
-        whole[i] = map(half[i]);
-    }
-    whole
-}
 
 /// Where the tiles of pictures lie. They are counted through all pictures, row by row.
 #[derive(Clone, Copy)]
@@ -153,18 +53,11 @@ impl Tiles {
     }
 }
 
-/// y = w ∗ x + b for weights `at(output, row, column, input)`, where the kernel's side is 3.
-pub fn convolve<E: Real>(
-    c: Conv,
-    x: &[E],
-    at: impl Fn(usize, usize, usize, usize) -> E + Sync,
-    b: &[E],
-    y: &mut [E],
-    store: Store<'_, E>,
-) {
+/// y = w ∗ x + b, where the kernel's side is 3.
+pub fn convolve<E: Real>(c: Conv, x: &[E], w: Weights<'_, E>, b: &[E], y: &mut [E], store: Store<'_, E>) {
     let (tiles, line) = (Tiles::of(c), c.width * c.outputs);
     let rows = c.batch * tiles.down;
-    let weights = transformed_weights(c, at);
+    let weights = transformed_weights(c, w);
     let block = block(c);
     // A task's tiles fill a block.
     let most = (rows * tiles.across / block).clamp(1, TASKS);
@@ -179,15 +72,15 @@ pub fn convolve<E: Real>(
         // Blocks of one size, so that none is a small rest.
         let block = all.len().div_ceil(((all.len() + block / 2) / block).max(1));
         let rows = block.next_multiple_of(ROWS);
-        let mut inputs = vec![E::of(0.0); POINTS * rows * c.inputs];
-        let mut products = vec![[E::of(0.0); LANES]; POINTS * rows];
+        let mut inputs = vec![E::of(0.0); POINTS * (rows * c.inputs + PAD)];
+        let mut products = vec![[E::of(0.0); LANES]; POINTS * (rows + 1)];
         for block in pieces(all.len(), block) {
             let block = all.start + block.start..all.start + block.end;
             transform_inputs(c, x, block.clone(), 0..c.inputs, rows, &mut inputs);
             for (index, weights) in weights.chunks_exact(POINTS * c.inputs).enumerate() {
-                let points = inputs.chunks_exact(rows * c.inputs).zip(weights.chunks_exact(c.inputs));
-                for ((inputs, weights), products) in points.zip(products.chunks_exact_mut(rows)) {
-                    vectorised!(|| multiply(inputs, weights, products));
+                let points = inputs.chunks_exact(rows * c.inputs + PAD).zip(weights.chunks_exact(c.inputs));
+                for ((inputs, weights), products) in points.zip(products.chunks_exact_mut(rows + 1)) {
+                    vectorised!(|| multiply(&inputs[..rows * c.inputs], weights, products));
                 }
                 let o = index * LANES..c.outputs.min((index + 1) * LANES);
                 transform_back(c, &products, block.clone(), &b[o.clone()], o, start, y, store);
@@ -196,33 +89,27 @@ pub fn convolve<E: Real>(
     });
 }
 
-/// About how many tiles a task transforms at once. Their transformed values, 1 MiB up to 256 channels, stay in the second
+/// About how many tiles a task transforms at once. Their transformed values, half a MiB up to 512 channels, stay in the second
 /// cache while all the weights stream by; the weights may be larger than every cache, so they should stream by seldom.
 fn block(c: Conv) -> usize {
-    ((1 << 18) / (POINTS * c.inputs)).clamp(64, 96)
+    ((1 << 17) / (POINTS * c.inputs)).clamp(18, 96)
 }
 
 /// G w Gᵀ as [`multiply`] reads it: for each block of [`LANES`] outputs (16, I, LANES), zero beyond O.
-fn transformed_weights<E: Real>(c: Conv, at: impl Fn(usize, usize, usize, usize) -> E + Sync) -> Vec<[E; LANES]> {
+fn transformed_weights<E: Real>(c: Conv, w: Weights<'_, E>) -> Vec<[E; LANES]> {
     let mut all = vec![[E::of(0.0); LANES]; c.outputs.div_ceil(LANES) * POINTS * c.inputs];
     all.par_chunks_mut(POINTS * c.inputs).enumerate().for_each(|(block, points)| {
         let count = LANES.min(c.outputs - block * LANES);
-        for i in 0..c.inputs {
-            let mut taps = [[Vector::<E, LANES>::zero(); 3]; 3];
-            for lane in 0..count {
-                for (ky, taps) in taps.iter_mut().enumerate() {
-                    for (kx, tap) in taps.iter_mut().enumerate() {
-                        tap.0[lane] = at(block * LANES + lane, ky, kx, i);
-                    }
+        vectorised!(|| {
+            for i in 0..c.inputs {
+                let mut taps = [Vector::<E, LANES>::zero(); 9];
+                for lane in 0..count {
+                    w.taps(block * LANES + lane, i, |at, tap| taps[at].0[lane] = tap);
                 }
+                let store = |p: usize, q: usize, value: Vector<E, LANES>| points[(4 * p + q) * c.inputs + i] = value.0;
+                both_sides(|ky, kx| taps[3 * ky + kx], kernel, store);
             }
-            vectorised!(|| {
-                let transformed = both_sides(taps, kernel);
-                for (point, value) in transformed.as_flattened().iter().enumerate() {
-                    points[point * c.inputs + i] = value.0;
-                }
-            });
-        }
+        });
     });
     all
 }
@@ -245,7 +132,7 @@ fn transform_inputs<E: Real>(
         for (index, tile) in tiles.enumerate() {
             let (picture, row, column) = at.corner(tile);
             let inside = row > 0 && column > 0 && row + 2 < c.height && column + 2 < c.width;
-            // The four pixels of the tile's first row, how far the next row's are, and how far the next pixel.
+            // The pixels of the tile's first row, how far the next row's are, and how far the next pixel.
             let (pixels, next_row, next) = if inside {
                 let first = (picture * c.height + row - 1) * line + (column - 1) * c.inputs + channels.start;
                 (&x[first..], line, c.inputs)
@@ -269,7 +156,7 @@ fn transform_inputs<E: Real>(
                     (next_row, next),
                     floor,
                     &mut into[index * count + done..],
-                    rows * count,
+                    rows * count + PAD,
                 );
                 done += WIDTH;
             }
@@ -279,7 +166,7 @@ fn transform_inputs<E: Real>(
                     (next_row, next),
                     floor,
                     &mut into[index * count + done..],
-                    rows * count,
+                    rows * count + PAD,
                 );
             }
         }
@@ -295,21 +182,16 @@ fn transform_input<E: Real, const N: usize>(
     into: &mut [E],
     plane: usize,
 ) {
-    let mut tile = [[Vector::<E, N>::zero(); 4]; 4];
-    for (i, row) in tile.iter_mut().enumerate() {
-        let pixels = &pixels[i * next_row..][..3 * next + N];
-        for (j, pixel) in row.iter_mut().enumerate() {
-            *pixel = Vector::load(&pixels[j * next..]);
-            for value in &mut pixel.0 {
-                *value = if *value < floor { floor } else { *value };
-            }
-        }
+    let mut rows = [pixels; 4];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &pixels[i * next_row..][..3 * next + N];
     }
-    let tile = both_sides(tile, input);
     let into = &mut into[..(POINTS - 1) * plane + N];
-    for (point, value) in tile.as_flattened().iter().enumerate() {
-        into[point * plane..][..N].copy_from_slice(&value.0);
-    }
+    both_sides(
+        |i, j| Vector::<E, N>::load(&rows[i][j * next..]).at_least(floor),
+        input,
+        |i, j, value| into[(4 * i + j) * plane..][..N].copy_from_slice(&value.0),
+    );
 }
 
 /// products (rows, LANES) = inputs (rows, I) · weights (I, LANES); the rows are a multiple of [`ROWS`].
@@ -346,22 +228,17 @@ fn transform_back<E: Real>(
     y: &mut [E],
     store: Store<'_, E>,
 ) {
-    let (at, plane) = (Tiles::of(c), products.len() / POINTS);
+    let (at, plane) = (Tiles::of(c), products.len() / (POINTS));
     vectorised!(|| {
         let mut bias = Vector::<E, LANES>::zero();
         bias.0[..b.len()].copy_from_slice(b);
         for (index, tile) in tiles.enumerate() {
             let (picture, row, column) = at.corner(tile);
-            let mut points = [[Vector::<E, LANES>::zero(); 4]; 4];
-            for (i, row) in points.iter_mut().enumerate() {
-                for (j, point) in row.iter_mut().enumerate() {
-                    *point = Vector(products[(4 * i + j) * plane + index]);
-                }
-            }
-            let pixels = both_sides(points, output);
+            let mut pixels = [[Vector::<E, LANES>::zero(); 2]; 2];
+            let point = |i: usize, j: usize| Vector(products[(4 * i + j) * plane + index]);
+            both_sides(point, output, |i, j, pixel| pixels[i][j] = pixel + bias);
             for (i, line) in pixels.iter().enumerate().take(c.height - row) {
                 for (j, pixel) in line.iter().enumerate().take(c.width - column) {
-                    let pixel = *pixel + bias;
                     let place = ((picture * c.height + row + i) * c.width + column + j) * c.outputs + outputs.start;
                     store.put(&mut y[place - start..][..outputs.len()], &pixel.0, place);
                 }
@@ -387,15 +264,15 @@ pub fn backward_weight<E: Real>(c: Conv, dy: &[E], x: &[E], dw: &mut [E]) {
     let sums = tasks.into_par_iter().with_max_len(1).map(|(o, i, tiles)| {
         let blocks = o.len().div_ceil(LANES);
         let mut sums = vec![[E::of(0.0); LANES]; blocks * POINTS * i.len()];
-        let mut inputs = vec![E::of(0.0); POINTS * TILES * i.len()];
-        let mut gradients = vec![[E::of(0.0); LANES]; POINTS * TILES];
+        let mut inputs = vec![E::of(0.0); POINTS * (TILES * i.len() + PAD)];
+        let mut gradients = vec![[E::of(0.0); LANES]; POINTS * (TILES + 1)];
         for block in pieces(tiles.len(), TILES) {
             let block = tiles.start + block.start..tiles.start + block.end;
             transform_inputs(c, x, block.clone(), i.clone(), TILES, &mut inputs);
             for (sums, o) in sums.chunks_exact_mut(POINTS * i.len()).zip(o.clone().step_by(LANES)) {
                 transform_gradients(c, dy, block.clone(), o, &mut gradients);
-                let points = sums.chunks_exact_mut(i.len()).zip(inputs.chunks_exact(TILES * i.len()));
-                for ((sums, inputs), gradients) in points.zip(gradients.chunks_exact(TILES)) {
+                let points = sums.chunks_exact_mut(i.len()).zip(inputs.chunks_exact(TILES * i.len() + PAD));
+                for ((sums, inputs), gradients) in points.zip(gradients.chunks_exact(TILES + 1)) {
                     vectorised!(|| accumulate(&inputs[..block.len() * i.len()], gradients, sums));
                 }
             }
@@ -416,7 +293,8 @@ pub fn backward_weight<E: Real>(c: Conv, dy: &[E], x: &[E], dw: &mut [E]) {
                             *sum = *sum + Vector(sums[(block * POINTS + point) * i.len() + channel - i.start]);
                         }
                     }
-                    let taps = both_sides(points, kernel_adjoint);
+                    let mut taps = [[Vector::<E, LANES>::zero(); 3]; 3];
+                    both_sides(|i, j| points[i][j], kernel_adjoint, |i, j, tap| taps[i][j] = tap);
                     for (lane, dw) in dw.chunks_exact_mut(c.inputs * 9).enumerate() {
                         for (dw, tap) in dw[channel * 9..].iter_mut().zip(taps.as_flattened()) {
                             *dw += tap.0[lane];
@@ -430,7 +308,7 @@ pub fn backward_weight<E: Real>(c: Conv, dy: &[E], x: &[E], dw: &mut [E]) {
 
 /// A dy Aᵀ of some tiles and the [`LANES`] outputs from `first` on, into (16, tiles, LANES); zero beyond O.
 fn transform_gradients<E: Real>(c: Conv, dy: &[E], tiles: Range<usize>, first: usize, into: &mut [[E; LANES]]) {
-    let (at, plane, count) = (Tiles::of(c), into.len() / POINTS, LANES.min(c.outputs - first));
+    let (at, plane, count) = (Tiles::of(c), into.len() / (POINTS), LANES.min(c.outputs - first));
     vectorised!(|| {
         for (index, tile) in tiles.enumerate() {
             let (picture, row, column) = at.corner(tile);
@@ -445,10 +323,8 @@ fn transform_gradients<E: Real>(c: Conv, dy: &[E], tiles: Range<usize>, first: u
                     }
                 }
             }
-            let points = both_sides(pixels, output_adjoint);
-            for (point, value) in points.as_flattened().iter().enumerate() {
-                into[point * plane + index] = value.0;
-            }
+            let store = |i: usize, j: usize, value: Vector<E, LANES>| into[(4 * i + j) * plane + index] = value.0;
+            both_sides(|i, j| pixels[i][j], output_adjoint, store);
         }
     });
 }
