@@ -83,7 +83,7 @@ pub fn decode<E: Real>(
                 out.fill(E::of(0.0));
                 add_weighted(first_weights, first, 0, shared_values, out);
                 add_weighted(rest_weights, rest, prefix.places, values, out);
-                out.iter_mut().for_each(|out| *out = *out * share);
+                out.iter_mut().for_each(|out| *out *= share);
             }
         });
     });

@@ -123,6 +123,7 @@ pub fn both_sides<E: Real, const N: usize, const I: usize, const O: usize>(
     mut store: impl FnMut(usize, usize, Vector<E, N>),
 ) {
     let mut half = [[Vector::zero(); I]; O];
+    #[allow(clippy::needless_range_loop)] // j is a column of `half`
     for j in 0..I {
         let mut column = [Vector::zero(); I];
         unrolled::<I>(|i| column[i] = load(i, j));
