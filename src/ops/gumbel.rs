@@ -8,15 +8,16 @@ use dfdx::tensor::CpuError;
 
 /// Relaxed codes. Shapes: logits, z (…, V) with R rows; noise R·V standard Gumbel draws; KL (R,) in nats.
 pub trait GumbelOp<E: Real>: Device<E> {
-    /// z = softmax((logits + noise)/τ): soft forward and backward, as the paper's; with `hard`, one-hot forward at the
-    /// largest z and the relaxed gradient backward (straight-through).
+    /// z = softmax((logits + noise)/τ) and the KL of [`GumbelOp::kl_uniform`]. z is soft forward and backward, as the
+    /// paper's; with `hard`, one-hot forward at the largest z and the relaxed gradient backward (straight-through).
     fn relax<S: Rows<V>, V: Dim, T: Tape<E, Self>>(
         logits: Tensor<S, E, Self, T>,
         noise: Vec<E>,
         tau: f64,
         hard: bool,
-    ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
-        relax_composed(logits, noise, tau, hard)
+    ) -> Result<Relaxed<S, E, Self, T>, Self::Err> {
+        let kl = kl_composed(logits.with_empty_tape())?;
+        Ok((relax_composed(logits, noise, tau, hard)?, kl))
     }
 
     /// KL(softmax(logits) ‖ uniform) of each row, from the logits without noise; in [0, ln V].
@@ -27,7 +28,10 @@ pub trait GumbelOp<E: Real>: Device<E> {
     }
 }
 
-/// The composition of dfdx operations that [`GumbelOp::relax`] equals.
+/// z (…, V) and KL (R,).
+pub type Relaxed<S, E, D, T> = (Tensor<S, E, D, T>, Tensor<(usize,), E, D, T>);
+
+/// The composition of dfdx operations that z of [`GumbelOp::relax`] equals.
 pub fn relax_composed<S: Rows<V>, V: Dim, E: Real, D: Device<E>, T: Tape<E, D>>(
     logits: Tensor<S, E, D, T>,
     noise: Vec<E>,
@@ -73,9 +77,10 @@ where
         noise: Vec<E>,
         tau: f64,
         hard: bool,
-    ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
+    ) -> Result<Relaxed<S, E, Self, T>, Self::Err> {
         let vocabulary = logits.shape().last().size();
-        Ok(typed(relax_on_cpu(erase(logits), vocabulary, &noise, tau, hard)?))
+        let (z, kl) = relax_on_cpu(erase(logits), vocabulary, &noise, tau, hard)?;
+        Ok((typed(z), kl))
     }
 
     fn kl_uniform<S: Rows<V>, V: Dim, T: Tape<E, Self>>(
@@ -98,19 +103,19 @@ fn relax_on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
     noise: &[E],
     tau: f64,
     hard: bool,
-) -> Result<Tensor<S, E, Cpu, T>, CpuError> {
+) -> Result<Relaxed<S, E, Cpu, T>, CpuError> {
     let (x, mut tape) = logits.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let shape = *x.shape();
+    let (shape, rows) = (*x.shape(), noise.len() / vocab.max(1));
     assert_eq!(noise.len(), shape.num_elements(), "relax: one draw per logit");
-    let mut soft = vec![E::zero(); noise.len()];
-    gumbel::relax_forward(&Values::of(&x), noise, vocab, tau, &mut soft);
+    let (xs, mut soft, mut kl) = (Values::of(&x), vec![E::zero(); noise.len()], vec![E::zero(); rows]);
+    gumbel::forward(&xs, noise, vocab, tau, &mut soft, &mut kl);
     let out = if hard { crate::kernels::cpu::one_hot_rows(&soft, vocab) } else { soft.clone() };
-    let z = device.try_tensor_from_vec(out, shape)?;
-    let (x_slot, z_slot) = (slot(&x), slot(&z));
+    let (z, kl) = (device.try_tensor_from_vec(out, shape)?, device.try_tensor_from_vec(kl, (rows,))?);
+    let (x_slot, z_slot, kl_slot) = (slot(&x), slot(&z), slot(&kl));
     tape.add_backward_op(move |grads| {
-        let dz = z_slot.take(grads)?;
-        x_slot.accumulate(grads, |dx| gumbel::relax_backward(&dz, &soft, vocab, tau, dx))
+        let (dz, dkl) = (z_slot.take(grads)?, kl_slot.take(grads)?);
+        x_slot.accumulate(grads, |dx| gumbel::backward((&dz, &dkl), &soft, &xs, tau, dx))
     });
-    Ok(z.put_tape(tape))
+    Ok((z.put_tape(tape), kl.put_tape(T::default())))
 }

@@ -63,11 +63,16 @@ impl Case for RelaxCase {
         let logits = tensor(&leaves[0], (self.rows, self.vocab));
         let mut rng = Rng::new(self.noise, "noise", 0, 0);
         let noise = (0..self.rows * self.vocab).map(|_| E::of(f64::from(rng.gumbel() as f32))).collect();
-        let z = match path {
-            Path::Kernel => Cpu::relax(logits.leaky_trace(), noise, self.tau, self.hard),
-            Path::Composed => gumbel::relax_composed(logits.leaky_trace(), noise, self.tau, self.hard),
+        let (z, kl) = match path {
+            Path::Kernel => Cpu::relax(logits.leaky_trace(), noise, self.tau, self.hard).expect("the CPU"),
+            Path::Composed => {
+                let kl = gumbel::kl_composed(logits.leaky_trace()).expect("the CPU");
+                (gumbel::relax_composed(logits.leaky_trace(), noise, self.tau, self.hard).expect("the CPU"), kl)
+            }
         };
-        Outcome::of(z.expect("the CPU"), &[&logits])
+        // Both results in one: each row's KL after its z.
+        let kl = kl.try_reshape_like(&(self.rows, 1usize)).expect("as many");
+        Outcome::of((z, kl).try_concat_along(Axis::<1>).expect("the CPU"), &[&logits])
     }
 
     fn smooth(&self) -> bool {
@@ -180,8 +185,8 @@ proptest! {
         let mut rng = Rng::new(seed, "relax", 0, 0);
         let logits = tensor(&normals(&mut rng, rows * vocab), (rows, vocab));
         let noise: Vec<f64> = (0..rows * vocab).map(|_| rng.gumbel()).collect();
-        let soft = to_vec(Cpu::relax(logits.clone(), noise.clone(), tau, false).unwrap()).unwrap();
-        let hard = to_vec(Cpu::relax(logits, noise, tau, true).unwrap()).unwrap();
+        let soft = to_vec(Cpu::relax(logits.clone(), noise.clone(), tau, false).unwrap().0).unwrap();
+        let hard = to_vec(Cpu::relax(logits, noise, tau, true).unwrap().0).unwrap();
         for (soft, hard) in soft.chunks(vocab).zip(hard.chunks(vocab)) {
             prop_assert!((soft.iter().sum::<f64>() - 1.0).abs() < 1e-12);
             let largest = soft.iter().copied().fold(0.0, f64::max);

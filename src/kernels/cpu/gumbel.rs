@@ -3,50 +3,64 @@
 
 use super::lanes::{sum_by, vectorised};
 use super::parallel::{expect_lengths, rows_per_task};
-use super::softmax::{backward_scaled, logsumexp, row_in_place};
+use super::softmax::{backward_row, logsumexp, row_in_place};
 use crate::kernels::Real;
 use rayon::prelude::*;
 
-/// z = softmax((logits + noise)/τ)
-pub fn relax_forward<E: Real>(logits: &[E], noise: &[E], vocab: usize, tau: f64, z: &mut [E]) {
-    let rows = logits.len() / vocab;
-    let n = rows * vocab;
+/// z = softmax((logits + noise)/τ), and the KL of [`kl_forward`] while a row is in the cache.
+pub fn forward<E: Real>(logits: &[E], noise: &[E], vocab: usize, tau: f64, z: &mut [E], kl: &mut [E]) {
+    let n = kl.len() * vocab;
     let lengths = [("logits", logits.len(), n), ("noise", noise.len(), n), ("z", z.len(), n)];
-    expect_lengths("gumbel::relax_forward", &lengths);
+    expect_lengths("gumbel::forward", &lengths);
     let scale = E::of(1.0 / tau);
-    let chunk = rows_per_task(rows, vocab) * vocab;
-    let tasks = z.par_chunks_mut(chunk).zip_eq(logits.par_chunks(chunk)).zip_eq(noise.par_chunks(chunk));
-    tasks.for_each(|((z, logits), noise)| {
+    let rows = rows_per_task(kl.len(), vocab);
+    let tasks = z.par_chunks_mut(rows * vocab).zip_eq(logits.par_chunks(rows * vocab));
+    tasks.zip_eq(noise.par_chunks(rows * vocab)).zip_eq(kl.par_chunks_mut(rows)).for_each(
+        |(((z, logits), noise), kl)| {
+            vectorised!(move || {
+                let rows = z.chunks_exact_mut(vocab).zip(logits.chunks_exact(vocab)).zip(noise.chunks_exact(vocab));
+                for (((z, logits), noise), kl) in rows.zip(kl) {
+                    for ((z, logit), noise) in z.iter_mut().zip(logits).zip(noise) {
+                        *z = (*logit + *noise) * scale;
+                    }
+                    row_in_place(z);
+                    *kl = kl_of_row(logits);
+                }
+            });
+        },
+    );
+}
+
+/// dlogits += (z·(dz − Σ z·dz))/τ + dkl·q·(ln q − Σ q ln q)
+pub fn backward<E: Real>((dz, dkl): (&[E], &[E]), z: &[E], logits: &[E], tau: f64, dlogits: &mut [E]) {
+    let vocab = z.len() / dkl.len().max(1);
+    let n = dkl.len() * vocab;
+    let lengths = [("dz", dz.len(), n), ("z", z.len(), n), ("logits", logits.len(), n), ("dlogits", dlogits.len(), n)];
+    expect_lengths("gumbel::backward", &lengths);
+    let scale = E::of(1.0 / tau);
+    let rows = rows_per_task(dkl.len(), vocab);
+    let chunk = (rows * vocab).max(1);
+    let tasks = dlogits.par_chunks_mut(chunk).zip_eq(logits.par_chunks(chunk)).zip_eq(z.par_chunks(chunk));
+    tasks.zip_eq(dz.par_chunks(chunk)).zip_eq(dkl.par_chunks(rows)).for_each(|((((dlogits, logits), z), dz), dkl)| {
         vectorised!(move || {
-            for ((z, logit), noise) in z.iter_mut().zip(logits).zip(noise) {
-                *z = (*logit + *noise) * scale;
-            }
-            for z in z.chunks_exact_mut(vocab) {
-                row_in_place(z);
+            let rows = dlogits.chunks_exact_mut(vocab).zip(logits.chunks_exact(vocab)).zip(z.chunks_exact(vocab));
+            for ((((dlogits, logits), z), dz), &dkl) in rows.zip(dz.chunks_exact(vocab)).zip(dkl) {
+                backward_row(dz, z, scale, dlogits);
+                kl_backward_row(dkl, logits, dlogits);
             }
         });
     });
-}
-
-/// dlogits += (z·(dz − Σ z·dz))/τ
-pub fn relax_backward<E: Real>(dz: &[E], z: &[E], vocab: usize, tau: f64, dlogits: &mut [E]) {
-    let n = z.len() / vocab * vocab;
-    let lengths = [("dz", dz.len(), n), ("z", z.len(), n), ("dlogits", dlogits.len(), n)];
-    expect_lengths("gumbel::relax_backward", &lengths);
-    backward_scaled(dz, z, vocab, E::of(1.0 / tau), dlogits);
 }
 
 /// `kl[r] = Σ_v q ln q + ln V`, `q = softmax(logits[r])`; in [0, ln V] nats
 pub fn kl_forward<E: Real>(logits: &[E], vocab: usize, kl: &mut [E]) {
     let rows = kl.len();
     expect_lengths("gumbel::kl_forward", &[("logits", logits.len(), rows * vocab)]);
-    let most = E::of((vocab as f64).ln());
     let chunk = rows_per_task(rows, vocab);
     kl.par_chunks_mut(chunk).zip_eq(logits.par_chunks(chunk * vocab)).for_each(|(kl, logits)| {
         vectorised!(move || {
             for (kl, logits) in kl.iter_mut().zip(logits.chunks_exact(vocab)) {
-                // Rounding must not leave the range: a KL of −1e-7 would be reported as a fault.
-                *kl = (minus_entropy(logits, logsumexp(logits)) + most).max(E::of(0.0)).min(most);
+                *kl = kl_of_row(logits);
             }
         });
     });
@@ -63,16 +77,27 @@ pub fn kl_backward<E: Real>(dkl: &[E], logits: &[E], vocab: usize, dlogits: &mut
         vectorised!(move || {
             let rows = dlogits.chunks_exact_mut(vocab).zip(logits.chunks_exact(vocab));
             for ((dlogits, logits), dkl) in rows.zip(dkl) {
-                let dkl = *dkl;
-                let lse = logsumexp(logits);
-                let mean = minus_entropy(logits, lse);
-                for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
-                    let ln_q = *logit - lse;
-                    *dlogit += dkl * ln_q.fast_exp() * (ln_q - mean);
-                }
+                kl_backward_row(*dkl, logits, dlogits);
             }
         });
     });
+}
+
+#[inline(always)]
+fn kl_of_row<E: Real>(logits: &[E]) -> E {
+    let most = E::of((logits.len() as f64).ln());
+    // Rounding must not leave the range: a KL of −1e-7 would be reported as a fault.
+    (minus_entropy(logits, logsumexp(logits)) + most).max(E::of(0.0)).min(most)
+}
+
+#[inline(always)]
+fn kl_backward_row<E: Real>(dkl: E, logits: &[E], dlogits: &mut [E]) {
+    let lse = logsumexp(logits);
+    let mean = minus_entropy(logits, lse);
+    for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
+        let ln_q = *logit - lse;
+        *dlogit += dkl * ln_q.fast_exp() * (ln_q - mean);
+    }
 }
 
 /// Σ q ln q with ln q = logit − lse, which stays finite where q underflows to 0.
@@ -105,16 +130,19 @@ mod tests {
     }
 
     #[test]
-    fn the_relaxation_equals_the_definition_and_its_gradient() {
-        let (vocab, tau) = (19, 0.7);
+    fn the_relaxation_and_its_kl_equal_the_definitions_and_their_gradient() {
+        let (vocab, tau, dkl) = (19, 0.7, [0.4, -1.0, 0.3]);
         let (logits, noise) = (normals::<f64>("logits", 3 * vocab), normals::<f64>("noise", 3 * vocab));
         let dz = normals::<f64>("dz", 3 * vocab);
-        let mut z = vec![0.0; logits.len()];
-        relax_forward(&logits, &noise, vocab, tau, &mut z);
+        let (mut z, mut kl) = (vec![0.0; logits.len()], [0.0; 3]);
+        forward(&logits, &noise, vocab, tau, &mut z, &mut kl);
         assert_close(&z, &naive_relax(&logits, &noise, vocab, tau), 1e-13);
+        assert_close(&kl, &naive_kl(&logits, vocab), 1e-13);
         let mut dlogits = vec![0.0; logits.len()];
-        relax_backward(&dz, &z, vocab, tau, &mut dlogits);
-        assert_gradient(&logits, &dlogits, |logits| weighted(&naive_relax(logits, &noise, vocab, tau), &dz));
+        backward((&dz, &dkl), &z, &logits, tau, &mut dlogits);
+        assert_gradient(&logits, &dlogits, |logits| {
+            weighted(&naive_relax(logits, &noise, vocab, tau), &dz) + weighted(&naive_kl(logits, vocab), &dkl)
+        });
     }
 
     #[test]
@@ -145,7 +173,7 @@ mod tests {
     #[test]
     fn a_low_temperature_is_nearly_one_hot() {
         let mut z = [0f32; 3];
-        relax_forward(&[1.0, 2.0, 0.0], &[0.5, 0.0, 0.0], 3, 0.01, &mut z);
+        forward(&[1.0, 2.0, 0.0], &[0.5, 0.0, 0.0], 3, 0.01, &mut z, &mut [0.0]);
         assert!(z[0] < 1e-20 && z[1] == 1.0 && z[2] == 0.0, "{z:?}");
     }
 
@@ -155,8 +183,8 @@ mod tests {
         let (logits, noise) = (normals::<f32>("logits", rows * vocab), normals::<f32>("noise", rows * vocab));
         assert_same_on_any_threads(|| {
             let (mut z, mut d, mut kl) = (vec![0.0; rows * vocab], vec![0.0; rows * vocab], vec![0.0; rows]);
-            relax_forward(&logits, &noise, vocab, 0.5, &mut z);
-            relax_backward(&noise, &z, vocab, 0.5, &mut d);
+            forward(&logits, &noise, vocab, 0.5, &mut z, &mut kl);
+            backward((&noise, &kl), &z, &logits, 0.5, &mut d);
             kl_forward(&logits, vocab, &mut kl);
             kl_backward(&kl, &logits, vocab, &mut d);
             [z, d, kl].concat()

@@ -44,24 +44,25 @@ pub fn backward<E: Real>(dy: &[E], y: &[E], cols: usize, dx: &mut [E]) {
     let rows = y.len() / cols;
     let n = rows * cols;
     expect_lengths("softmax::backward", &[("dy", dy.len(), n), ("y", y.len(), n), ("dx", dx.len(), n)]);
-    backward_scaled(dy, y, cols, E::of(1.0), dx);
-}
-
-/// dx += scale·y·(dy − Σ y·dy).
-pub(super) fn backward_scaled<E: Real>(dy: &[E], y: &[E], cols: usize, scale: E, dx: &mut [E]) {
     let chunk = rows_per_task(y.len() / cols, cols) * cols;
     let tasks = dx.par_chunks_mut(chunk).zip_eq(dy.par_chunks(chunk)).zip_eq(y.par_chunks(chunk));
     tasks.for_each(|((dx, dy), y)| {
         vectorised!(move || {
             let rows = dx.chunks_exact_mut(cols).zip(dy.chunks_exact(cols)).zip(y.chunks_exact(cols));
             for ((dx, dy), y) in rows {
-                let mean = sum_by([y, dy], |[y, dy]| y * dy);
-                for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
-                    *dx += scale * *y * (*dy - mean);
-                }
+                backward_row(dy, y, E::of(1.0), dx);
             }
         });
     });
+}
+
+/// dx += scale·y·(dy − Σ y·dy) of one row.
+#[inline(always)]
+pub(super) fn backward_row<E: Real>(dy: &[E], y: &[E], scale: E, dx: &mut [E]) {
+    let mean = sum_by([y, dy], |[y, dy]| y * dy);
+    for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+        *dx += scale * *y * (*dy - mean);
+    }
 }
 
 #[cfg(test)]

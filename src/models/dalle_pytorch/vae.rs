@@ -158,11 +158,11 @@ impl DiscreteVae {
     pub fn relaxed(&self, logits: &FeatureMap, noise: &[f32]) -> FeatureMap {
         let VaeConfig { codes, embed, temperature, .. } = self.config;
         let mut z = vec![0.0; logits.values.len()];
-        gumbel::relax_forward(&logits.values, noise, codes, temperature, &mut z);
+        let rows = z.len() / codes;
+        gumbel::forward(&logits.values, noise, codes, temperature, &mut z, &mut vec![0.0; rows]);
         if self.config.straight_through {
             z = one_hot_rows(&z, codes);
         }
-        let rows = z.len() / codes;
         let mut values = vec![0.0; rows * embed];
         matmul(&mut values, (rows, embed, codes), View::rows(&z, codes), View::rows(&self.codebook, embed), false);
         self.decoder(FeatureMap { channels: embed, values, ..*logits })

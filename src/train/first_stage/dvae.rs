@@ -22,9 +22,9 @@ impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Dvae<S, f32, D> {
         let size = x.shape().0;
         let values = step.target.len() as f64;
         let logits = self.encoder.forward(x)?;
-        let kl = D::kl_uniform(logits.with_empty_tape())?.try_sum::<(), _>()?;
         let codes = argmax_rows(logits.with_empty_tape().split_tape().0)?;
-        let z = D::relax(logits, noise::<S>(&step, size), tau, spec.straight_through)?;
+        let (z, kl) = D::relax(logits, noise::<S>(&step, size), tau, spec.straight_through)?;
+        let kl = kl.try_sum::<(), _>()?;
         let stats = self.decoder.forward(z)?;
         let nll = D::logit_laplace(stats, step.target, Some(spec.clamp_log_b))?.try_sum::<(), _>()?;
         let (nll_value, kl_value) = (f64::from(scalar(&nll)), f64::from(scalar(&kl)));
