@@ -39,6 +39,9 @@ def counted(program, name, times):
 
 
 def main():
+    known = {}
+    if "--update" not in sys.argv[1:]:
+        known = dict(line.split("\t") for line in KNOWN.read_text().splitlines())
     program = executable()
     names = subprocess.run([program, "--names"], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     counts = {name: (counted(program, name, 3) - counted(program, name, 1)) // 2 for name in names}
@@ -46,7 +49,6 @@ def main():
         KNOWN.parent.mkdir(parents=True, exist_ok=True)
         KNOWN.write_text("".join(f"{name}\t{count}\n" for name, count in counts.items()))
         return
-    known = dict(line.split("\t") for line in KNOWN.read_text().splitlines())
     wrong = 0
     for name in counts | known:
         before, now = int(known.get(name, 0)), counts.get(name, 0)

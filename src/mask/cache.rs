@@ -81,6 +81,8 @@ mod tests {
             prop_assert_eq!(plan.size(), pattern.reach(layout).peak());
             let later = |place| (place + 1..plan.positions()).all(|position| plan.place(position) != place);
             prop_assert!((0..plan.pinned()).all(|place| plan.place(place) == place && later(place)));
+            let taken_again = |place| (plan.size()..plan.positions()).any(|position| plan.place(position) == place);
+            prop_assert!(plan.pinned() == plan.size() || taken_again(plan.pinned()), "more places could be shared");
             let mut held = vec![usize::MAX; plan.size()];
             for query in 0..layout.sequence() {
                 held[plan.place(query)] = query;

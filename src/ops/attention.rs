@@ -37,13 +37,14 @@ impl Mask {
     }
 }
 
-/// One layer's keys and values that later positions can still reach. Shapes: (B, H, places, D).
+/// One layer's keys and values that later positions can still reach.
 #[derive(Debug, Clone)]
 pub struct KvCache<E> {
-    /// The first `pinned` places, once for `copies` sequences.
+    /// Keys and values of the first `pinned` places, once for `copies` sequences: (B/copies, H, pinned, D).
     prefix: Arc<(Vec<E>, Vec<E>)>,
     pinned: usize,
     copies: usize,
+    /// Of the other places: (B, H, places − pinned, D).
     keys: Vec<E>,
     values: Vec<E>,
     heads: usize,
@@ -87,27 +88,28 @@ impl<E: Real> KvCache<E> {
         out
     }
 
-    /// Each of the `batch` sequences of this cache `times` times, one after the other. The copies share what has been
-    /// written so far and stays to the end, such as a caption's keys.
+    /// Each of the `batch` sequences of this cache `times` times, one after the other. The first copies that are made share
+    /// what was written before and stays to the end, such as a caption's keys.
     pub fn repeated(&self, batch: usize, times: usize) -> Self {
+        let (plan, dim) = (&self.mask.1, self.width / self.heads);
+        let heads = |x: &[E], part: Range<usize>| -> Vec<E> {
+            let head = (plan.size() * dim).max(1);
+            x.chunks(head).flat_map(|x| &x[part.start * dim..part.end * dim]).copied().collect()
+        };
         let repeat = |x: &[E]| {
             let each = (x.len() / batch.max(1)).max(1);
             x.chunks(each).flat_map(|one| one.repeat(times)).collect()
         };
-        let mut cache = self.clone();
-        if self.pinned == 0 {
-            let dim = self.width / self.heads;
-            let pinned = self.filled.min(self.mask.1.pinned());
-            let heads = |x: &[E], part: Range<usize>| {
-                let head = (self.mask.1.size() * dim).max(1);
-                x.chunks(head).flat_map(|x| &x[part.start * dim..part.end * dim]).copied().collect::<Vec<_>>()
-            };
-            let [shared, own] = [0..pinned, pinned..self.mask.1.size()]
-                .map(|part| (heads(&self.keys, part.clone()), heads(&self.values, part)));
-            (cache.prefix, cache.pinned) = (Arc::new(shared), pinned);
-            (cache.keys, cache.values) = own;
+        let mask = self.mask.clone();
+        if self.pinned > 0 {
+            let (keys, values) = (repeat(&self.keys), repeat(&self.values));
+            return KvCache { keys, values, prefix: self.prefix.clone(), copies: self.copies * times, mask, ..*self };
         }
-        KvCache { keys: repeat(&cache.keys), values: repeat(&cache.values), copies: self.copies * times, ..cache }
+        let pinned = self.filled.min(plan.pinned());
+        let [shared, own] =
+            [0..pinned, pinned..plan.size()].map(|part| (heads(&self.keys, part.clone()), heads(&self.values, part)));
+        let (keys, values) = (repeat(&own.0), repeat(&own.1));
+        KvCache { keys, values, prefix: Arc::new(shared), pinned, copies: times, mask, ..*self }
     }
 }
 
@@ -186,4 +188,27 @@ fn on_cpu<E: Real, T: Tape<E, Cpu>>(
         x_slot.accumulate(grads, |dx| attention::backward(sizes, &dout, &inputs, &out, &lse, &tiles, dx))
     });
     Ok(y.put_tape(tape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_share_the_keys_of_the_text() {
+        let (text, width) = (5, 4);
+        let mask = Mask::new(Pattern::Row, Layout { text, grid: 3 });
+        let mut cache = KvCache::<f64>::new(2, 2, width, &mask);
+        let places = cache.mask.1.size();
+        cache.attend(2, &vec![1.0; 2 * text * 3 * width]);
+        let copies = cache.repeated(2, 4);
+        assert_eq!(
+            (copies.pinned, copies.prefix.0.len(), copies.prefix.1.len()),
+            (text, 2 * text * width, 2 * text * width)
+        );
+        assert_eq!(
+            (copies.keys.len(), copies.values.len()),
+            (8 * (places - text) * width, 8 * (places - text) * width)
+        );
+    }
 }

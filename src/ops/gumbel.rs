@@ -28,7 +28,7 @@ pub trait GumbelOp<E: Real>: Device<E> {
     }
 }
 
-/// z (…, V) and KL (R,).
+/// z (…, V) and KL (R,), whose gradients reach the logits together: both must be on the way to the loss.
 pub type Relaxed<S, E, D, T> = (Tensor<S, E, D, T>, Tensor<(usize,), E, D, T>);
 
 /// The composition of dfdx operations that z of [`GumbelOp::relax`] equals.
@@ -106,7 +106,7 @@ fn relax_on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(
 ) -> Result<Relaxed<S, E, Cpu, T>, CpuError> {
     let (x, mut tape) = logits.try_contiguous()?.split_tape();
     let device = x.device().clone();
-    let (shape, rows) = (*x.shape(), noise.len() / vocab.max(1));
+    let (shape, rows) = (*x.shape(), noise.len() / vocab);
     assert_eq!(noise.len(), shape.num_elements(), "relax: one draw per logit");
     let (xs, mut soft, mut kl) = (Values::of(&x), vec![E::zero(); noise.len()], vec![E::zero(); rows]);
     gumbel::forward(&xs, noise, vocab, tau, &mut soft, &mut kl);

@@ -126,21 +126,24 @@ proptest! {
         let first = 1 + ((sequence - 1) as f64 * cut) as usize;
         prop_assert_eq!(&decode(&[first, sequence - first]), &whole);
         prop_assert_eq!(&decode(&vec![1; sequence]), &whole);
-        // Copies made twice on the way share what came before, and go on alike.
+        // Copies that are made on the way, also of nothing, share what came before and go on alike.
         let new = |from: usize, fresh: usize, copies: usize| -> Vec<f64> {
             let piece = |b: usize| qkv[(b * sequence + from) * 3 * width..][..fresh * 3 * width].repeat(copies);
             [piece(0), piece(1)].concat()
         };
-        let mut cache = empty;
-        cache.attend(2, &new(0, first, 1));
-        cache = cache.repeated(2, 3);
-        for start in first..sequence {
-            if start == first + 2 {
-                cache = cache.repeated(6, 2);
-            }
-            let copies = if start < first + 2 { 3 } else { 6 };
-            for (row, y) in cache.attend(2 * copies, &new(start, 1, copies)).chunks(width).enumerate() {
-                prop_assert_eq!(y, &whole[(row / copies * sequence + start) * width..][..width]);
+        for early in [1, 2] {
+            let mut cache = empty.repeated(2, early);
+            cache.attend(2 * early, &new(0, first, early));
+            let mut copies = 3 * early;
+            cache = cache.repeated(2 * early, 3);
+            for start in first..sequence {
+                if start == first + 2 {
+                    cache = cache.repeated(2 * copies, 2);
+                    copies *= 2;
+                }
+                for (row, y) in cache.attend(2 * copies, &new(start, 1, copies)).chunks(width).enumerate() {
+                    prop_assert_eq!(y, &whole[(row / copies * sequence + start) * width..][..width]);
+                }
             }
         }
         for (got, expected) in whole.iter().zip(case.run(std::slice::from_ref(&qkv), Path::Composed).values) {

@@ -87,7 +87,10 @@ pub fn kl_backward<E: Real>(dkl: &[E], logits: &[E], vocab: usize, dlogits: &mut
 fn kl_of_row<E: Real>(logits: &[E]) -> E {
     let most = E::of((logits.len() as f64).ln());
     // Rounding must not leave the range: a KL of −1e-7 would be reported as a fault.
-    (minus_entropy(logits, logsumexp(logits)) + most).max(E::of(0.0)).min(most)
+    let kl = minus_entropy(logits, logsumexp(logits)) + most;
+    // By comparisons, which a NaN passes.
+    let kl = if kl < E::of(0.0) { E::of(0.0) } else { kl };
+    if kl > most { most } else { kl }
 }
 
 #[inline(always)]
@@ -165,6 +168,8 @@ mod tests {
         kl_forward(&logits, 8192, &mut kl);
         assert!(kl[0] >= 0.0 && kl[0] < 1e-5, "uniform: {}", kl[0]);
         assert_eq!(kl[1], 8192f32.ln());
+        kl_forward(&[f32::NAN, 1.0], 2, &mut kl[..1]);
+        assert!(kl[0].is_nan());
         let mut dlogits = vec![0.0; logits.len()];
         kl_backward(&[1.0, 1.0], &logits, 8192, &mut dlogits);
         assert!(dlogits.iter().all(|x| x.abs() < 1e-5));

@@ -7,7 +7,7 @@ use super::parallel::expect_lengths;
 use super::reduce;
 use crate::kernels::Real;
 
-/// y = x·wᵀ + b. For many rows: the products go through [`matmul`].
+/// y = x·wᵀ + b. For many rows: the products go through [`matmul`](super::matmul).
 pub fn forward<E: Real>(x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (usize, usize), y: &mut [E]) {
     let rows = check("linear::forward", x, w, b, (inputs, outputs), y);
     let (sizes, x, w) = ((rows, outputs, inputs), View::rows(x, inputs), View::rows(w, inputs).t());
@@ -144,8 +144,17 @@ mod tests {
             backward_input(&dy, &w, (inputs, outputs), &mut dx);
             backward_weight(&dy, &x, (inputs, outputs), &mut dw);
             backward_bias(&dy, outputs, &mut db);
-            [y, dx, dw, db].concat()
+            let mut z = y.clone();
+            forward_activated(&x, &w, None, (inputs, outputs), Activation::Silu, (&mut z, &mut y));
+            [y, z, dx, dw, db].concat()
         });
+    }
+
+    #[test]
+    fn no_rows_are_no_work() {
+        let mut none = [0f32; 0];
+        forward(&[], &[0.0; 6], Some(&[1.0, 2.0]), (3, 2), &mut none);
+        forward_activated(&[], &[0.0; 6], None, (3, 2), Activation::Relu, (&mut none, &mut []));
     }
 
     #[test]

@@ -115,10 +115,10 @@ fn blocks<E>(
 ) -> Vec<(usize, usize, MatMut<'_, E>)> {
     let mut blocks = Vec::new();
     let mut below = MatMut::from_row_major_slice_mut(x, m, n);
-    for i in (0..m).step_by(down) {
+    for i in (0..m).step_by(down.max(1)) {
         let (mut rest, next) = below.split_at_row_mut(down.min(m - i));
         below = next;
-        for j in (0..n).step_by(across) {
+        for j in (0..n).step_by(across.max(1)) {
             let (block, right) = rest.split_at_col_mut(across.min(n - j));
             rest = right;
             blocks.push((i, j, block));
@@ -132,7 +132,7 @@ fn row<'a, E>(block: &'a mut MatMut<'_, E>, i: usize) -> &'a mut [E] {
     block.rb_mut().row_mut(i).try_as_row_major_mut().expect("a block of rows").as_slice_mut()
 }
 
-/// The same on the calling thread only: for use inside a parallel loop.
+/// [`matmul`] on the calling thread only: for use inside a parallel loop.
 pub fn matmul_seq<E: Real>(
     c: &mut [E],
     (m, n, k): (usize, usize, usize),
@@ -216,6 +216,11 @@ mod tests {
             };
             assert!((1..16).all(|offset| at(offset) == at(0)), "{m} × {n} × {k}");
         }
+    }
+
+    #[test]
+    fn the_larger_operand_is_packed_less_often() {
+        assert_eq!((block((800, 3072, 768)), block((3072, 800, 768))), ((400, 384), (384, 400)));
     }
 
     #[test]

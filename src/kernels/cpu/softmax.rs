@@ -44,7 +44,7 @@ pub fn backward<E: Real>(dy: &[E], y: &[E], cols: usize, dx: &mut [E]) {
     let rows = y.len() / cols;
     let n = rows * cols;
     expect_lengths("softmax::backward", &[("dy", dy.len(), n), ("y", y.len(), n), ("dx", dx.len(), n)]);
-    let chunk = rows_per_task(y.len() / cols, cols) * cols;
+    let chunk = rows_per_task(rows, cols) * cols;
     let tasks = dx.par_chunks_mut(chunk).zip_eq(dy.par_chunks(chunk)).zip_eq(y.par_chunks(chunk));
     tasks.for_each(|((dx, dy), y)| {
         vectorised!(move || {

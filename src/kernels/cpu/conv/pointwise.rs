@@ -61,7 +61,7 @@ pub fn backward_weight<E: Real>(c: Conv, dy: &[E], x: &[E], dw: &mut [E]) {
 }
 
 /// Pixels of a block: its values, 256 KiB of them, stay in the second cache.
-fn block(c: Conv) -> usize {
+pub(super) fn block(c: Conv) -> usize {
     let parts = ((c.pixels() * c.inputs * c.outputs) >> 20).clamp(1, TASKS);
     c.pixels().div_ceil(parts).min((1 << 16) / (c.inputs + c.outputs)).max(32)
 }

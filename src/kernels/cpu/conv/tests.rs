@@ -130,11 +130,13 @@ mod transformed {
         assert_gradient(&b, &db, |b| weighted(&naive(c, &x, &w, b), &dy));
     }
 
-    /// Several tasks of several blocks; several ranges of channels, and groups of tiles.
+    /// Several tasks, or one of several blocks; several ranges of channels, and groups of tiles.
     #[test]
     fn split_work_equals_the_definition_on_any_threads() {
-        for (inputs, outputs) in [(20, 19), (70, 66)] {
-            let c = Conv { batch: 2, height: 33, width: 31, inputs, outputs, kernel: 3, relu: true };
+        for (batch, (height, width), inputs, outputs) in
+            [(2, (33, 31), 20, 19), (2, (33, 31), 70, 66), (1, (26, 28), 20, 19)]
+        {
+            let c = Conv { batch, height, width, inputs, outputs, kernel: 3, relu: true };
             let (x, dy) = (normals::<f64>("x", c.pixels() * inputs), normals::<f64>("dy", c.pixels() * outputs));
             let (w, b) = weights::<f64>(c);
             let run = || {
@@ -157,17 +159,6 @@ mod transformed {
         }
     }
 
-    #[test]
-    fn a_nan_passes_through_the_relu() {
-        let c = Conv { batch: 1, height: 4, width: 4, inputs: 16, outputs: 16, kernel: 3, relu: true };
-        let mut x = vec![1f32; c.pixels() * 16];
-        x[5 * 16] = f32::NAN;
-        let (w, b) = weights::<f32>(c);
-        let mut y = vec![0f32; x.len()];
-        forward(c, &x, &w, &b, &mut y);
-        assert!(y[0].is_nan());
-    }
-
     /// dx as the direct kernel computes it, whose result is pinned by central differences.
     fn backward_input_directly(c: Conv, dy: &[f64], x: &[f64], w: &[f64], dx: &mut [f64]) {
         let turned = Conv { inputs: c.outputs, outputs: c.inputs, relu: false, ..c };
@@ -176,12 +167,25 @@ mod transformed {
     }
 }
 
-/// Several bands a picture, more outputs than one tile holds and fewer.
+#[test]
+fn a_nan_passes_through_the_relu() {
+    for (channels, kernel) in [(4, 1), (16, 1), (4, 3), (16, 3), (4, 5), (16, 5)] {
+        let c = Conv { batch: 1, height: 4, width: 4, inputs: channels, outputs: channels, kernel, relu: true };
+        let mut x = vec![1f32; c.pixels() * channels];
+        x[5 * channels] = f32::NAN;
+        let (w, b) = weights::<f32>(c);
+        let mut y = vec![0f32; x.len()];
+        forward(c, &x, &w, &b, &mut y);
+        assert!(y[5 * channels].is_nan(), "{channels} channels, kernel {kernel}");
+    }
+}
+
+/// Several bands a picture or several blocks of pixels, more outputs than one tile holds and fewer.
 #[test]
 fn split_work_equals_the_definition_on_any_threads() {
-    for (relu, outputs) in [(false, 19), (true, 19), (true, 6)] {
-        let c = Conv { batch: 3, height: 27, width: 29, inputs: 20, outputs, kernel: 5, relu };
-        assert!(c.bands().len() > c.batch);
+    for (kernel, relu, outputs) in [(5, false, 19), (5, true, 19), (5, true, 6), (1, true, 19)] {
+        let c = Conv { batch: 3, height: 27, width: 29, inputs: 20, outputs, kernel, relu };
+        assert!(if kernel == 1 { pointwise::block(c) < c.pixels() } else { c.bands().len() > c.batch });
         let (x, dy) = (normals::<f64>("x", c.pixels() * 20), normals::<f64>("dy", c.pixels() * outputs));
         let (w, b) = weights::<f64>(c);
         let run = || {

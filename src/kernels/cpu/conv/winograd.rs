@@ -228,7 +228,7 @@ fn transform_back<E: Real>(
     y: &mut [E],
     store: Store<'_, E>,
 ) {
-    let (at, plane) = (Tiles::of(c), products.len() / (POINTS));
+    let (at, plane) = (Tiles::of(c), products.len() / POINTS);
     vectorised!(|| {
         let mut bias = Vector::<E, LANES>::zero();
         bias.0[..b.len()].copy_from_slice(b);
@@ -308,7 +308,7 @@ pub fn backward_weight<E: Real>(c: Conv, dy: &[E], x: &[E], dw: &mut [E]) {
 
 /// A dy Aᵀ of some tiles and the [`LANES`] outputs from `first` on, into (16, tiles, LANES); zero beyond O.
 fn transform_gradients<E: Real>(c: Conv, dy: &[E], tiles: Range<usize>, first: usize, into: &mut [[E; LANES]]) {
-    let (at, plane, count) = (Tiles::of(c), into.len() / (POINTS), LANES.min(c.outputs - first));
+    let (at, plane, count) = (Tiles::of(c), into.len() / POINTS, LANES.min(c.outputs - first));
     vectorised!(|| {
         for (index, tile) in tiles.enumerate() {
             let (picture, row, column) = at.corner(tile);

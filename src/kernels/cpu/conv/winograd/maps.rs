@@ -101,6 +101,7 @@ pub fn output_adjoint<E: Real, const N: usize>([a, b]: [Vector<E, N>; 2]) -> [Ve
 /// Calls `f` with 0, 1, … N − 1 for N up to 4, in a straight line: in a loop the compiler keeps what it indexes in memory.
 #[inline(always)]
 fn unrolled<const N: usize>(mut f: impl FnMut(usize)) {
+    const { assert!(N <= 4) }
     if N > 0 {
         f(0);
     }
