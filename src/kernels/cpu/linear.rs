@@ -1,7 +1,6 @@
 //! y = x·wᵀ + b. Shapes: x (R, I), w (O, I), b (O), y (R, O); sizes are given as (I, O).
 
 use super::activation::{self, Activation};
-use super::lanes::vectorised;
 use super::matmul::{View, matmul, matmul_then};
 use super::parallel::expect_lengths;
 use super::reduce;
@@ -12,7 +11,7 @@ pub fn forward<E: Real>(x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (u
     let rows = check("linear::forward", x, w, b, (inputs, outputs), y);
     let (sizes, x, w) = ((rows, outputs, inputs), View::rows(x, inputs), View::rows(w, inputs).t());
     match b {
-        Some(b) => matmul_then(y, &mut [], sizes, x, w, |y, _, first| add(y, &b[first..])),
+        Some(b) => matmul_then(y, &mut [], sizes, x, w, |y, _, first| reduce::add(y, &b[first..])),
         None => matmul(y, sizes, x, w, false),
     }
 }
@@ -31,15 +30,10 @@ pub fn forward_activated<E: Real>(
     let (x, w) = (View::rows(x, inputs), View::rows(w, inputs).t());
     matmul_then(z, y, (rows, outputs, inputs), x, w, |z, y, first| {
         if let Some(b) = b {
-            add(z, &b[first..]);
+            reduce::add(z, &b[first..]);
         }
         activation::forward_seq(f, z, y);
     });
-}
-
-/// y += b, as far as y goes.
-fn add<E: Real>(y: &mut [E], b: &[E]) {
-    vectorised!(|| y.iter_mut().zip(b).for_each(|(y, &b)| *y += b));
 }
 
 /// dx += dy·w

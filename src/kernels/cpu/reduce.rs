@@ -11,7 +11,7 @@ use std::ops::Range;
 /// The most elements that all the partial sums of one call may hold together.
 pub(super) const PARTIALS: usize = 1 << 22;
 
-/// total += part
+/// total += part, as far as the shorter goes
 pub(super) fn add<E: Real>(total: &mut [E], part: &[E]) {
     vectorised!(|| {
         for (total, part) in total.iter_mut().zip(part) {

@@ -25,6 +25,7 @@ pub struct Prefix<'a, E> {
     pub copies: usize,
 }
 
+#[cfg(test)]
 impl<E> Prefix<'_, E> {
     /// Nothing is shared.
     pub const NONE: Self = Prefix { keys: &[], values: &[], places: 0, copies: 1 };

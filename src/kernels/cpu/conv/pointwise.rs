@@ -4,6 +4,7 @@
 
 use super::Conv;
 use crate::kernels::Real;
+use crate::kernels::cpu::activation::{self, Activation};
 use crate::kernels::cpu::lanes::vectorised;
 use crate::kernels::cpu::linear::fill_rows;
 use crate::kernels::cpu::matmul::{View, matmul_seq};
@@ -66,9 +67,9 @@ pub(super) fn block(c: Conv) -> usize {
     c.pixels().div_ceil(parts).min((1 << 16) / (c.inputs + c.outputs)).max(32)
 }
 
-/// max(x, 0); a NaN stays one.
+/// max(x, 0)
 fn relu<E: Real>(x: &[E]) -> Vec<E> {
-    let mut y = x.to_vec();
-    vectorised!(|| y.iter_mut().for_each(|y| *y = if *y < E::of(0.0) { E::of(0.0) } else { *y }));
+    let mut y = vec![E::of(0.0); x.len()];
+    activation::forward_seq(Activation::Relu, x, &mut y);
     y
 }
