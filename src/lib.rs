@@ -23,6 +23,7 @@
 //! | [`evaluate`] | PSNR, SSIM, Fréchet distance, inception and CLIP scores, intervals, and the oracle that reads pictures of shapes |
 //! | [`harness`] | specs, run directories, the pipeline from a spec to results |
 //! | [`report`] | the report of a run as one HTML file |
+//! | [`notebook`] | values that show themselves in a notebook's cell |
 //!
 //! A module names only those above it.
 //!
@@ -62,6 +63,7 @@ pub mod kernels;
 pub mod mask;
 pub mod models;
 pub mod nn;
+pub mod notebook;
 pub mod objective;
 pub mod ops;
 pub mod random;
@@ -69,4 +71,6 @@ pub mod report;
 pub mod shape;
 pub mod text;
 pub mod train;
+#[doc(hidden)]
+pub use dfdx; // what `preset!` writes names its types
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 //! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]). What a run will cost is known
 //! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
 
+#[cfg(feature = "bench")]
 pub mod bench;
 mod bounds;
 pub mod codec;
@@ -26,3 +27,4 @@ pub mod set;
 pub mod signals;
 pub mod sources;
 pub mod spec;
+pub mod table;

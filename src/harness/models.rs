@@ -38,9 +38,12 @@ impl Models {
             let what = "preset paper can be planned (experiment plan), not built: its optimiser state alone is 200 GB";
             return Err(Error::Usage(what.into()));
         }
-        with_preset!(spec.preset.as_str(), P => build::<P>(spec); // the paper's would only lengthen the build
-            "tiny" Tiny, "mini" Mini, "emoji" Emoji, "bench-s" BenchS, "bench-l" BenchL)
-        .unwrap_or_else(|| Err(unknown(&spec.preset)))
+        let preset = spec.preset.as_str();
+        // The paper's would only lengthen the build.
+        let found = with_preset!(preset, P => build::<P>(spec); "tiny" Tiny, "mini" Mini, "emoji" Emoji);
+        #[cfg(feature = "bench")]
+        let found = found.or_else(|| with_preset!(preset, P => build::<P>(spec); "bench-s" BenchS, "bench-l" BenchL));
+        found.unwrap_or_else(|| Err(unknown(preset)))
     }
 
     /// The models of the run at `path` with the weights of their last checkpoints, and its tokenizer.
@@ -53,15 +56,31 @@ impl Models {
         let bpe = Bpe::load(run.join(TOKENIZER))?;
         let mut models = Models::build(&spec)?;
         let checkpoints = run.join("checkpoints");
-        for stage in [models.first.as_mut() as &mut dyn Stage, models.transformer.as_mut(), models.clip.as_mut()] {
-            if restore(stage, &checkpoints)?.is_none() {
-                let what =
-                    format!("expected a checkpoint of stage {}, found none: has the run got that far?", stage.name());
-                return Err(Error::data(&checkpoints, what));
-            }
+        let found = models.restore(&checkpoints)?;
+        match found.into_iter().find(|(_, step)| step.is_none()) {
+            Some((stage, _)) => Err(missing(&checkpoints, stage)),
+            None => Ok((run, spec, models, bpe)),
         }
-        Ok((run, spec, models, bpe))
     }
+
+    /// Restores each stage from its newest good checkpoint under `checkpoints`: (stage, step it was written after, if there
+    /// is one).
+    ///
+    /// # Errors
+    /// Those of [`restore`].
+    pub fn restore(&mut self, checkpoints: &Path) -> Result<[(&'static str, Option<u64>); 3]> {
+        let stages = [self.first.as_mut() as &mut dyn Stage, self.transformer.as_mut(), self.clip.as_mut()];
+        let mut found = [("", None); 3];
+        for (found, stage) in found.iter_mut().zip(stages) {
+            *found = (stage.name(), restore(stage, checkpoints)?);
+        }
+        Ok(found)
+    }
+}
+
+/// A stage that is to be used has no checkpoint.
+pub fn missing(checkpoints: &Path, stage: &str) -> Error {
+    Error::data(checkpoints, format!("expected a checkpoint of stage {stage}, found none: has the run got that far?"))
 }
 
 /// The tokenizer's file in a run.
@@ -78,7 +97,11 @@ pub fn restore(stage: &mut dyn Stage, checkpoints: &Path) -> Result<Option<u64>>
     }
 }
 
-fn build<P: Preset>(spec: &Spec) -> Result<Models> {
+/// [`Models::build`] of a preset's type, whatever the spec calls it.
+///
+/// # Errors
+/// Those of [`Models::build`].
+pub fn build<P: Preset>(spec: &Spec) -> Result<Models> {
     let () = P::CHECK;
     let device = Cpu::default();
     let slots = <<P::Transformer as crate::shape::TransformerShape>::Text as dfdx::shapes::ConstDim>::SIZE;

@@ -36,7 +36,20 @@ pub struct Watch {
 /// # Errors
 /// Whatever the stages say; [`Error::Interrupted`] after a checkpoint where a signal came; [`Error::Expect`] at the very end.
 pub fn run(loaded: &Loaded, run: &mut RunDir, watch: &Watch) -> Result<()> {
-    let outcome = stages(loaded, run, watch);
+    run_with(loaded, &Models::build, run, watch)
+}
+
+/// [`run`] with models that `build` makes of the spec, for a preset that is in no table.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_with(
+    loaded: &Loaded,
+    build: &dyn Fn(&Spec) -> Result<Models>,
+    run: &mut RunDir,
+    watch: &Watch,
+) -> Result<()> {
+    let outcome = build(&loaded.spec).and_then(|models| stages(loaded, models, run, watch));
     let exit = match &outcome {
         Ok(()) => 0,
         Err(error) => error.exit_code(),
@@ -51,9 +64,8 @@ pub fn run(loaded: &Loaded, run: &mut RunDir, watch: &Watch) -> Result<()> {
     outcome.and(recorded)
 }
 
-fn stages(loaded: &Loaded, run: &mut RunDir, watch: &Watch) -> Result<()> {
+fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) -> Result<()> {
     let spec = &loaded.spec;
-    let mut models = Models::build(spec)?;
     let sources = Sources::open(loaded, models.first.geometry().side)?;
     let bpe = tokenizer(spec, run, &sources, models.text)?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];

@@ -17,6 +17,11 @@ impl Stop {
         Stop::default()
     }
 
+    /// Asks to stop, as Ctrl-C does.
+    pub fn ask(&self) {
+        self.0.store(SIGINT as usize, Ordering::Relaxed);
+    }
+
     /// The signal that asked to stop, as [`Error::Interrupted`] names it.
     pub fn requested(&self) -> Option<&'static str> {
         match self.0.load(Ordering::Relaxed) {
@@ -66,5 +71,8 @@ mod tests {
         signal_hook::low_level::raise(SIGTERM).unwrap();
         assert_eq!(stop.requested(), Some("SIGTERM"));
         assert_eq!(Stop::never().requested(), None);
+        let asked = Stop::never();
+        asked.clone().ask();
+        assert_eq!(asked.requested(), Some("SIGINT"));
     }
 }

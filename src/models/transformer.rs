@@ -12,7 +12,7 @@ use crate::ops::{ABSENT, Activation, Backend, Mask, to_vec};
 use crate::shape::{BlockShape, TransformerShape};
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::PutTape;
-use dfdx::prelude::{ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor, WithEmptyTape};
+use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, NoneTape, Storage, Tape, Tensor, WithEmptyTape};
 use std::ops::Range;
 
 /// ru-dalle's names.
@@ -160,6 +160,16 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
         let image = slots(S::Text::SIZE..S::Seq::SIZE);
         let image = D::gather_rows(x, &image, (batch, S::Image::default(), Width::<S>::default()))?;
         Ok((self.to_text.forward(text)?, self.to_image.forward(image)?))
+    }
+
+    /// Queries, keys and values of one sequence in the layer after those of `masks`: S·3·Dim.
+    pub fn qkv(&self, tokens: Tokens<'_>, masks: &[Mask]) -> Result<Vec<E>, D::Err> {
+        let mut x = self.embed(Const::<1>, S::Seq::default(), tokens, 0..S::Seq::SIZE, NoneTape)?;
+        for (layer, mask) in self.layers.iter().zip(masks) {
+            x = layer.forward(x, mask)?;
+        }
+        let layer = &self.layers[masks.len()];
+        to_vec(layer.qkv.forward(layer.ln_1.forward(x)?)?)
     }
 
     /// As sampling reads it; [`step_ids`](Transformer::step_ids) says which rows of its tables a step sums.

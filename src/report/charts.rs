@@ -7,6 +7,15 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::axis::{Axis, Fitted, drawable, number};
 use super::html::escape;
 
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Points joined.
+    Line,
+    /// A bar from 0 at each point, of a width of 1 less a gap.
+    Bars,
+}
+
 /// A named sequence of points.
 #[derive(Debug, Clone)]
 pub struct Series {
@@ -14,6 +23,8 @@ pub struct Series {
     pub name: String,
     /// (x, y) in the order to be joined; a y that is not finite leaves a gap.
     pub points: Vec<(f64, f64)>,
+    /// How they are drawn.
+    pub mark: Mark,
 }
 
 /// A line chart.
@@ -37,7 +48,14 @@ impl Chart {
 
     /// The same chart with one more line.
     pub fn with(mut self, name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        self.series.push(Series { name: name.into(), points });
+        self.series.push(Series { name: name.into(), points, mark: Mark::Line });
+        self
+    }
+
+    /// The same chart with a bar for each of `heights`, the first at 0.
+    pub fn with_bars(mut self, name: impl Into<String>, heights: &[f64]) -> Self {
+        let points = heights.iter().enumerate().map(|(at, &height)| (at as f64, height)).collect();
+        self.series.push(Series { name: name.into(), points, mark: Mark::Bars });
         self
     }
 }
@@ -49,6 +67,8 @@ pub(super) const WIDTH: i32 = 400;
 const HEIGHT: i32 = 240;
 /// plotters rounds to whole units; drawing larger and scaling down keeps lines smooth.
 pub(super) const FINE: i32 = 4;
+/// Half the width of a bar.
+const BAR: f64 = 0.42;
 /// The height of a line of text.
 pub(super) const LINE: i32 = 18;
 
@@ -70,12 +90,17 @@ pub(super) type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 /// description for screen readers. Never fails: where there is nothing to draw, the picture says so.
 pub fn line(chart: &Chart) -> String {
     let thinned: Vec<Series> = chart.series.iter().map(|series| thinned(series, MAX_POINTS)).collect();
+    let bars = || thinned.iter().filter(|series| series.mark == Mark::Bars).flat_map(|series| &series.points);
     let all = |pick: fn(&(f64, f64)) -> f64| -> Vec<f64> {
         let points = thinned.iter().flat_map(|series| &series.points);
         points.filter(|point| drawable(point.0) && drawable(point.1)).map(pick).collect()
     };
-    let x = Fitted::new(&chart.x, &all(|point| point.0), false);
-    let y = Fitted::new(&chart.y, &all(|point| point.1), true);
+    // Bars need room for their width, and their foot.
+    let (mut xs, mut ys) = (all(|point| point.0), all(|point| point.1));
+    xs.extend(bars().flat_map(|point| [point.0 - BAR, point.0 + BAR]));
+    ys.extend(bars().take(1).map(|_| 0.0));
+    let x = Fitted::new(&chart.x, &xs, false);
+    let y = Fitted::new(&chart.y, &ys, bars().next().is_none());
     let (Some(x), Some(y)) = (x, y) else { return note(&chart.title, "no values yet") };
     let mut svg = String::new();
     match draw_lines(&mut svg, chart, &thinned, x.padded(0.01), y.padded(0.05)) {
@@ -105,7 +130,7 @@ pub fn thinned(series: &Series, limit: usize) -> Series {
         }
     }
     kept.push(last);
-    Series { name: series.name.clone(), points: kept }
+    Series { points: kept, name: series.name.clone(), mark: series.mark }
 }
 
 fn draw_lines(svg: &mut String, chart: &Chart, series: &[Series], x: Fitted, y: Fitted) -> Drawn {
@@ -138,6 +163,12 @@ fn draw_lines(svg: &mut String, chart: &Chart, series: &[Series], x: Fitted, y: 
         .draw()?;
     for (index, series) in series.iter().enumerate() {
         let colour = series_colour(index);
+        if series.mark == Mark::Bars {
+            let drawn = series.points.iter().filter(|point| drawable(point.0) && drawable(point.1));
+            let bar = |&(x, y): &(f64, f64)| Rectangle::new([(x - BAR, 0.0), (x + BAR, y)], colour.filled());
+            area.draw_series(drawn.map(bar))?;
+            continue;
+        }
         let few = series.points.len() <= 12;
         for run in series.points.split(|point| !drawable(point.0) || !drawable(point.1)) {
             if few || run.len() == 1 {
@@ -178,12 +209,15 @@ fn draw_legend(root: &Root, chart: &Chart, taken: i32) -> Result<i32, DrawingAre
 
 /// The name, unless the chart's title says it already, and the last value.
 fn legend_entry(series: &Series, alone: bool) -> String {
+    if series.mark == Mark::Bars {
+        return series.name.clone();
+    }
     let last = series.points.iter().rev().find(|point| drawable(point.1)).map_or("–".into(), |point| number(point.1));
     if alone { last } else { format!("{} {last}", series.name) }
 }
 
 /// A guess that suits sans-serif type of 11.5 pixels: SVG text has no size before it is shown.
-pub(super) fn text_width(text: &str) -> i32 {
+pub(crate) fn text_width(text: &str) -> i32 {
     (text.chars().count() as f64 * 6.3).ceil() as i32
 }
 
@@ -200,8 +234,11 @@ pub(super) fn text(root: &Root, content: &str, x: i32, y: i32, size: f64, colour
 }
 
 /// What a reader who does not see the chart is told.
-fn description(chart: &Chart) -> String {
-    let line = |series: &Series| format!("{} ends at {}", series.name, legend_entry(series, true));
+pub fn description(chart: &Chart) -> String {
+    let line = |series: &Series| match series.mark {
+        Mark::Line => format!("{} ends at {}", series.name, legend_entry(series, true)),
+        Mark::Bars => format!("{}: {} bars", series.name, series.points.len()),
+    };
     let lines: Vec<String> = chart.series.iter().map(line).collect();
     format!("{}: {} against {}. {}.", chart.title, chart.y.title, chart.x.title, lines.join("; "))
 }
@@ -262,6 +299,20 @@ mod tests {
     }
 
     #[test]
+    fn bars_stand_on_zero() {
+        let svg = line(&chart(vec![]).with_bars("share", &[2.0, 4.0, f64::NAN]));
+        let bars: Vec<&str> = svg.lines().filter(|line| line.starts_with("<rect")).collect();
+        let side = |bar: &str, name: &str| -> i32 {
+            let (_, rest) = bar.split_once(&format!(" {name}=\"")).unwrap();
+            rest.split_once('"').unwrap().0.parse().unwrap()
+        };
+        assert_eq!(bars.len(), 2, "{svg}");
+        let [low, high] = [bars[0], bars[1]].map(|bar| (side(bar, "y") + side(bar, "height"), side(bar, "height")));
+        assert_eq!(low.0, high.0);
+        assert!((f64::from(high.1) / f64::from(low.1) - 2.0).abs() < 0.02, "{low:?} {high:?}");
+    }
+
+    #[test]
     fn a_gap_splits_the_line() {
         let lines = |points| line(&chart(points)).matches("stroke-width=\"6\"").count();
         assert_eq!(lines((0..30).map(|i| (f64::from(i), 1.0)).collect()), 1);
@@ -279,7 +330,7 @@ mod tests {
         #[test]
         fn thinning_keeps_ends_and_extremes(values in prop::collection::vec(-1e3..1e3f64, 2..900), limit in 10..200usize) {
             let points: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, v)| (i as f64, *v)).collect();
-            let kept = thinned(&Series { name: String::new(), points: points.clone() }, limit).points;
+            let kept = thinned(&Series { name: String::new(), points: points.clone(), mark: Mark::Line }, limit).points;
             prop_assert!(kept.len() <= limit);
             prop_assert_eq!((kept.first(), kept.last()), (points.first(), points.last()));
             prop_assert!(kept.windows(2).all(|pair| pair[0].0 < pair[1].0));

@@ -6,11 +6,11 @@ pub mod axis;
 pub mod charts;
 mod evaluation;
 pub mod grid;
-mod html;
+pub(crate) mod html;
 pub mod masks;
-mod panels;
+pub(crate) mod panels;
 mod pictures;
-mod results;
+pub(crate) mod results;
 pub mod run;
 
 use std::fmt::Write;

@@ -53,35 +53,56 @@ const COMMON: &[Panel] = &[
 ];
 
 /// The charts of a stage, known panels first.
-pub(super) fn charts(stage: &Stage) -> Vec<Chart> {
-    let own = match stage.name.as_str() {
+pub(crate) fn charts(stage: &Stage) -> Vec<Chart> {
+    let mut charts = Vec::new();
+    let mut used = Vec::new();
+    for panel in own(stage).iter().chain(COMMON) {
+        let lines = panel.lines.iter().filter(|(key, _)| stage.curves.iter().any(|curve| curve.0 == *key));
+        used.extend(lines.map(|(key, _)| *key));
+        charts.extend(panel.chart(stage));
+    }
+    let others = stage.curves.iter().filter(|curve| !used.contains(&curve.0.as_str()));
+    charts.extend(others.map(|(key, values)| alone(key, values)));
+    charts
+}
+
+/// The chart that shows `key`, with what it is compared to.
+pub(crate) fn chart(stage: &Stage, key: &str) -> Option<Chart> {
+    let values = &stage.curves.iter().find(|curve| curve.0 == key)?.1;
+    let panel = own(stage).iter().chain(COMMON).find(|panel| panel.lines.iter().any(|line| line.0 == key));
+    panel.map_or_else(|| Some(alone(key, values)), |panel| panel.chart(stage))
+}
+
+fn own(stage: &Stage) -> &'static [Panel] {
+    match stage.name.as_str() {
         "transformer" => TRANSFORMER,
         "clip" => CLIP,
         _ => FIRST_STAGE,
-    };
-    let curve = |key: &str| stage.curves.iter().find(|curve| curve.0 == key).map(|curve| points(&curve.1));
-    let mut charts = Vec::new();
-    let mut used = Vec::new();
-    for panel in own.iter().chain(COMMON) {
-        let y = if panel.log { Axis::log(panel.unit) } else { Axis::linear(panel.unit) };
-        let mut chart = Chart::new(panel.title, Axis::linear("step"), y);
-        for (key, name) in panel.lines {
-            if let Some(points) = curve(key) {
-                chart = chart.with(*name, points);
-                used.push(*key);
+    }
+}
+
+impl Panel {
+    /// The curves of the stage that belong here; `None` where it has none.
+    fn chart(&self, stage: &Stage) -> Option<Chart> {
+        let y = if self.log { Axis::log(self.unit) } else { Axis::linear(self.unit) };
+        let mut chart = Chart::new(self.title, Axis::linear("step"), y);
+        for (key, name) in self.lines {
+            if let Some(curve) = stage.curves.iter().find(|curve| curve.0 == *key) {
+                chart = chart.with(*name, points(&curve.1));
             }
         }
         // Alone in its panel, a line still has to say which of the panel's quantities it is.
-        if let ([only], [_, _, ..]) = (&chart.series[..], panel.lines) {
+        if let ([only], [_, _, ..]) = (&chart.series[..], self.lines) {
             chart.title = format!("{}: {}", chart.title, only.name);
         }
-        charts.extend((!chart.series.is_empty()).then_some(chart));
+        (!chart.series.is_empty()).then_some(chart)
     }
-    for (key, values) in stage.curves.iter().filter(|curve| !used.contains(&curve.0.as_str())) {
-        let title: String = key.replace('_', " ").chars().take(40).collect();
-        charts.push(Chart::new(title, Axis::linear("step"), Axis::linear("value")).with("value", points(values)));
-    }
-    charts
+}
+
+/// A quantity without a panel.
+fn alone(key: &str, values: &BTreeMap<u64, f64>) -> Chart {
+    let title: String = key.replace('_', " ").chars().take(40).collect();
+    Chart::new(title, Axis::linear("step"), Axis::linear("value")).with("value", points(values))
 }
 
 fn points(curve: &BTreeMap<u64, f64>) -> Vec<(f64, f64)> {
@@ -89,7 +110,7 @@ fn points(curve: &BTreeMap<u64, f64>) -> Vec<(f64, f64)> {
 }
 
 /// A stage's name for people.
-pub(super) fn title(stage: &str) -> String {
+pub(crate) fn title(stage: &str) -> String {
     match stage {
         "dvae" => "Discrete VAE".into(),
         "vqvae" => "VQ-VAE".into(),

@@ -203,25 +203,40 @@ fn accuracy_cell(estimate: &Estimate) -> String {
 
 /// Best of N against N: the CLIP score, and the accuracy where it was measured.
 fn rerank(curve: &Value) -> String {
+    let charts: String = rerank_charts(curve).iter().map(charts::line).collect();
+    format!("<h3>Reranking</h3>\n<div class=\"charts\">\n{charts}</div>\n")
+}
+
+/// The score of the best of N, and where an oracle judged, how often it is right.
+pub(crate) fn rerank_charts(curve: &Value) -> Vec<Chart> {
     let list = |name: &str| -> Vec<f64> {
         let items = curve.get(name).and_then(Value::as_array).into_iter().flatten();
         items.map(|item| Estimate::new(item).map_or(f64::NAN, |estimate| estimate.value)).collect()
     };
     let counts = list("n");
-    let chart = |title: &str, unit: &str, values: Vec<f64>| {
+    let chart = |(title, unit, values): (&str, &str, Vec<f64>)| {
         let axis = Axis::log("candidates N (log)").with_ticks(counts.clone());
         let points = counts.iter().copied().zip(values).collect();
-        charts::line(&Chart::new(title, axis, Axis::linear(unit)).with("best of N", points))
+        Chart::new(title, axis, Axis::linear(unit)).with("best of N", points)
     };
-    let (score, accuracy) = (list("score"), list("accuracy"));
-    let mut html = String::from("<h3>Reranking</h3>\n<div class=\"charts\">\n");
-    if !score.is_empty() {
-        html += &chart("Best of N by CLIP: its score", "CLIP score", score);
+    let wanted = [
+        ("Best of N by CLIP: its score", "CLIP score", list("score")),
+        ("Best of N by CLIP: its accuracy", "share with every attribute right", list("accuracy")),
+    ];
+    wanted.into_iter().filter(|(.., values)| !values.is_empty()).map(chart).collect()
+}
+
+/// All measurements of a run with their paths, those with a chart of their own left out: (path, value, interval).
+pub(crate) fn measurements(run: &Run) -> Vec<(String, String, String)> {
+    let mut leaves = Vec::new();
+    for (key, value) in results(run).into_iter().flatten().filter(|(key, _)| *key != "rerank_curve") {
+        flatten(&words(key), value, &mut leaves);
     }
-    if !accuracy.is_empty() {
-        html += &chart("Best of N by CLIP: its accuracy", "share with every attribute right", accuracy);
-    }
-    html + "</div>\n"
+    let row = |(path, leaf): (String, &Value)| match Estimate::new(leaf) {
+        Some(estimate) => (path, number(estimate.value), estimate.detail(number)),
+        None => (path, plain(leaf), String::new()),
+    };
+    leaves.into_iter().map(row).collect()
 }
 
 /// The leaves of nested objects with their paths; an object with a value is a leaf.

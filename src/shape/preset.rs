@@ -5,7 +5,7 @@
 macro_rules! groups {
     () => { () };
     ($c:literal $(, $rest:literal)*) => {
-        ($crate::shape::Group<dfdx::shapes::Const<$c>, dfdx::shapes::Const<{ $c / 4 }>>, $crate::groups!($($rest),*))
+        ($crate::shape::Group<$crate::dfdx::shapes::Const<$c>, $crate::dfdx::shapes::Const<{ $c / 4 }>>, $crate::groups!($($rest),*))
     };
 }
 
@@ -17,11 +17,11 @@ macro_rules! block {
         #[derive(Debug, Clone, Copy, Default)]
         pub struct $name;
         impl $crate::shape::BlockShape for $name {
-            type Dim = dfdx::shapes::Const<$d>;
-            type Qkv = dfdx::shapes::Const<{ 3 * $d }>;
-            type Mlp = dfdx::shapes::Const<{ 4 * $d }>;
-            type Heads = dfdx::shapes::Const<$h>;
-            type HeadDim = dfdx::shapes::Const<{ $d / $h }>;
+            type Dim = $crate::dfdx::shapes::Const<$d>;
+            type Qkv = $crate::dfdx::shapes::Const<{ 3 * $d }>;
+            type Mlp = $crate::dfdx::shapes::Const<{ 4 * $d }>;
+            type Heads = $crate::dfdx::shapes::Const<$h>;
+            type HeadDim = $crate::dfdx::shapes::Const<{ $d / $h }>;
         }
     };
 }
@@ -39,9 +39,9 @@ macro_rules! text_tower {
         pub struct $name;
         impl $crate::shape::TextTowerShape for $name {
             type Language = $language;
-            type Context = dfdx::shapes::Const<{ $context }>;
-            type Vocab = dfdx::shapes::Const<{ $vocab }>;
-            type Embed = dfdx::shapes::Const<$embed>;
+            type Context = $crate::dfdx::shapes::Const<{ $context }>;
+            type Vocab = $crate::dfdx::shapes::Const<{ $vocab }>;
+            type Embed = $crate::dfdx::shapes::Const<$embed>;
             const LANGUAGE_DEPTH: usize = $depth;
             type Gelu = $crate::text_tower!(@ $($gelu)?);
         }
@@ -58,9 +58,9 @@ macro_rules! clip {
         $crate::text_tower!($(#[$doc])* $name: $($text)*);
         impl $crate::shape::ClipShape for $name {
             type Vision = $vision;
-            type Patch = dfdx::shapes::Const<$patch>;
-            type PatchValues = dfdx::shapes::Const<{ 3 * $patch * $patch }>;
-            type VisionSeq = dfdx::shapes::Const<{ ($side / $patch) * ($side / $patch) + 1 }>;
+            type Patch = $crate::dfdx::shapes::Const<$patch>;
+            type PatchValues = $crate::dfdx::shapes::Const<{ 3 * $patch * $patch }>;
+            type VisionSeq = $crate::dfdx::shapes::Const<{ ($side / $patch) * ($side / $patch) + 1 }>;
             const SIDE: usize = $side;
             const VISION_DEPTH: usize = $depth;
         }
@@ -105,7 +105,7 @@ macro_rules! preset {
 
         /// The shapes of this preset's models.
         pub mod $module {
-            use dfdx::shapes::Const;
+            use $crate::dfdx::shapes::Const;
 
             /// First stage.
             #[derive(Debug, Clone, Copy, Default)]

@@ -95,6 +95,17 @@ pub trait ImageTokenizer: Stage + Codec {
     fn decode(&self, codes: &[u32]) -> Result<Vec<f32>>;
     /// Codes, likelihood and pictures.
     fn reconstruct(&self, size: usize, pixels: &[f32]) -> Result<Reconstruction>;
+    /// ln q(code | picture) up to a constant, B·grid²·codes: the logits that codes are drawn from, without noise.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) for a first stage without a posterior.
+    fn posterior(&self, size: usize, pixels: &[f32]) -> Result<Vec<f32>>;
+    /// [`reconstruct`](ImageTokenizer::reconstruct) through codes relaxed at `temperature`, as in training: with the Gumbel
+    /// noise of `seed`, another for each picture.
+    ///
+    /// # Errors
+    /// Those of [`posterior`](ImageTokenizer::posterior).
+    fn relaxed(&self, size: usize, pixels: &[f32], temperature: f64, seed: u64) -> Result<Reconstruction>;
 }
 
 /// What image tokens can be drawn from, one after the other.
@@ -119,6 +130,11 @@ pub trait TokenModel: Stage + Autoregressive {
     fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)>;
     /// Image logits of whole sequences, uncached: B·grid²·codes. For tests and small batches.
     fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>>;
+    /// How much each slot of one sequence attends to each other in `layer`: heads·S·S, rows of queries that sum to 1.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) for a layer that the model does not have.
+    fn attention(&self, tokens: Tokens<'_>, layer: usize) -> Result<Vec<f32>>;
 }
 
 /// Rows of tokens that grow together, each layer's keys and values kept.

@@ -5,6 +5,7 @@ use super::config::TransformerStage as Config;
 use super::stage::{Autoregressive, Batch, Numbers, Sequence, Stage, TokenModel};
 use super::trainer::{Files, Sum, Trainer};
 use crate::error::{Error, Result};
+use crate::kernels::cpu::attention;
 use crate::mask::{Layout, Pattern, paper_order};
 use crate::models::transformer::{self, Activations, Tokens, Transformer};
 use crate::nn::{self, Precision};
@@ -174,5 +175,13 @@ where
     fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>> {
         let (_, image) = self.frozen.forward(size, tokens, &self.masks, Activations::Kept, NoneTape)?;
         Ok(to_vec(image)?)
+    }
+
+    fn attention(&self, tokens: Tokens<'_>, layer: usize) -> Result<Vec<f32>> {
+        let Some(pattern) = self.patterns.get(layer) else {
+            return Err(Error::Usage(format!("layer {layer}: the transformer has {}, counted from 0", S::DEPTH)));
+        };
+        let qkv = self.frozen.qkv(tokens, &self.masks[..layer])?;
+        Ok(attention::weights(&qkv, <S::Block as BlockShape>::Heads::SIZE, &pattern.dense(self.layout())))
     }
 }

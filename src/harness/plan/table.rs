@@ -1,6 +1,7 @@
 //! A plan for people: aligned tables, what was assumed, and what does not fit.
 
 use super::{ASSUMPTIONS, CONVOLUTION_EFFICIENCY, DECODING_EFFICIENCY, Flops, LINEAR_EFFICIENCY, Plan};
+use crate::harness::table::Table;
 use std::fmt::{Display, Formatter, Result};
 
 impl Display for Plan {
@@ -15,9 +16,9 @@ impl Display for Plan {
             machine.threads,
             operations(machine.flops_per_second)
         )?;
-        self.models().write(f)?;
-        self.memory().write(f)?;
-        self.time().write(f)?;
+        writeln!(f, "{}", self.models())?;
+        writeln!(f, "{}", self.memory())?;
+        writeln!(f, "{}", self.time())?;
         let draw = &self.sampling;
         writeln!(
             f,
@@ -112,34 +113,6 @@ impl Plan {
         let none = String::new;
         table.row(["all".to_owned(), none(), none(), none(), none(), duration(training + drawing)]);
         table
-    }
-}
-
-/// Rows of cells; the first column is flush left, the others flush right.
-struct Table(Vec<Vec<String>>);
-
-impl Table {
-    fn new<const N: usize>(head: [&str; N]) -> Self {
-        Table(vec![head.map(str::to_owned).to_vec()])
-    }
-
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.0.push(cells.into_iter().collect());
-    }
-
-    fn write(&self, f: &mut Formatter<'_>) -> Result {
-        let length = |text: &str| text.chars().count();
-        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| self.0.iter().filter_map(|row| row.get(column)).map(|cell| length(cell)).max();
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-        for row in &self.0 {
-            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        writeln!(f)
     }
 }
 

@@ -12,8 +12,10 @@
 mod decode;
 mod pack;
 mod product;
+mod weights;
 
 pub use decode::{Prefix, decode};
+pub use weights::weights;
 
 use super::lanes::{LANES, dot, exp_in_place, max, vectorised};
 use super::parallel::{by_columns, expect_lengths, rows_per_task};

@@ -1,6 +1,6 @@
 //! The dVAE's step: −ln p(x | z) with relaxed codes z, and β times the analytic KL to the uniform prior (paper A.2).
 
-use super::{Losses, PictureModel, Pictures, Stats, Step, Traced};
+use super::{Losses, PictureModel, Pictures, Reconstructed, Stats, Step, Traced};
 use crate::models::dvae::{Dvae, init};
 use crate::nn::Init;
 use crate::ops::{Backend, argmax_rows, scalar, to_vec};
@@ -48,6 +48,23 @@ impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Dvae<S, f32, D> {
         device: &D,
     ) -> Result<Stats<S, B, H, W, D>, D::Err> {
         Dvae::decode(self, codes, grid, device)
+    }
+
+    fn posterior(&self, x: Pictures<S, D, NoneTape>) -> Result<Option<Vec<f32>>, D::Err> {
+        to_vec(self.encoder.forward(x)?).map(Some)
+    }
+
+    fn relaxed(
+        &self,
+        x: Pictures<S, D, NoneTape>,
+        step: &Step<'_>,
+        tau: f64,
+    ) -> Result<Option<Reconstructed<S, D>>, D::Err> {
+        let size = x.shape().0;
+        let noise = noise::<S>(step, size);
+        let (z, _) = D::relax(self.encoder.forward(x)?, noise, tau, step.spec.straight_through)?;
+        let stats = self.decoder.forward(z)?;
+        stats.try_reshape_like(&(size, S::Side::default(), S::Side::default(), Const)).map(Some)
     }
 
     fn kl(&self, x: Pictures<S, D, NoneTape>) -> Result<Vec<f64>, D::Err> {

@@ -21,7 +21,7 @@ use crate::ops::{Backend, scalar, to_vec};
 use crate::shape::{DvaeShape, Side};
 use coder::Coder;
 use dfdx::nn::TensorCollection;
-use dfdx::prelude::{Const, ConstDim, Dim, HasShape, OwnedTape, Tensor, Trace, TryAdd, TryDiv};
+use dfdx::prelude::{Const, ConstDim, Dim, NoneTape, OwnedTape, ReshapeTo, Tensor, Trace, TryAdd, TryDiv};
 
 /// Builds the stage that the spec names.
 pub fn build<S: DvaeShape, D: Backend<f32>>(spec: &FirstStage, seed: u64, device: D) -> Result<Box<dyn ImageTokenizer>>
@@ -38,6 +38,8 @@ where
 type Pictures<S, D, T> = Tensor<(usize, <S as DvaeShape>::Side, <S as DvaeShape>::Side, Const<3>), f32, D, T>;
 /// Statistics of a picture over a grid of sides `H` and `W`.
 type Stats<S, B, H, W, D> = Tensor<(B, Picture<S, H>, Picture<S, W>, Const<6>), f32, D>;
+/// Those of pictures of the training size.
+type Reconstructed<S, D> = Tensor<(usize, <S as DvaeShape>::Side, <S as DvaeShape>::Side, Const<6>), f32, D>;
 type Scalar<D> = Tensor<(), f32, D, OwnedTape<f32, D>>;
 type Traced<S, D> = Pictures<S, D, OwnedTape<f32, D>>;
 
@@ -79,8 +81,21 @@ trait PictureModel<S: DvaeShape, D: Backend<f32>>: TensorCollection<f32, D, To<f
         grid: (B, H, W),
         device: &D,
     ) -> std::result::Result<Stats<S, B, H, W, D>, D::Err>;
+    /// Logits of the posterior over codes, B·grid²·codes, where there is one.
+    fn posterior(&self, _: Pictures<S, D, NoneTape>) -> std::result::Result<Option<Vec<f32>>, D::Err> {
+        Ok(None)
+    }
+    /// Statistics of pictures through codes relaxed at `tau` with the noise of `step`, where codes can be relaxed.
+    fn relaxed(
+        &self,
+        _: Pictures<S, D, NoneTape>,
+        _: &Step<'_>,
+        _tau: f64,
+    ) -> std::result::Result<Option<Reconstructed<S, D>>, D::Err> {
+        Ok(None)
+    }
     /// KL of the posterior to the uniform prior, nats per picture.
-    fn kl(&self, x: Pictures<S, D, dfdx::prelude::NoneTape>) -> std::result::Result<Vec<f64>, D::Err>;
+    fn kl(&self, x: Pictures<S, D, NoneTape>) -> std::result::Result<Vec<f64>, D::Err>;
 }
 
 /// Pictures that are coded or decoded at once, to bound memory.
@@ -114,7 +129,7 @@ where
         Ok(PictureStage { spec: spec.clone(), seed, trainer, frozen })
     }
 
-    fn pictures(&self, pixels: &[f32]) -> Result<Pictures<S, D, dfdx::prelude::NoneTape>> {
+    fn pictures(&self, pixels: &[f32]) -> Result<Pictures<S, D, NoneTape>> {
         let size = pixels.len() / (S::Side::SIZE * S::Side::SIZE * 3);
         let shape = (size, S::Side::default(), S::Side::default(), Const);
         Ok(self.trainer.device().try_tensor_from_vec(squash(pixels), shape)?)
@@ -219,13 +234,47 @@ where
     }
 
     fn reconstruct(&self, size: usize, pixels: &[f32]) -> Result<Reconstruction> {
+        self.through(size, pixels, &|_, _, codes| {
+            let size = codes.len() / (S::Grid::SIZE * S::Grid::SIZE);
+            let grid = (size, S::Grid::default(), S::Grid::default());
+            let stats = self.frozen.model.decode(codes, grid, self.trainer.device())?;
+            Ok(stats.try_reshape_like(&(size, S::Side::default(), S::Side::default(), Const))?)
+        })
+    }
+
+    fn posterior(&self, size: usize, pixels: &[f32]) -> Result<Vec<f32>> {
+        by_chunk(pixels, pixels.len() / size.max(1), CHUNK, |pixels, _| {
+            self.frozen.model.posterior(self.pictures(pixels)?)?.ok_or_else(no_posterior::<S, M, D>)
+        })
+    }
+
+    fn relaxed(&self, size: usize, pixels: &[f32], temperature: f64, seed: u64) -> Result<Reconstruction> {
+        self.through(size, pixels, &|first, x, _| {
+            let step = Step { spec: &self.spec, seed, step: 0, first, target: Vec::new() };
+            self.frozen.model.relaxed(x, &step, temperature)?.ok_or_else(no_posterior::<S, M, D>)
+        })
+    }
+}
+
+fn no_posterior<S: DvaeShape, M: PictureModel<S, D>, D: Backend<f32>>() -> Error {
+    Error::Usage(format!("stage {}: its codes are the nearest ones; only the dVAE has a posterior to relax", M::NAME))
+}
+
+/// From (number of the first picture, pictures, their codes) to statistics.
+type Decode<'a, S, D> = &'a dyn Fn(usize, Pictures<S, D, NoneTape>, &[u32]) -> Result<Reconstructed<S, D>>;
+
+impl<S: DvaeShape, M: PictureModel<S, D>, D: Backend<f32>> PictureStage<S, M, D>
+where
+    Error: From<D::Err>,
+{
+    /// Codes, likelihood and pictures, decoded as `decode` says.
+    fn through(&self, size: usize, pixels: &[f32], decode: Decode<'_, S, D>) -> Result<Reconstruction> {
         let mut out = Reconstruction::default();
-        for pixels in pixels.chunks((CHUNK * (pixels.len() / size.max(1))).max(1)) {
+        for (chunk, pixels) in pixels.chunks((CHUNK * (pixels.len() / size.max(1))).max(1)).enumerate() {
             let x = self.pictures(pixels)?;
-            let (count, target) = (x.shape().0, to_vec(x.clone())?);
+            let target = to_vec(x.clone())?;
             let codes = self.frozen.model.encode(x.clone())?;
-            let grid = (count, S::Grid::default(), S::Grid::default());
-            let stats = self.frozen.model.decode(&codes, grid, self.trainer.device())?;
+            let stats = decode(chunk * CHUNK, x.clone(), &codes)?;
             let nll = D::logit_laplace(stats.clone(), target, Some(self.spec.clamp_log_b))?;
             out.nll.extend(to_vec(nll)?.iter().map(|&v| f64::from(v)));
             out.kl.extend(self.frozen.model.kl(x)?);

@@ -1,0 +1,174 @@
+//! Pictures, alone and side by side.
+
+use super::sheet::{Cell, sheet};
+use super::show::{Rich, Show, link, shown};
+use crate::data::{Picture, augment};
+use crate::report::grid::{grid, png};
+use crate::{Error, Result};
+use std::fmt::{self, Display, Formatter};
+
+/// The least side at which a picture alone, and one in a grid, is shown: small ones are enlarged by a whole number.
+const ALONE: usize = 192;
+const IN_GRID: usize = 96;
+
+/// A picture, perhaps with a caption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    pub(super) picture: Picture,
+    pub(super) caption: String,
+}
+
+impl Image {
+    /// Reads a PNG, JPEG or WebP file.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it is no picture.
+    pub fn open(path: &str) -> Result<Image> {
+        Ok(Image { picture: Picture::open(path)?, caption: String::new() })
+    }
+
+    /// Of values in [0, 1], channels last.
+    pub(super) fn of_values(values: &[f32], width: usize, height: usize) -> Image {
+        Image { picture: crate::harness::measure::picture(values, width, height), caption: String::new() }
+    }
+
+    /// Pixels in a row.
+    pub fn width(&self) -> usize {
+        self.picture.width
+    }
+
+    /// Rows of pixels.
+    pub fn height(&self) -> usize {
+        self.picture.height
+    }
+
+    /// What the picture shows; empty if nothing says so.
+    pub fn caption(&self) -> &str {
+        &self.caption
+    }
+
+    /// The same picture with another caption.
+    pub fn captioned(mut self, caption: &str) -> Image {
+        self.caption = caption.to_owned();
+        self
+    }
+
+    /// The centre square, resized to `side` × `side` pixels, as a model sees it.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a picture without pixels.
+    pub fn square(&self, side: usize) -> Result<Image> {
+        let picture = augment::evaluation(&self.picture, side).map_err(|flaw| Error::data("image", flaw.detail))?;
+        Ok(Image { picture, caption: self.caption.clone() })
+    }
+
+    /// Its colours at (row, column): red, green, blue; `None` outside.
+    pub fn pixel(&self, row: usize, column: usize) -> Option<[u8; 3]> {
+        let inside = row < self.height() && column < self.width();
+        let at = 3 * (row * self.width() + column);
+        inside.then(|| [0, 1, 2].map(|channel| self.picture.rgb[at + channel]))
+    }
+
+    /// Two pictures side by side.
+    pub fn beside(&self, other: &Image) -> ImageGrid {
+        ImageGrid::of(&[self.clone(), other.clone()])
+    }
+
+    fn cell(&self) -> Result<Cell> {
+        let scale = scale(&self.picture, IN_GRID);
+        let (width, height) = (self.width() * scale, self.height() * scale);
+        let element = format!(
+            "<image width=\"{width}\" height=\"{height}\" style=\"image-rendering:pixelated\" href=\"{}\"/>",
+            link(&self.picture)?
+        );
+        Ok(Cell { element, width, height, label: self.caption.clone() })
+    }
+}
+
+fn scale(picture: &Picture, least: usize) -> usize {
+    (least / picture.width.max(picture.height).max(1)).max(1)
+}
+
+impl Display for Image {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let about = if self.caption.is_empty() { String::new() } else { format!(": {}", self.caption) };
+        write!(f, "picture of {} × {} pixels{about}", self.width(), self.height())
+    }
+}
+
+impl Show for Image {
+    fn rich(&self) -> Result<Rich> {
+        Ok(Rich::Png(png(&grid(std::slice::from_ref(&self.picture), 1, scale(&self.picture, ALONE)))?))
+    }
+}
+
+/// Pictures in rows, each with its caption below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageGrid {
+    pub(super) images: Vec<Image>,
+    columns: usize,
+}
+
+impl ImageGrid {
+    /// Up to eight in a row.
+    pub fn of(images: &[Image]) -> ImageGrid {
+        ImageGrid { images: images.to_vec(), columns: 8 }
+    }
+
+    /// The same pictures, `columns` in a row.
+    pub fn columns(mut self, columns: usize) -> ImageGrid {
+        self.columns = columns;
+        self
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// True where there are none.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// Picture `index`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] past the last.
+    pub fn get(&self, index: usize) -> Result<Image> {
+        let none = || Error::Usage(format!("picture {index}: there are {}, counted from 0", self.len()));
+        self.images.get(index).cloned().ok_or_else(none)
+    }
+
+    /// The first `count` of them.
+    pub fn first(&self, count: usize) -> ImageGrid {
+        ImageGrid { images: self.images.iter().take(count).cloned().collect(), columns: self.columns }
+    }
+
+    /// These, then those of `other`.
+    pub fn and(&self, other: &ImageGrid) -> ImageGrid {
+        ImageGrid { images: [&self.images[..], &other.images].concat(), columns: self.columns }
+    }
+
+    /// The captions, in order.
+    pub fn captions(&self) -> Vec<String> {
+        self.images.iter().map(|image| image.caption.clone()).collect()
+    }
+}
+
+impl Display for ImageGrid {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let captions: Vec<&str> = self.images.iter().map(Image::caption).filter(|text| !text.is_empty()).collect();
+        write!(f, "{} pictures", self.len())?;
+        if captions.is_empty() { Ok(()) } else { write!(f, ": {}", captions.join("; ")) }
+    }
+}
+
+impl Show for ImageGrid {
+    fn rich(&self) -> Result<Rich> {
+        let cells: Vec<Cell> = self.images.iter().map(Image::cell).collect::<Result<_>>()?;
+        Ok(Rich::Svg(sheet(&cells, self.columns, &self.to_string())))
+    }
+}
+
+shown!(Image, ImageGrid);

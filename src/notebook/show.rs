@@ -1,0 +1,86 @@
+//! How a value shows itself: always as plain text, and beside it as a picture or a table.
+
+use crate::data::Picture;
+use crate::{Error, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt::Display;
+
+/// What a browser shows.
+pub(super) enum Rich {
+    Png(Vec<u8>),
+    Svg(String),
+    Html(String),
+}
+
+impl Rich {
+    /// The mime type, and the content as a notebook keeps it.
+    fn content(&self) -> (&'static str, String) {
+        match self {
+            Rich::Png(bytes) => ("image/png", STANDARD.encode(bytes)),
+            Rich::Svg(text) => ("image/svg+xml", text.clone()),
+            Rich::Html(text) => ("text/html", text.clone()),
+        }
+    }
+
+    fn bytes(&self) -> (&'static str, &[u8]) {
+        match self {
+            Rich::Png(bytes) => ("png", bytes),
+            Rich::Svg(text) => ("svg", text.as_bytes()),
+            Rich::Html(text) => ("html", text.as_bytes()),
+        }
+    }
+}
+
+/// A value with a plain and a rich form.
+pub(super) trait Show: Display {
+    fn rich(&self) -> Result<Rich>;
+}
+
+/// Both forms, as evcxr reads them from standard output.
+pub(super) fn display(value: &impl Show) {
+    evcxr_runtime::mime_type("text/plain").text(value.to_string().trim_end());
+    match value.rich() {
+        Ok(rich) => {
+            let (mime, content) = rich.content();
+            evcxr_runtime::mime_type(mime).text(content);
+        }
+        Err(error) => eprintln!("cannot be shown: {error}"),
+    }
+}
+
+/// Writes the rich form to `path`, whose extension must be the right one.
+pub(super) fn save(value: &impl Show, path: &str) -> Result<()> {
+    let rich = value.rich()?;
+    let (extension, bytes) = rich.bytes();
+    if !path.ends_with(&format!(".{extension}")) {
+        return Err(Error::Usage(format!("{path}: expected a name that ends with .{extension}")));
+    }
+    std::fs::write(path, bytes).map_err(Error::io("write", path))
+}
+
+/// The picture as a link that holds it.
+pub(super) fn link(picture: &Picture) -> Result<String> {
+    Ok(format!("data:image/png;base64,{}", STANDARD.encode(crate::report::grid::png(picture)?)))
+}
+
+/// Gives types that implement [`Show`] their two public methods: evcxr looks for an inherent one.
+macro_rules! shown {
+    ($($kind:ty),*) => {$(
+        impl $kind {
+            /// Shows itself in a notebook's cell; evcxr calls it for the last value of a cell.
+            pub fn evcxr_display(&self) {
+                $crate::notebook::show::display(self);
+            }
+
+            /// Writes what the cell shows to a file with the extension of its kind (`.svg`, `.png` or `.html`).
+            ///
+            /// # Errors
+            /// [`Error::Usage`](crate::Error::Usage) for another extension, [`Error::Io`](crate::Error::Io).
+            pub fn save(&self, path: &str) -> $crate::Result<()> {
+                $crate::notebook::show::save(self, path)
+            }
+        }
+    )*};
+}
+pub(super) use shown;

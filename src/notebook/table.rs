@@ -1,0 +1,44 @@
+//! Tables.
+
+use super::show::{Rich, Show, shown};
+use crate::Result;
+use crate::harness::table;
+use crate::report::html::escape;
+use std::fmt::{self, Display, Formatter};
+
+/// Named columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table(table::Table);
+
+impl Table {
+    pub(super) fn new<const N: usize>(head: [&str; N]) -> Table {
+        Table(table::Table::new(head))
+    }
+
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.row(cells);
+    }
+}
+
+impl Display for Table {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Show for Table {
+    fn rich(&self) -> Result<Rich> {
+        let row = |cells: &Vec<String>, tag: &str| {
+            let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
+            format!("<tr>{cells}</tr>\n")
+        };
+        let [head, rows @ ..] = self.0.rows() else { return Ok(Rich::Html(String::new())) };
+        let body: String = rows.iter().map(|cells| row(cells, "td")).collect();
+        Ok(Rich::Html(format!(
+            "<table>\n<thead>{}</thead>\n<tbody>\n{body}</tbody>\n</table>",
+            row(head, "th").trim_end()
+        )))
+    }
+}
+
+shown!(Table);
