@@ -23,6 +23,11 @@ else
 fi
 kernel="${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}/bin/evcxr_jupyter"
 
+# Evcxr reads the standard library's sources to tell the types of a cell's variables.
+if [ ! -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
+    rustup component add rust-src
+fi
+
 say "2. JupyterLab in $venv"
 if [ -x "$venv/bin/jupyter-lab" ] && "$venv/bin/python" -c 'import nbclient' 2>/dev/null; then
     echo "there already"

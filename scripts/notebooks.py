@@ -30,11 +30,13 @@ LIMIT = 900  # seconds for a notebook: a cold first cell compiles the library
 LARGEST = 1 << 20  # bytes of a notebook
 PROGRESS = re.compile(r"(training .*; this is done once|(dvae|vqvae|transformer|clip) step \d+, loss .*|starting)\s*")
 # Before the first cell, and not in the file either.
-STRICT = """let says = std::panic::take_hook();
-std::panic::set_hook(Box::new(move |panic| {
-    says(panic);
-    std::process::exit(101);
-}));"""
+STRICT = """{
+    let says = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        says(panic);
+        std::process::exit(101);
+    }));
+}"""
 SENTINEL = 'println!("the kernel still computes: {}", 6 * 7);'
 
 

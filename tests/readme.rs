@@ -74,6 +74,15 @@ fn every_command_parses_and_every_spec_checks() {
                 words.iter().position(|word| word == "--").unwrap() + 1
             }
             Some("cargo" | "#") | None => continue,
+            Some(script) if script.starts_with("scripts/") => {
+                assert!(root().join(script).is_file(), "{line}");
+                continue;
+            }
+            Some(program) if program.starts_with("target/notebook-venv/") => {
+                let setup = fs::read_to_string(root().join("scripts/notebook-setup.sh")).unwrap();
+                assert!(setup.contains(line), "{line}");
+                continue;
+            }
             Some(other) => panic!("{other}: {line}"),
         };
         let mut arguments = words.split_off(start);

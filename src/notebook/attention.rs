@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
 
 /// The weights of one layer over a picture with its caption.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Attention {
     /// Heads · S · S: rows of queries that sum to 1.
     pub(super) weights: Vec<f32>,

@@ -8,7 +8,7 @@ use crate::report::charts;
 use std::fmt::{self, Display, Formatter};
 
 /// A chart of lines or bars.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Chart(pub(super) charts::Chart);
 
 /// Points of a [`Chart::curve`].
@@ -72,8 +72,11 @@ impl Show for Chart {
     }
 }
 
+/// The width of a chart that has another beside it: both fit beside a sidebar.
+const PAIRED: usize = 380;
+
 /// Charts, two in a row.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ChartGrid(pub(super) Vec<Chart>);
 
 impl ChartGrid {
@@ -92,7 +95,7 @@ impl Display for ChartGrid {
 
 impl Show for ChartGrid {
     fn rich(&self) -> Result<Rich> {
-        let cells: Vec<Cell> = self.0.iter().map(Chart::cell).collect();
+        let cells: Vec<Cell> = self.0.iter().map(|chart| chart.cell().scaled(PAIRED)).collect();
         Ok(Rich::Svg(sheet(&cells, 2, &self.to_string())))
     }
 }

@@ -7,12 +7,16 @@ use crate::report::grid::{grid, png};
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
 
-/// The least side at which a picture alone, and one in a grid, is shown: small ones are enlarged by a whole number.
+/// The least side at which a picture is shown, alone and in a grid: small ones are enlarged by a whole number. Eight in a row
+/// fit beside a sidebar.
 const ALONE: usize = 192;
-const IN_GRID: usize = 96;
+const IN_GRID: usize = 64;
+/// Pictures with captions of more letters need wider cells.
+const SHORT: usize = 16;
+const CAPTIONED: usize = 128;
 
 /// A picture, perhaps with a caption.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Image {
     pub(super) picture: Picture,
     pub(super) caption: String,
@@ -74,8 +78,8 @@ impl Image {
         ImageGrid::of(&[self.clone(), other.clone()])
     }
 
-    fn cell(&self) -> Result<Cell> {
-        let scale = scale(&self.picture, IN_GRID);
+    fn cell(&self, least: usize) -> Result<Cell> {
+        let scale = scale(&self.picture, least);
         let (width, height) = (self.width() * scale, self.height() * scale);
         let element = format!(
             "<image width=\"{width}\" height=\"{height}\" style=\"image-rendering:pixelated\" href=\"{}\"/>",
@@ -83,6 +87,10 @@ impl Image {
         );
         Ok(Cell { element, width, height, label: self.caption.clone() })
     }
+}
+
+fn wordy(images: &[Image]) -> bool {
+    images.iter().any(|image| image.caption.chars().count() > SHORT)
 }
 
 fn scale(picture: &Picture, least: usize) -> usize {
@@ -103,16 +111,17 @@ impl Show for Image {
 }
 
 /// Pictures in rows, each with its caption below.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ImageGrid {
     pub(super) images: Vec<Image>,
     columns: usize,
 }
 
 impl ImageGrid {
-    /// Up to eight in a row.
+    /// Eight in a row, or with long captions four.
     pub fn of(images: &[Image]) -> ImageGrid {
-        ImageGrid { images: images.to_vec(), columns: 8 }
+        let columns = if wordy(images) { 4 } else { 8 };
+        ImageGrid { images: images.to_vec(), columns }
     }
 
     /// The same pictures, `columns` in a row.
@@ -166,7 +175,8 @@ impl Display for ImageGrid {
 
 impl Show for ImageGrid {
     fn rich(&self) -> Result<Rich> {
-        let cells: Vec<Cell> = self.images.iter().map(Image::cell).collect::<Result<_>>()?;
+        let least = if wordy(&self.images) { CAPTIONED } else { IN_GRID };
+        let cells: Vec<Cell> = self.images.iter().map(|image| image.cell(least)).collect::<Result<_>>()?;
         Ok(Rich::Svg(sheet(&cells, self.columns, &self.to_string())))
     }
 }

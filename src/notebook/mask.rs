@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
 
 /// Which slots a pattern lets each slot attend to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mask {
     pattern: Pattern,
     layout: Layout,

@@ -340,7 +340,7 @@ impl Show for Model {
 }
 
 /// Both terms of the first stage's bound, in nats per dimension (pixels × channels): means over some pictures.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Bound {
     /// The temperature of the relaxation; none with hard codes.
     pub temperature: Option<f64>,

@@ -13,7 +13,7 @@ use dfdx::prelude::{ConstDim, Cpu, TensorCollection};
 use std::fmt::{self, Display, Formatter};
 
 /// What the sizes of a preset's type come to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sizes {
     name: &'static str,
     table: Table,

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const LINE_EVERY: u32 = 25;
 
 /// A run directory, finished or growing.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Run {
     path: PathBuf,
     training: Option<Arc<Training>>,

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
 
 /// What to draw, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sampling {
     pub(super) caption: String,
     pub(super) candidates: usize,
@@ -78,7 +78,7 @@ impl Display for Sampling {
 }
 
 /// The candidates of a caption, in the order drawn.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Samples {
     pub(super) caption: String,
     pub(super) images: Vec<Image>,

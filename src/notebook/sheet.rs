@@ -39,6 +39,15 @@ impl Cell {
         Cell { element: coloured(svg), width: side("width"), height: side("height"), label: String::new() }
     }
 
+    /// The same, `width` pixels wide.
+    pub fn scaled(self, width: usize) -> Cell {
+        let height = self.height * width / self.width.max(1);
+        let side = |name: &str, side: usize| format!(" {name}=\"{side}\"");
+        let element = self.element.replacen(&side("width", self.width), &side("width", width), 1);
+        let element = element.replacen(&side("height", self.height), &side("height", height), 1);
+        Cell { element, width, height, label: self.label }
+    }
+
     /// The lines of the label that fit the cell's width; too long a text ends with an ellipsis.
     fn lines(&self) -> Vec<String> {
         let fits = |line: &str| text_width(line) <= self.width as i32 + GAP as i32 / 2;
@@ -140,6 +149,12 @@ mod tests {
         assert!(!svg.contains("var(") && !svg.contains("currentColor") && svg.contains(INK[0]));
         assert!(svg.contains("width=\"428\" height=\"268\"") && svg.contains("<svg x=\"14\" y=\"14\" class"), "{svg}");
         assert!(svg.contains("aria-label=\"a loss\"") && svg.contains("prefers-color-scheme:dark"));
+    }
+
+    #[test]
+    fn a_scaled_cell_keeps_its_proportions() {
+        let half = cell("").scaled(32);
+        assert_eq!((half.width, half.height, half.element.as_str()), (32, 32, "<image width=\"32\" height=\"32\"/>"));
     }
 
     #[test]

@@ -67,6 +67,13 @@ pub(super) fn link(picture: &Picture) -> Result<String> {
 /// Gives types that implement [`Show`] their two public methods: evcxr looks for an inherent one.
 macro_rules! shown {
     ($($kind:ty),*) => {$(
+        // Evcxr falls back on it, for instance where a cell moves a variable: a line to read, and no dump.
+        impl std::fmt::Debug for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+
         impl $kind {
             /// Shows itself in a notebook's cell; evcxr calls it for the last value of a cell.
             pub fn evcxr_display(&self) {

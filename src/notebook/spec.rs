@@ -11,7 +11,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
 /// An experiment's YAML, checked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Spec {
     pub(super) loaded: Loaded,
     sets: Vec<String>,
@@ -81,7 +81,7 @@ impl Show for Spec {
 }
 
 /// Lines to read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Text(String);
 
 impl Display for Text {

@@ -7,7 +7,7 @@ use crate::report::html::escape;
 use std::fmt::{self, Display, Formatter};
 
 /// Named columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Table(table::Table);
 
 impl Table {

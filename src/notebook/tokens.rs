@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter, Write};
 
 /// A grid of codes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Tokens {
     pub(super) height: usize,
     pub(super) width: usize,

@@ -27,7 +27,7 @@ const fn panel(
 const FIRST_STAGE: &[Panel] = &[
     panel("Loss", "nats per dimension", false, &[("loss", "loss"), ("nll", "−ln p(x|z)")]),
     panel("ELBO", "nats per dimension", false, &[("elbo", "relaxed"), ("hard_elbo", "hard (argmax)")]),
-    panel("KL to the uniform prior", "nats per dimension", false, &[("kl", "KL")]),
+    panel("KL to the uniform prior", "nats per position", false, &[("kl", "KL")]),
     panel("Codebook", "codes", false, &[("usage", "in use"), ("perplexity", "perplexity")]),
     panel("Reconstruction", "PSNR (dB)", false, &[("psnr", "PSNR")]),
     panel("Relaxation temperature", "τ (log)", true, &[("temperature", "τ")]),

@@ -1,0 +1,105 @@
+//! The facade of the notebooks over a run that it trains itself: one test, since a run goes to the working folder's `results`.
+
+use dalle::notebook::{Image, ImageGrid, Model, Run, Sampling, Spec};
+use std::path::Path;
+
+const STEPS: [&str; 5] =
+    ["first_stage.steps=12", "transformer.steps=12", "clip.steps=12", "evaluate.pairs=8", "evaluate.seen=8"];
+
+fn spec() -> Spec {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/ci.yaml");
+    let spec = Spec::read(path.to_str().unwrap()).unwrap();
+    STEPS.iter().fold(spec, |spec, change| spec.set(change).unwrap())
+}
+
+#[test]
+fn a_run_is_started_read_and_looked_into() {
+    let folder = tempfile::tempdir().unwrap();
+    std::env::set_current_dir(folder.path()).unwrap();
+    assert!(spec().set("transformer.stepz=3").unwrap_err().to_string().contains("did you mean"));
+    assert!(Run::start(&spec().set("transformer.attention=[row]").unwrap()).is_err(), "two layers need two patterns");
+    assert!(!Path::new("results").exists(), "what does not fit leaves no run behind");
+
+    let run = Run::start(&spec()).unwrap();
+    run.wait_for("dvae", 1).unwrap();
+    run.wait().unwrap();
+    assert!(run.to_string().starts_with("ci, done; dvae 12 steps"), "{run}");
+    charts(&run);
+    let model = run.model().unwrap();
+    let pictures = run.pictures("validation", 6).unwrap();
+    first_stage(&model, &pictures);
+    samples(&model, &pictures.get(0).unwrap());
+    assert!(model.classify(&pictures, &["a red circle", "a blue square"]).unwrap().to_string().contains('%'));
+    assert!(model.classify(&pictures, &[]).is_err());
+    assert!((0.0..=1.0).contains(&model.matching(&pictures).unwrap()));
+    assert!(run.pictures("nowhere", 2).unwrap_err().to_string().contains("held_out"));
+
+    interrupted();
+}
+
+fn charts(run: &Run) {
+    let loss = run.chart("transformer", "loss").unwrap().to_string();
+    assert!(loss.starts_with("Loss: nats per token") && loss.contains("train ends at"), "{loss}");
+    assert!(run.chart("transformer", "temperature").unwrap_err().to_string().contains("grad_norm"));
+    assert!(run.charts("gan").unwrap_err().to_string().contains("dvae, transformer, clip"));
+    run.rerank_curve().unwrap().save("curve.svg").unwrap();
+    assert!(std::fs::read_to_string("curve.svg").unwrap().ends_with("</svg>"));
+    assert!(run.results().unwrap().save("results.svg").unwrap_err().to_string().contains(".html"));
+    assert!(run.result("elbo_validation.joint_nats").unwrap().is_finite() && run.result("elbo").is_err());
+    let both = Run::overlay(&[run.clone(), run.clone()], &["a", "b"], "clip", "loss").unwrap().to_string();
+    assert!(both.contains("a ends at") && both.contains("b ends at"), "{both}");
+    assert!(Run::compare(std::slice::from_ref(run), &["no.such"]).unwrap().to_string().contains('–'));
+}
+
+fn first_stage(model: &Model, pictures: &ImageGrid) {
+    let image = pictures.get(0).unwrap();
+    let tokens = model.encode(&image).unwrap();
+    let (height, width) = (tokens.height(), tokens.width());
+    assert_eq!((height, width, tokens.codes().len()), (4, 4, 16));
+    let decoded = model.decode(&tokens).unwrap();
+    let through = model.reconstruct(&pictures.first(1)).unwrap().get(1).unwrap();
+    assert_eq!(decoded.pixel(3, 5), through.pixel(3, 5));
+
+    let hard = model.bound(pictures, None).unwrap();
+    assert!((hard.kl - 16.0 * 32f64.ln() / (16.0 * 16.0 * 3.0)).abs() < 1e-12, "{hard}");
+    let relaxed = model.bound(pictures, Some(0.5)).unwrap();
+    assert!((0.0..=hard.kl).contains(&relaxed.kl) && relaxed.reconstruction.is_finite(), "{relaxed}");
+    let temperatures = model.relaxed(&image, &[1.0, 0.1], 3).unwrap();
+    assert_eq!(temperatures.captions(), ["τ = 1.0000", "τ = 0.1000", "argmax"]);
+    let other = model.relaxed(&image, &[1.0], 4).unwrap();
+    assert_ne!(pixels(&temperatures.get(0).unwrap()), pixels(&other.get(0).unwrap()), "another seed, other noise");
+    assert!(model.mixture(&image, 0, 0, &[1.0], 0).is_ok() && model.mixture(&image, 4, 0, &[1.0], 0).is_err());
+}
+
+fn pixels(image: &Image) -> Vec<[u8; 3]> {
+    (0..image.height() * image.width()).filter_map(|at| image.pixel(at / image.width(), at % image.width())).collect()
+}
+
+fn samples(model: &Model, image: &Image) {
+    let asked = Sampling::of("a red circle").candidates(4).seed(5);
+    let drawn = model.sample(&asked).unwrap();
+    let fewer = model.sample(&asked.clone().candidates(2)).unwrap();
+    assert_eq!(drawn.tokens(1).unwrap(), fewer.tokens(1).unwrap(), "a picture does not depend on its batch");
+    let scores = drawn.ranked().scores();
+    assert!(scores.windows(2).all(|pair| pair[0] >= pair[1]), "{scores:?}");
+    let primed = model.sample(&asked.clone().prime(image, 2)).unwrap().tokens(0).unwrap();
+    assert_eq!(primed.codes()[..8], model.encode(image).unwrap().codes()[..8]);
+    assert!(model.sample(&asked.clone().prime(image, 5)).is_err() && model.sample(&Sampling::of(" ")).is_err());
+    assert!(model.sample(&asked.guidance(2.0)).unwrap_err().to_string().contains("caption_dropout"));
+
+    let attention = model.attention(image, 0).unwrap();
+    assert_eq!((attention.heads(), attention.from(1, 1).unwrap().len()), (2, 2));
+    assert!(model.attention(image, 2).unwrap_err().to_string().contains("layer 2"));
+}
+
+/// A run that is stopped goes on where the same spec is asked for again.
+fn interrupted() {
+    let long = spec().set("first_stage.steps=100000").unwrap();
+    let run = Run::start(&long).unwrap();
+    run.wait_for("dvae", 10).unwrap();
+    run.stop().unwrap();
+    assert!(run.to_string().contains("interrupted"), "{run}");
+    assert!(run.model().unwrap().to_string().contains("none yet"));
+    let early = run.model().unwrap().sample(&Sampling::of("a red circle")).unwrap_err().to_string();
+    assert!(early.contains("transformer") && early.contains("has the run got that far"), "{early}");
+}
