@@ -114,7 +114,8 @@ fn no_module_names_one_to_its_right() {
             let named = place(&name).or_else(|| macros.get(&name).copied());
             match named {
                 Some(named) if named > *at => wrong.push(format!("{}:{line}: {name}", path.display())),
-                None if name != "Error" && name != "Result" => {
+                // `dfdx` is no module: macros that write dfdx's types name it through this crate.
+                None if !["Error", "Result", "dfdx"].contains(&name.as_str()) => {
                     wrong.push(format!("{}:{line}: {name}?", path.display()))
                 }
                 _ => {}

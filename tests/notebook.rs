@@ -29,7 +29,13 @@ fn a_run_is_started_read_and_looked_into() {
     let pictures = run.pictures("validation", 6).unwrap();
     first_stage(&model, &pictures);
     samples(&model, &pictures.get(0).unwrap());
-    assert!(model.classify(&pictures, &["a red circle", "a blue square"]).unwrap().to_string().contains('%'));
+    assert!(
+        model
+            .classify(&pictures, &["a red circle", "a blue square"].map(String::from))
+            .unwrap()
+            .to_string()
+            .contains('%')
+    );
     assert!(model.classify(&pictures, &[]).is_err());
     assert!((0.0..=1.0).contains(&model.matching(&pictures).unwrap()));
     assert!(run.pictures("nowhere", 2).unwrap_err().to_string().contains("held_out"));

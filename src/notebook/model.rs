@@ -244,8 +244,9 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Data`] before CLIP is trained.
-    pub fn classify(&self, images: &ImageGrid, captions: &[&str]) -> Result<Table> {
-        let cosines = self.similarity(&images.images, captions)?;
+    pub fn classify(&self, images: &ImageGrid, captions: &[String]) -> Result<Table> {
+        let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
+        let cosines = self.similarity(&images.images, &captions)?;
         let scale = self.models.clip.scale();
         let shares = probabilities(&cosines, captions.len(), scale);
         let mut table = Table::new(["picture", "likeliest", "share", "next", "share"]);

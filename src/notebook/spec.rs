@@ -97,7 +97,7 @@ impl Show for Text {
 }
 
 fn preformatted(text: &str) -> Rich {
-    Rich::Html(format!("<pre>{}</pre>", escape(text.trim_end())))
+    Rich::Html(format!("<pre style=\"white-space:pre;overflow-x:auto\">{}</pre>", escape(text.trim_end())))
 }
 
 shown!(Spec, Text);
