@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
 LIMIT = 900  # seconds for a notebook: a cold first cell compiles the library
 LARGEST = 1 << 20  # bytes of a notebook
-PROGRESS = re.compile(r"(training .*; this is done once|(dvae|vqvae|transformer|clip) step \d+, loss .*|starting)\s*")
+PROGRESS = re.compile(r"(training .*; this is done once|(dvae|vqvae|transformer|clip) step \d+, loss -?\d.*|starting)\s*")
 # Before the first cell, and not in the file either.
 STRICT = """{
     let says = std::panic::take_hook();
@@ -52,6 +52,12 @@ def wrong_with(cell):
         return "error: " + errors[0]["evalue"][:2000]
     if expected and not errors:
         return "compiled, and was expected not to"
+    said = cell["metadata"].get("says", "")
+    if expected and said not in json.dumps([dict(error) for error in errors], ensure_ascii=False):
+        return f"another error than {said!r}: " + errors[0]["evalue"][:2000]
+    # A returned error whose line on stderr came too late to be seen leaves its cell without what it showed before.
+    if cell["metadata"].get("shown", False) and not cell["outputs"]:
+        return "shows nothing, and did so before"
     stderr = [line for line in stream(cell, "stderr").splitlines() if line.strip() and not PROGRESS.fullmatch(line)]
     if stderr and not expected:
         return "wrote to stderr: " + "\n".join(stderr)[:2000]
@@ -67,6 +73,10 @@ def run_one(path, write):
     class Client(NotebookClient):
         seconds = {}
 
+        async def async_start_new_kernel(self, **options):
+            await super().async_start_new_kernel(**options)
+            print("KERNEL", self.km.provisioner.pid, flush=True)
+
         async def async_execute_cell(self, cell, index, **options):
             started = time.monotonic()
             try:
@@ -75,6 +85,9 @@ def run_one(path, write):
                 self.seconds[index] = time.monotonic() - started
 
     book = nbformat.read(path, as_version=4)
+    for cell in book.cells:
+        if cell.get("outputs"):
+            cell.metadata["shown"] = True
     book.cells = [nbformat.v4.new_code_cell(STRICT), *book.cells, nbformat.v4.new_code_cell(SENTINEL)]
     client = Client(book, timeout=LIMIT, startup_timeout=LIMIT, kernel_name="rust", record_timing=False,
                     resources={"metadata": {"path": str(path.parent)}})
@@ -91,6 +104,7 @@ def run_one(path, write):
         failure = "the last cell did not compute: the kernel's child was lost"
     book.cells = book.cells[1:-1]
     for number, (_, cell) in enumerate(cells[1:-1], 1):
+        cell.metadata.pop("shown", None)
         cell.execution_count = number
         for output in cell.outputs:
             if output.output_type == "execute_result":
@@ -113,7 +127,7 @@ def warm_up():
     import nbformat
     from nbclient import NotebookClient
 
-    first = nbformat.v4.new_code_cell("use dalle::notebook::*;\nMask::paper_layers(4, 5)")
+    first = nbformat.v4.new_code_cell("use dalle::notebook::*;\nRun::trained(\"../experiments/notebook.yaml\")?")
     wrong = nbformat.v4.new_code_cell("let number: u32 = Mask::paper_layers(4, 5);", metadata={"tags": ["raises-exception"]})
     book = nbformat.v4.new_notebook(cells=[first, wrong])
     started = time.monotonic()
@@ -134,10 +148,14 @@ def supervised(path, write, log):
     except subprocess.TimeoutExpired:
         return {"cells": [], "failure": f"not done after {LIMIT} s", "seconds": LIMIT, "bytes": 0}
     finally:
-        try:
-            os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        # Jupyter starts the kernel in a group of its own.
+        log.seek(0)
+        kernels = [int(line.split()[1]) for line in log.read().splitlines() if line.startswith("KERNEL ")]
+        for group in [child.pid, *kernels]:
+            try:
+                os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         child.wait()
     log.seek(0)
     lines = log.read().splitlines()

@@ -45,15 +45,18 @@ fn a_run_is_started_read_and_looked_into() {
 
 fn charts(run: &Run) {
     let loss = run.chart("transformer", "loss").unwrap().to_string();
-    assert!(loss.starts_with("Loss: nats per token") && loss.contains("train ends at"), "{loss}");
+    assert!(loss.starts_with("Loss: train: nats per token") && loss.contains("train ends at"), "{loss}");
     assert!(run.chart("transformer", "temperature").unwrap_err().to_string().contains("grad_norm"));
     assert!(run.charts("gan").unwrap_err().to_string().contains("dvae, transformer, clip"));
     run.rerank_curve().unwrap().save("curve.svg").unwrap();
     assert!(std::fs::read_to_string("curve.svg").unwrap().ends_with("</svg>"));
     assert!(run.results().unwrap().save("results.svg").unwrap_err().to_string().contains(".html"));
     assert!(run.result("elbo_validation.joint_nats").unwrap().is_finite() && run.result("elbo").is_err());
-    let both = Run::overlay(&[run.clone(), run.clone()], &["a", "b"], "clip", "loss").unwrap().to_string();
-    assert!(both.contains("a ends at") && both.contains("b ends at"), "{both}");
+    let both = Run::overlay(&[run.clone(), run.clone()], &["a", "b"], "dvae", "hard_elbo").unwrap().to_string();
+    assert!(
+        both.starts_with("ELBO: hard (argmax)") && both.contains("a ends at") && both.contains("b ends at"),
+        "{both}"
+    );
     assert!(Run::compare(std::slice::from_ref(run), &["no.such"]).unwrap().to_string().contains('–'));
 }
 
@@ -74,6 +77,7 @@ fn first_stage(model: &Model, pictures: &ImageGrid) {
     assert_eq!(temperatures.captions(), ["τ = 1.0000", "τ = 0.1000", "argmax"]);
     let other = model.relaxed(&image, &[1.0], 4).unwrap();
     assert_ne!(pixels(&temperatures.get(0).unwrap()), pixels(&other.get(0).unwrap()), "another seed, other noise");
+    assert!(model.bound(pictures, Some(0.0)).unwrap_err().to_string().contains("temperature"));
     assert!(model.mixture(&image, 0, 0, &[1.0], 0).is_ok() && model.mixture(&image, 4, 0, &[1.0], 0).is_err());
 }
 
@@ -86,6 +90,7 @@ fn samples(model: &Model, image: &Image) {
     let drawn = model.sample(&asked).unwrap();
     let fewer = model.sample(&asked.clone().candidates(2)).unwrap();
     assert_eq!(drawn.tokens(1).unwrap(), fewer.tokens(1).unwrap(), "a picture does not depend on its batch");
+    assert!(model.sample(&asked.clone().candidates(0)).is_err());
     let scores = drawn.ranked().scores();
     assert!(scores.windows(2).all(|pair| pair[0] >= pair[1]), "{scores:?}");
     let primed = model.sample(&asked.clone().prime(image, 2)).unwrap().tokens(0).unwrap();
@@ -104,6 +109,8 @@ fn interrupted() {
     let run = Run::start(&long).unwrap();
     run.wait_for("dvae", 10).unwrap();
     run.stop().unwrap();
+    run.stop().unwrap(); // the cell may be run again
+    assert!(Run::open(&run.path()).unwrap().stop().is_err(), "another process's run is not ours to stop");
     assert!(run.to_string().contains("interrupted"), "{run}");
     assert!(run.model().unwrap().to_string().contains("none yet"));
     let early = run.model().unwrap().sample(&Sampling::of("a red circle")).unwrap_err().to_string();

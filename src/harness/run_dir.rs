@@ -229,6 +229,12 @@ pub fn read_run(run: impl AsRef<Path>) -> Result<Value> {
     if value.is_object() { Ok(value) } else { Err(Error::data(&path, "expected a JSON object")) }
 }
 
+/// Whether a living process writes the run: its lock is held.
+pub fn is_written(run: impl AsRef<Path>) -> bool {
+    let lock = File::open(run.as_ref().join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// The spec that a run was started with, defaults and `--set` included; its data paths stay relative to the original's folder.
 ///
 /// # Errors

@@ -54,7 +54,7 @@ impl Attention {
     fn head(&self, head: usize, at: (usize, usize)) -> Result<Image> {
         let weights = self.row(head, at)?;
         let Layout { text, grid } = self.layout;
-        let (on_text, on_image) = weights.split_at(text + 1); // slot `text` reads the start of the image, which is nowhere
+        let (on_text, on_image) = (&weights[..text], &weights[text + 1..]); // slot `text` reads the image's start, which is nowhere
         let (side, highest) = (self.image.width(), on_image.iter().fold(0f32, |most, &weight| most.max(weight)));
         let field = side / grid;
         let mut picture: Picture = self.image.picture.clone();
@@ -72,7 +72,7 @@ impl Attention {
         Ok(Image { picture, caption: format!("head {head}: text {:.0} %", 100.0 * share) })
     }
 
-    /// How the weight that goes to the text is spread over the caption's pieces, summed over the heads.
+    /// How the weight that goes to the text is spread over the caption's pieces, the mean of the heads.
     ///
     /// # Errors
     /// [`Error::Usage`] outside the grid.

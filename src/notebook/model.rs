@@ -32,9 +32,9 @@ pub struct Model {
 }
 
 impl Model {
-    pub(super) fn open(run: &Path) -> Result<Model> {
+    pub(super) fn open(run: &Path, build: super::run::Build) -> Result<Model> {
         let loaded = run_dir::read_spec(run, crate::models::presets::NAMES)?;
-        let mut models = Models::build(&loaded.spec)?;
+        let mut models = build(&loaded.spec)?;
         let checkpoints = run.join("checkpoints");
         let stages = models.restore(&checkpoints)?;
         if stages.iter().all(|(_, step)| step.is_none()) {
@@ -63,15 +63,18 @@ impl Model {
             let known: Vec<&str> = sources.validation.iter().map(|(name, _)| name.as_str()).collect();
             return Err(Error::Usage(format!("set {set:?}: the spec has {}", known.join(", "))));
         };
-        let examples = measure::held_out(&self.loaded.spec, name, source.as_ref(), side, count.max(1))?;
+        if count == 0 {
+            return Ok(ImageGrid::of(&[])); // none: to the loader 0 means all
+        }
+        let examples = measure::held_out(&self.loaded.spec, name, source.as_ref(), side, count)?;
         let image = |example: crate::data::Example| Image { picture: example.picture, caption: example.caption };
         Ok(ImageGrid::of(&examples.into_iter().map(image).collect::<Vec<_>>()))
     }
 
-    /// The codes of a picture, which is first resized to the model's side.
+    /// The codes of a picture, whose centre square is first resized to the model's side.
     ///
     /// # Errors
-    /// [`Error::Data`] for a picture without pixels, or before the first stage has a checkpoint.
+    /// [`Error::Data`] for a picture smaller than that, or before the first stage has a checkpoint.
     pub fn encode(&self, image: &Image) -> Result<Tokens> {
         let codes = self.models.first.encode(1, &self.values(std::slice::from_ref(image))?)?;
         Ok(self.tokens(codes))
@@ -110,6 +113,7 @@ impl Model {
         let values = self.values(std::slice::from_ref(image))?;
         let mut images = Vec::new();
         for &tau in temperatures {
+            positive(tau)?;
             let found = self.models.first.relaxed(1, &values, tau, seed)?;
             images.push(self.pixels(&found.pixels).remove(0).captioned(&format!("τ = {tau:.4}")));
         }
@@ -136,6 +140,7 @@ impl Model {
         let order = rank(&noisy);
         let mut chart = Chart::new("Weights of the codes", "rank of the code", "weight");
         for &tau in temperatures {
+            positive(tau)?;
             let weights = probabilities(&noisy, codes, (1.0 / tau) as f32);
             let points: Vec<(f64, f64)> = order
                 .iter()
@@ -155,7 +160,10 @@ impl Model {
     pub fn bound(&self, images: &ImageGrid, temperature: Option<f64>) -> Result<Bound> {
         let (values, size) = (self.values(&images.images)?, images.len());
         let found = match temperature {
-            Some(tau) => self.models.first.relaxed(size, &values, tau, 0)?,
+            Some(tau) => {
+                positive(tau)?;
+                self.models.first.relaxed(size, &values, tau, 0)?
+            }
             None => self.models.first.reconstruct(size, &values)?,
         };
         Ok(Bound::of(&found, temperature, self.geometry()))
@@ -183,7 +191,7 @@ impl Model {
     pub fn words(&self, caption: &str) -> Result<Table> {
         let mut table = Table::new(["slot", "id", "text"]);
         let slots = self.models.text.prompt(&self.bpe, caption)?;
-        let words = self.bpe.encode(caption).len();
+        let words = self.bpe.encode(caption).len().min(slots.len().saturating_sub(1)); // the last slot is always a pad
         for (slot, &id) in slots.iter().enumerate() {
             let text = if slot < words { self.bpe.decode(&[id]) } else { "(pad of this slot)".into() };
             table.row([slot.to_string(), id.to_string(), text]);
@@ -199,6 +207,9 @@ impl Model {
         self.need(0)?;
         self.need(1)?;
         let (grid, caption) = (self.geometry().grid, sampling.caption.as_str());
+        if sampling.candidates == 0 {
+            return Err(Error::Usage("0 candidates: expected at least 1".into()));
+        }
         if sampling.options.guidance != 1.0 && self.loaded.spec.transformer.caption_dropout == 0.0 {
             return Err(Error::Usage("guidance needs a run trained with transformer.caption_dropout".into()));
         }
@@ -235,7 +246,8 @@ impl Model {
             self.models.transformer.attention(transformer::Tokens { text: &text, image: &tokens.codes }, layer)?;
         let layout = self.models.transformer.layout();
         let pattern = self.models.transformer.patterns()[layer];
-        let words = self.bpe.encode(image.caption()).iter().map(|&id| self.bpe.decode(&[id])).collect();
+        let kept = layout.text.saturating_sub(1);
+        let words = self.bpe.encode(image.caption()).iter().take(kept).map(|&id| self.bpe.decode(&[id])).collect();
         let image = image.square(self.geometry().side)?;
         Ok(Attention { weights, layout, pattern, layer, image, words })
     }
@@ -338,6 +350,14 @@ impl Show for Model {
     fn rich(&self) -> Result<Rich> {
         self.table().rich()
     }
+}
+
+/// A temperature that can be divided by.
+fn positive(temperature: f64) -> Result<()> {
+    if temperature > 0.0 && temperature.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("temperature {temperature}: expected a positive number")))
 }
 
 /// Both terms of the first stage's bound, in nats per dimension (pixels × channels): means over some pictures.

@@ -51,12 +51,13 @@ impl Sizes {
         Sizes { name: P::NAME, table, train: models::build::<P> }
     }
 
-    /// Trains a spec with these sizes in the background; the spec's own preset is left aside.
+    /// Trains a spec with these sizes in the background; the spec's own preset is left aside. Only the [`Run`] returned knows
+    /// the sizes: other programs cannot open its models until the preset is in the library's table.
     ///
     /// # Errors
     /// Those of [`Run::start`].
     pub fn start(&self, spec: &Spec) -> Result<Run> {
-        Run::start_with(spec, self.train)
+        Run::start_with(spec, self.name, self.train)
     }
 }
 

@@ -31,6 +31,7 @@ const LINE_EVERY: u32 = 25;
 pub struct Run {
     path: PathBuf,
     training: Option<Arc<Training>>,
+    build: Build,
 }
 
 /// A run that a thread of this process writes.
@@ -49,7 +50,7 @@ impl Run {
     /// # Errors
     /// [`Error::Data`] if there is none.
     pub fn open(path: &str) -> Result<Run> {
-        Ok(Run { path: run_dir::find(path)?, training: None })
+        Ok(Run { path: run_dir::find(path)?, training: None, build: Models::build })
     }
 
     /// Trains `spec` in the background and returns at once; the run is in `results/`, as the command line's.
@@ -57,12 +58,14 @@ impl Run {
     /// # Errors
     /// [`Error::Usage`] for a setting that does not fit the preset, [`Error::Io`] where the folder cannot be written.
     pub fn start(spec: &Spec) -> Result<Run> {
-        Run::start_with(spec, Models::build)
+        Run::start_with(spec, &spec.loaded.spec.preset, Models::build)
     }
 
-    pub(super) fn start_with(spec: &Spec, build: Build) -> Result<Run> {
+    /// `preset` is what the run is said to have.
+    pub(super) fn start_with(spec: &Spec, preset: &str, build: Build) -> Result<Run> {
         build(&spec.loaded.spec)?; // what does not fit is said here, before there is a run
-        let dir = RunDir::create(results_folder(), &spec.loaded, &["notebook".to_owned()])?;
+        let mut dir = RunDir::create(results_folder(), &spec.loaded, &["notebook".to_owned()])?;
+        dir.update(|run| run["preset"] = preset.into())?;
         Ok(Run::spawn(spec.loaded.clone(), dir, build))
     }
 
@@ -76,7 +79,7 @@ impl Run {
             outcome.and(report)
         };
         let thread = Mutex::new(Some(thread::spawn(train)));
-        Run { path, training: Some(Arc::new(Training { stop, thread })) }
+        Run { path, training: Some(Arc::new(Training { stop, thread })), build }
     }
 
     /// The finished run of the spec at `path`: opened where there is one, else trained here, or resumed, with a line of
@@ -88,7 +91,7 @@ impl Run {
         let spec = Spec::read(path)?;
         let run = match run_dir::find_same(results_folder(), &spec.loaded.spec)? {
             Some(found) if run_dir::read_run(&found)?["status"] == "done" => {
-                return Ok(Run { path: found, training: None });
+                return Ok(Run { path: found, training: None, build: Models::build });
             }
             Some(begun) => Run::spawn(spec.loaded.clone(), RunDir::open(begun)?, Models::build),
             None => Run::start(&spec)?,
@@ -132,13 +135,15 @@ impl Run {
     /// Asks a run that was started here to stop after a checkpoint, and waits for it; [`Run::trained`] goes on with it.
     ///
     /// # Errors
-    /// What else ended it.
+    /// [`Error::Usage`] for a run that was not started here; what else ended it.
     pub fn stop(&self) -> Result<()> {
-        if let Some(training) = &self.training {
-            training.stop.ask();
-        }
+        let Some(training) = &self.training else {
+            return Err(Error::Usage(format!("{}: not started in this notebook", self.path.display())));
+        };
+        training.stop.ask();
         match self.wait() {
             Err(Error::Interrupted { .. }) => Ok(()),
+            Err(_) if run_dir::read_run(&self.path)?["status"] == "interrupted" => Ok(()),
             other => other,
         }
     }
@@ -149,7 +154,8 @@ impl Run {
                 let thread = training.thread.lock().unwrap_or_else(PoisonError::into_inner);
                 Ok(thread.as_ref().is_none_or(JoinHandle::is_finished))
             }
-            None => Ok(run_dir::read_run(&self.path)?["status"] != "running"),
+            // A run whose process died says "running" for ever.
+            None => Ok(run_dir::read_run(&self.path)?["status"] != "running" || !run_dir::is_written(&self.path)),
         }
     }
 
@@ -186,7 +192,7 @@ impl Run {
     /// # Errors
     /// [`Error::Data`] where no stage has a checkpoint yet.
     pub fn model(&self) -> Result<Model> {
-        Model::open(&self.path)
+        Model::open(&self.path, self.build)
     }
 
     /// The first `count` pictures of a validation set, with their captions, as the models see them: `validation`, or
@@ -204,9 +210,13 @@ impl Run {
     /// # Errors
     /// [`Error::Usage`] for a stage or a quantity that there is not, or not yet.
     pub fn chart(&self, stage: &str, quantity: &str) -> Result<Chart> {
+        self.drawn(stage, quantity, panels::chart)
+    }
+
+    fn drawn(&self, stage: &str, quantity: &str, draw: fn(&Stage, &str) -> Option<charts::Chart>) -> Result<Chart> {
         let read = self.read()?;
         let stage = found(&read.stages, stage)?;
-        let drawn = panels::chart(stage, quantity).ok_or_else(|| {
+        let drawn = draw(stage, quantity).ok_or_else(|| {
             let known: Vec<&str> = stage.curves.iter().map(|curve| curve.0.as_str()).collect();
             Error::Usage(format!("quantity {quantity:?}: stage {} has {}", stage.name, known.join(", ")))
         })?;
@@ -316,9 +326,8 @@ impl Run {
         }
         let mut all: Option<charts::Chart> = None;
         for (run, name) in runs.iter().zip(names) {
-            let Chart(mut chart) = run.chart(stage, quantity)?;
-            chart.series.truncate(1);
-            chart.series[0].name = (*name).to_owned();
+            let Chart(mut chart) = run.drawn(stage, quantity, panels::only)?;
+            chart.series.iter_mut().for_each(|series| series.name = (*name).to_owned());
             match &mut all {
                 Some(all) => all.series.append(&mut chart.series),
                 None => all = Some(chart),

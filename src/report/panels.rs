@@ -73,6 +73,17 @@ pub(crate) fn chart(stage: &Stage, key: &str) -> Option<Chart> {
     panel.map_or_else(|| Some(alone(key, values)), |panel| panel.chart(stage))
 }
 
+/// The chart of `key` alone.
+pub(crate) fn only(stage: &Stage, key: &str) -> Option<Chart> {
+    let mut chart = chart(stage, key)?;
+    let mut lines = own(stage).iter().chain(COMMON).flat_map(|panel| panel.lines.iter().map(move |line| (panel, line)));
+    if let Some((panel, (_, name))) = lines.find(|(_, line)| line.0 == key) {
+        chart.series.retain(|series| series.name == *name);
+        chart.title = if panel.lines.len() > 1 { format!("{}: {name}", panel.title) } else { panel.title.into() };
+    }
+    Some(chart)
+}
+
 fn own(stage: &Stage) -> &'static [Panel] {
     match stage.name.as_str() {
         "transformer" => TRANSFORMER,

@@ -120,6 +120,9 @@ macro_rules! preset {
                 const BLOCKS: usize = $blocks;
             }
 
+            // Said with the place of the table, wherever that is written.
+            const _: () = assert!($dim % $heads == 0 && $cdim % $cheads == 0, "dim must be a multiple of heads");
+
             $crate::block!(
                 /// The transformer's blocks.
                 Block: dim $dim, heads $heads);
