@@ -5,6 +5,7 @@
 #   3. the run that the notebooks look at, in results/notebook/       4 minutes to build, 3 to train
 #   4. the library as kernels use it, so that first cells are quick   5 minutes
 # Afterwards: target/notebook-venv/bin/jupyter lab notebooks
+# With the argument `kernel` only the first step.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,6 +22,7 @@ else
     # Into a folder of its own: this repository's settings are not meant for it.
     (cd / && env -u CARGO_TARGET_DIR cargo install evcxr_jupyter --locked --version "$version")
 fi
+[ "${1:-}" != kernel ] || exit 0
 kernel="${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}/bin/evcxr_jupyter"
 
 # Evcxr reads the standard library's sources to tell the types of a cell's variables.

@@ -54,42 +54,39 @@ const COMMON: &[Panel] = &[
 
 /// The charts of a stage, known panels first.
 pub(crate) fn charts(stage: &Stage) -> Vec<Chart> {
-    let mut charts = Vec::new();
-    let mut used = Vec::new();
-    for panel in own(stage).iter().chain(COMMON) {
-        let lines = panel.lines.iter().filter(|(key, _)| stage.curves.iter().any(|curve| curve.0 == *key));
-        used.extend(lines.map(|(key, _)| *key));
-        charts.extend(panel.chart(stage));
-    }
-    let others = stage.curves.iter().filter(|curve| !used.contains(&curve.0.as_str()));
-    charts.extend(others.map(|(key, values)| alone(key, values)));
-    charts
+    let known = panels(stage).filter_map(|panel| panel.chart(stage));
+    let others = stage.curves.iter().filter(|curve| line(stage, &curve.0).is_none());
+    known.chain(others.map(|(key, values)| alone(key, values))).collect()
 }
 
 /// The chart that shows `key`, with what it is compared to.
 pub(crate) fn chart(stage: &Stage, key: &str) -> Option<Chart> {
     let values = &stage.curves.iter().find(|curve| curve.0 == key)?.1;
-    let panel = own(stage).iter().chain(COMMON).find(|panel| panel.lines.iter().any(|line| line.0 == key));
-    panel.map_or_else(|| Some(alone(key, values)), |panel| panel.chart(stage))
+    line(stage, key).map_or_else(|| Some(alone(key, values)), |(panel, _)| panel.chart(stage))
 }
 
 /// The chart of `key` alone.
 pub(crate) fn only(stage: &Stage, key: &str) -> Option<Chart> {
     let mut chart = chart(stage, key)?;
-    let mut lines = own(stage).iter().chain(COMMON).flat_map(|panel| panel.lines.iter().map(move |line| (panel, line)));
-    if let Some((panel, (_, name))) = lines.find(|(_, line)| line.0 == key) {
-        chart.series.retain(|series| series.name == *name);
+    if let Some((panel, name)) = line(stage, key) {
+        chart.series.retain(|series| series.name == name);
         chart.title = if panel.lines.len() > 1 { format!("{}: {name}", panel.title) } else { panel.title.into() };
     }
     Some(chart)
 }
 
-fn own(stage: &Stage) -> &'static [Panel] {
-    match stage.name.as_str() {
+fn panels(stage: &Stage) -> impl Iterator<Item = &'static Panel> + use<> {
+    let own = match stage.name.as_str() {
         "transformer" => TRANSFORMER,
         "clip" => CLIP,
         _ => FIRST_STAGE,
-    }
+    };
+    own.iter().chain(COMMON)
+}
+
+/// The panel that shows `key`, and what it calls it.
+fn line(stage: &Stage, key: &str) -> Option<(&'static Panel, &'static str)> {
+    panels(stage).find_map(|panel| Some((panel, panel.lines.iter().find(|line| line.0 == key)?.1)))
 }
 
 impl Panel {
