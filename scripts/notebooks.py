@@ -113,7 +113,7 @@ def run_one(path, write):
             if output.output_type == "error":
                 output.traceback = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in output.traceback]
     book.metadata["language_info"] = {"name": "Rust", "file_extension": ".rs", "mimetype": "text/rust"}
-    text = json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    text = nbformat.writes(book) + "\n"  # as Jupyter itself saves it
     if len(text.encode()) > LARGEST:
         failure = failure or f"{len(text.encode())} bytes: expected at most {LARGEST}"
     if write and not failure and not any(cell["wrong"] for cell in found):

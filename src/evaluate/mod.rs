@@ -5,6 +5,7 @@ pub mod clip_score;
 pub mod frechet;
 pub mod inception_score;
 pub mod measure;
+#[cfg(feature = "cli")]
 pub mod network;
 pub mod oracle;
 pub mod reading;

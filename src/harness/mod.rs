@@ -3,12 +3,15 @@
 //! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]). What a run will cost is known
 //! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
 
-#[cfg(feature = "bench")]
+#[cfg(feature = "cli")]
 pub mod bench;
 mod bounds;
+#[cfg(feature = "cli")]
 pub mod codec;
+#[cfg(feature = "cli")]
 pub mod eval;
 pub mod expect;
+#[cfg(feature = "cli")]
 pub mod generator;
 pub mod load;
 pub mod measure;
@@ -19,7 +22,9 @@ pub mod pipeline;
 pub mod plan;
 pub mod problem;
 pub mod progress;
+#[cfg(feature = "cli")]
 pub mod reranker;
+#[cfg(feature = "cli")]
 pub mod rudalle;
 pub mod run_dir;
 pub mod schema;

@@ -41,7 +41,7 @@ impl Models {
         let preset = spec.preset.as_str();
         // The paper's would only lengthen the build.
         let found = with_preset!(preset, P => build::<P>(spec); "tiny" Tiny, "mini" Mini, "emoji" Emoji);
-        #[cfg(feature = "bench")]
+        #[cfg(feature = "cli")]
         let found = found.or_else(|| with_preset!(preset, P => build::<P>(spec); "bench-s" BenchS, "bench-l" BenchL));
         found.unwrap_or_else(|| Err(unknown(preset)))
     }

@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::kernels::Real;
 use crate::random::Rng;
-use dfdx::nn::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor};
-use dfdx::nn::{ViewTensorMut, ViewTensorName};
+use dfdx::nn::{ModuleFields, ModuleVisitor, ScalarOptions, TensorCollection, TensorOptions};
 use dfdx::prelude::{Cpu, Device, Gradients, HasShape, Shape, Storage, Tensor};
+use num_traits::NumCast;
 use std::any::Any;
 
 /// One tensor of a model, in row-major order.
@@ -45,8 +45,7 @@ pub fn build<E: Real, D: Device<E>, M: TensorCollection<E, D, To<E, D> = M>>(
             }
         })
     };
-    let built =
-        M::iter_tensors(&mut RecursiveWalker { m: String::new(), f: &mut Builder { make: &mut make, device } })?;
+    let built = M::iter_tensors(&mut Builder { step: Step::new(&mut make), device })?;
     Ok(built.unwrap_or_else(|| unreachable!("every parameter was made")))
 }
 
@@ -58,9 +57,9 @@ pub fn describe<M: TensorCollection<E, D>, E: Real, D: Device<E>>() -> Vec<(Stri
         found.push((name.to_owned(), shape.to_vec()));
         None
     };
-    let mut builder = Builder { make: &mut note, device: &D::default() };
+    let mut builder = Builder { step: Step::new(&mut note), device: &D::default() };
     // Nothing is made, so nothing can fail.
-    let _ = M::iter_tensors(&mut RecursiveWalker { m: String::new(), f: &mut builder });
+    let _ = M::iter_tensors(&mut builder);
     found
 }
 
@@ -146,49 +145,165 @@ impl<S: Shape, E: Real, D: Device<E>> AnyParameter<E, D> for Tensor<S, E, D> {
     }
 }
 
-type Visit<'v, E, D> = &'v mut dyn FnMut(&str, &mut dyn AnyParameter<E, D>) -> Result<()>;
+// dfdx compiles a walk anew for every module of every preset. So there are two, and what is done at a parameter is compiled once.
 
-// Two visitors are all: each one that dfdx walks a model with is compiled for every model of every preset.
-
-/// Walks models that exist.
-struct Walker<'v, E, D: Storage<E>>(Visit<'v, E, D>);
-
-fn walk<E: Real, D: Device<E>, M: TensorCollection<E, D>>(model: &mut M, visit: Visit<'_, E, D>) -> Result<()> {
-    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut Walker(visit) }).map(drop)
+/// Where a walk is, the dotted path of a module, and what it does there.
+struct Step<F> {
+    path: String,
+    run: F,
 }
 
-impl<E: Real, D: Device<E>> TensorVisitor<E, D> for Walker<'_, E, D> {
-    type Viewer = (ViewTensorMut, ViewTensorName);
+impl<F> Step<F> {
+    fn new(run: F) -> Self {
+        Step { path: String::new(), run }
+    }
+
+    /// Appends a field to the path; returns what [`Step::leave`] goes back to.
+    #[inline(never)]
+    fn enter(&mut self, field: &str) -> usize {
+        let length = self.path.len();
+        if length > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(field);
+        length
+    }
+
+    fn leave(&mut self, length: usize) {
+        self.path.truncate(length);
+    }
+}
+
+type Visit<'v, E, D> = &'v mut dyn FnMut(&str, &mut dyn AnyParameter<E, D>) -> Result<()>;
+
+/// Walks a model that exists.
+struct Walker<'w, 'v, M, E, D: Storage<E>> {
+    model: &'w mut M,
+    step: &'w mut Step<Visit<'v, E, D>>,
+}
+
+fn walk<E: Real, D: Device<E>, M: TensorCollection<E, D>>(model: &mut M, visit: Visit<'_, E, D>) -> Result<()> {
+    M::iter_tensors(&mut Walker { model, step: &mut Step::new(visit) }).map(drop)
+}
+
+impl<E: Real, D: Device<E>> Step<Visit<'_, E, D>> {
+    #[inline(never)]
+    fn parameter(&mut self, field: &str, parameter: &mut dyn AnyParameter<E, D>) -> Result<()> {
+        let length = self.enter(field);
+        (self.run)(&self.path, parameter)?;
+        self.leave(length);
+        Ok(())
+    }
+}
+
+impl<M: TensorCollection<E, D>, E: Real, D: Device<E>> ModuleVisitor<M, E, D> for Walker<'_, '_, M, E, D> {
     type Err = Error;
     type E2 = E;
     type D2 = D;
 
-    fn visit<S: Shape>(
+    fn visit_module<Field: TensorCollection<E, D>, GetRef, GetMut: FnMut(&mut M) -> &mut Field>(
         &mut self,
+        name: &str,
+        _: GetRef,
+        mut field: GetMut,
+    ) -> Result<Option<Field::To<E, D>>> {
+        let length = self.step.enter(name);
+        Field::iter_tensors(&mut Walker { model: field(self.model), step: self.step })?;
+        self.step.leave(length);
+        Ok(None)
+    }
+
+    fn visit_tensor<S: Shape, GetRef, GetMut: FnMut(&mut M) -> &mut Tensor<S, E, D>>(
+        &mut self,
+        name: &str,
+        _: GetRef,
+        mut field: GetMut,
         _: TensorOptions<S, E, D>,
-        (tensor, name): (&mut Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>> {
-        (self.0)(&name, tensor)?;
+        self.step.parameter(name, field(self.model))?;
+        Ok(None)
+    }
+
+    fn visit_scalar<N: NumCast, GetRef, GetMut>(
+        &mut self,
+        _: &str,
+        _: GetRef,
+        _: GetMut,
+        _: ScalarOptions<N>,
+    ) -> Result<Option<N>> {
+        Ok(None)
+    }
+
+    fn visit_fields<F: ModuleFields<M, E, D>>(
+        &mut self,
+        fields: F,
+        _: impl FnOnce(F::Output<E, D>) -> M::To<E, D>,
+    ) -> Result<Option<M::To<E, D>>> {
+        fields.visit_fields(self)?;
         Ok(None)
     }
 }
 
-/// Walks model types: makes the tensors of a model, or none where `make` only takes note.
+/// Walks a model's type: makes its tensors, or none where `run` only takes note.
 struct Builder<'b, E, D> {
-    make: &'b mut dyn FnMut(&str, &[usize]) -> Option<Vec<E>>,
+    step: Step<&'b mut dyn FnMut(&str, &[usize]) -> Option<Vec<E>>>,
     device: &'b D,
 }
 
-impl<E: Real, D: Device<E>> TensorVisitor<E, D> for Builder<'_, E, D> {
-    type Viewer = ViewTensorName;
+impl<E> Step<&mut dyn FnMut(&str, &[usize]) -> Option<Vec<E>>> {
+    #[inline(never)]
+    fn values(&mut self, field: &str, shape: &[usize]) -> Option<Vec<E>> {
+        let length = self.enter(field);
+        let values = (self.run)(&self.path, shape);
+        self.leave(length);
+        values
+    }
+}
+
+impl<M: TensorCollection<E, D>, E: Real, D: Device<E>> ModuleVisitor<M, E, D> for Builder<'_, E, D> {
     type Err = Error;
     type E2 = E;
     type D2 = D;
 
-    fn visit<S: Shape>(&mut self, options: TensorOptions<S, E, D>, name: String) -> Result<Option<Tensor<S, E, D>>> {
-        let shape: Vec<usize> = options.shape.concrete().into();
-        let Some(values) = (self.make)(&name, &shape) else { return Ok(None) };
+    fn visit_module<Field: TensorCollection<E, D>, GetRef, GetMut>(
+        &mut self,
+        name: &str,
+        _: GetRef,
+        _: GetMut,
+    ) -> Result<Option<Field::To<E, D>>> {
+        let length = self.step.enter(name);
+        let made = Field::iter_tensors(self)?;
+        self.step.leave(length);
+        Ok(made)
+    }
+
+    fn visit_tensor<S: Shape, GetRef, GetMut>(
+        &mut self,
+        name: &str,
+        _: GetRef,
+        _: GetMut,
+        options: TensorOptions<S, E, D>,
+    ) -> Result<Option<Tensor<S, E, D>>> {
+        let Some(values) = self.step.values(name, options.shape.concrete().as_ref()) else { return Ok(None) };
         self.device.try_tensor_from_vec(values, options.shape).map(Some).map_err(device_error)
+    }
+
+    fn visit_scalar<N: NumCast, GetRef, GetMut>(
+        &mut self,
+        _: &str,
+        _: GetRef,
+        _: GetMut,
+        options: ScalarOptions<N>,
+    ) -> Result<Option<N>> {
+        Ok(Some(options.default))
+    }
+
+    fn visit_fields<F: ModuleFields<M, E, D>>(
+        &mut self,
+        fields: F,
+        build: impl FnOnce(F::Output<E, D>) -> M::To<E, D>,
+    ) -> Result<Option<M::To<E, D>>> {
+        Ok(F::handle_options(fields.visit_fields(self)?).map(build))
     }
 }
 

@@ -6,8 +6,11 @@
 //! Legend: B batch, P patches, S slots of a tower, Dim its width, Embed the shared width.
 
 mod embedder;
+#[cfg(feature = "cli")]
 pub mod hf;
+#[cfg(feature = "cli")]
 pub mod published;
+#[cfg(feature = "cli")]
 pub mod resnet;
 mod sizes;
 mod text;
