@@ -52,6 +52,14 @@ pub enum Error {
     /// The device refused: no GPU, not enough memory.
     #[error("device: {0}")]
     Device(String),
+    /// A device does not compute what the CPU does.
+    #[error("selftest: {failed} of {checks} checks failed")]
+    Selftest {
+        /// Checks beyond their limit.
+        failed: usize,
+        /// All checks.
+        checks: usize,
+    },
     /// Stopped by a signal after writing a checkpoint; `--resume` goes on from there.
     #[error("stopped by {signal} after a checkpoint; continue with --resume={}", run.display())]
     Interrupted {
@@ -66,6 +74,7 @@ impl Error {
     /// The exit code that the command line promises for this error.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Error::Selftest { .. } => 1,
             Error::Usage(_) | Error::Spec(_) => 2,
             Error::Expect(_) => 3,
             Error::Data { .. } => 4,
@@ -94,6 +103,21 @@ impl Error {
 
 impl From<dfdx::tensor::CpuError> for Error {
     fn from(e: dfdx::tensor::CpuError) -> Self {
+        Error::Device(e.to_string())
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl From<dfdx::tensor::CudaError> for Error {
+    fn from(e: dfdx::tensor::CudaError) -> Self {
+        use cudarc::driver::{DriverError, result::mem_get_info, sys::CUresult};
+        if let dfdx::tensor::CudaError::Driver(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) = e {
+            let free = mem_get_info().map_or_else(|_| String::new(), |(free, _)| format!(" ({} MiB free)", free >> 20));
+            return Error::Device(format!(
+                "the GPU's memory is used up{free}: smaller batches, `accumulate` or `recompute` take less; \
+                 `experiment plan SPEC` says how much"
+            ));
+        }
         Error::Device(e.to_string())
     }
 }

@@ -8,6 +8,7 @@ pub mod bench;
 mod bounds;
 #[cfg(feature = "cli")]
 pub mod codec;
+pub mod device;
 #[cfg(feature = "cli")]
 pub mod eval;
 pub mod expect;
@@ -28,6 +29,8 @@ pub mod reranker;
 pub mod rudalle;
 pub mod run_dir;
 pub mod schema;
+#[cfg(feature = "cli")]
+pub mod selftest;
 pub mod set;
 pub mod signals;
 pub mod sources;

@@ -5,6 +5,7 @@ use super::schema::did_you_mean;
 use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::models::presets;
+use crate::ops::Backend;
 use crate::shape::Preset;
 use crate::text::{Bpe, ClipVocab, TextVocab};
 use crate::train::clip_stage::ClipStage;
@@ -34,16 +35,7 @@ impl Models {
     /// # Errors
     /// [`Error::Usage`] for an unknown preset or a setting that does not fit it.
     pub fn build(spec: &Spec) -> Result<Models> {
-        if spec.preset == "paper" {
-            let what = "preset paper can be planned (experiment plan), not built: its optimiser state alone is 200 GB";
-            return Err(Error::Usage(what.into()));
-        }
-        let preset = spec.preset.as_str();
-        // The paper's would only lengthen the build.
-        let found = with_preset!(preset, P => build::<P>(spec); "tiny" Tiny, "mini" Mini, "emoji" Emoji);
-        #[cfg(feature = "cli")]
-        let found = found.or_else(|| with_preset!(preset, P => build::<P>(spec); "bench-s" BenchS, "bench-l" BenchL));
-        found.unwrap_or_else(|| Err(unknown(preset)))
+        on_device(spec, &Cpu::default())
     }
 
     /// The models of the run at `path` with the weights of their last checkpoints, and its tokenizer.
@@ -97,13 +89,40 @@ pub fn restore(stage: &mut dyn Stage, checkpoints: &Path) -> Result<Option<u64>>
     }
 }
 
+/// [`Models::build`] on any device.
+///
+/// # Errors
+/// Those of [`Models::build`], and what the device says.
+pub(super) fn on_device<D: Backend<f32>>(spec: &Spec, device: &D) -> Result<Models>
+where
+    Error: From<D::Err>,
+{
+    if spec.preset == "paper" {
+        let what = "preset paper can be planned (experiment plan), not built: its optimiser state alone is 200 GB";
+        return Err(Error::Usage(what.into()));
+    }
+    let preset = spec.preset.as_str();
+    // The paper's would only lengthen the build.
+    let found = with_preset!(preset, P => of_preset::<P, D>(spec, device); "tiny" Tiny, "mini" Mini, "emoji" Emoji);
+    #[cfg(feature = "cli")]
+    let found = found
+        .or_else(|| with_preset!(preset, P => of_preset::<P, D>(spec, device); "bench-s" BenchS, "bench-l" BenchL));
+    found.unwrap_or_else(|| Err(unknown(preset)))
+}
+
 /// [`Models::build`] of a preset's type, whatever the spec calls it.
 ///
 /// # Errors
 /// Those of [`Models::build`].
 pub fn build<P: Preset>(spec: &Spec) -> Result<Models> {
+    of_preset::<P, Cpu>(spec, &Cpu::default())
+}
+
+fn of_preset<P: Preset, D: Backend<f32>>(spec: &Spec, device: &D) -> Result<Models>
+where
+    Error: From<D::Err>,
+{
     let () = P::CHECK;
-    let device = Cpu::default();
     let slots = <<P::Transformer as crate::shape::TransformerShape>::Text as dfdx::shapes::ConstDim>::SIZE;
     let context = <<P::Clip as crate::shape::TextTowerShape>::Context as dfdx::shapes::ConstDim>::SIZE;
     if spec.text.vocabulary > P::BPE {
@@ -111,13 +130,13 @@ pub fn build<P: Preset>(spec: &Spec) -> Result<Models> {
         return Err(Error::Usage(format!("text.vocabulary: preset {} holds {most} tokens, got {asked}", P::NAME)));
     }
     Ok(Models {
-        first: first_stage::build::<P::Dvae, Cpu>(&spec.first_stage, spec.seed, device.clone())?,
-        transformer: Box::new(TransformerStage::<P::Transformer, Cpu>::new(
+        first: first_stage::build::<P::Dvae, D>(&spec.first_stage, spec.seed, device.clone())?,
+        transformer: Box::new(TransformerStage::<P::Transformer, D>::new(
             &spec.transformer,
             spec.seed,
             device.clone(),
         )?),
-        clip: Box::new(ClipStage::<P::Clip, Cpu>::new(&spec.clip, spec.seed, device)?),
+        clip: Box::new(ClipStage::<P::Clip, D>::new(&spec.clip, spec.seed, device.clone())?),
         text: TextVocab { bpe: P::BPE, slots },
         clip_text: ClipVocab { bpe: P::BPE, context },
     })

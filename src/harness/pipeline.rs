@@ -2,6 +2,7 @@
 //!
 //! Each stage goes on from its newest checkpoint, so that a run that was stopped anywhere resumes with the same bits.
 
+use super::device::Device;
 use super::load::Loaded;
 use super::measure::{self, picture};
 use super::memory::Peak;
@@ -31,15 +32,16 @@ pub struct Watch {
     pub progress: bool,
 }
 
-/// Runs `loaded` in `run` to the end; `run.json` says how it went whatever happens.
+/// Runs `loaded` on `device` in `run` to the end; `run.json` says how it went whatever happens.
 ///
 /// # Errors
 /// Whatever the stages say; [`Error::Interrupted`] after a checkpoint where a signal came; [`Error::Expect`] at the very end.
-pub fn run(loaded: &Loaded, run: &mut RunDir, watch: &Watch) -> Result<()> {
-    run_with(loaded, &Models::build, run, watch)
+pub fn run(loaded: &Loaded, device: Device, run: &mut RunDir, watch: &Watch) -> Result<()> {
+    let outcome = device.guarded(|| device.models(&loaded.spec).and_then(|models| stages(loaded, models, run, watch)));
+    finish(run, outcome)
 }
 
-/// [`run`] with models that `build` makes of the spec, for a preset that is in no table.
+/// [`run`] on the CPU with models that `build` makes of the spec, for a preset that is in no table.
 ///
 /// # Errors
 /// Those of [`run`].
@@ -50,6 +52,11 @@ pub fn run_with(
     watch: &Watch,
 ) -> Result<()> {
     let outcome = build(&loaded.spec).and_then(|models| stages(loaded, models, run, watch));
+    finish(run, outcome)
+}
+
+/// Writes down how a run went.
+fn finish(run: &mut RunDir, outcome: Result<()>) -> Result<()> {
     let exit = match &outcome {
         Ok(()) => 0,
         Err(error) => error.exit_code(),

@@ -9,6 +9,8 @@ mod real;
 mod values;
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod heap;
 
 pub use real::Real;

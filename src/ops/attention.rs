@@ -115,6 +115,9 @@ impl<E: Real> KvCache<E> {
 
 /// Attention of one block. Shapes: qkv (B, S, 3·Dim), result (B, S, Dim), heads contiguous within each third.
 pub trait AttentionOp<E: Real>: Device<E> {
+    /// Whether the host's memory is the device's: [`KvCache`] and what samples with it work there.
+    const ON_HOST: bool = false;
+
     /// softmax(q·kᵀ/√d where the mask allows)·v.
     fn attention<W: BlockShape, B: Dim, S: Dim, T: Tape<E, Self>>(
         qkv: Tensor<(B, S, W::Qkv), E, Self, T>,
@@ -159,6 +162,8 @@ impl<E: Real> AttentionOp<E> for Cpu
 where
     Cpu: Device<E>,
 {
+    const ON_HOST: bool = true;
+
     fn attention<W: BlockShape, B: Dim, S: Dim, T: Tape<E, Self>>(
         qkv: Tensor<(B, S, W::Qkv), E, Self, T>,
         mask: &Mask,

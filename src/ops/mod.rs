@@ -10,6 +10,8 @@ pub mod activation;
 pub mod attention;
 pub mod conv;
 pub mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod gather;
 pub mod gumbel;
 pub mod laplace;

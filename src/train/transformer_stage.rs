@@ -13,6 +13,7 @@ use crate::ops::{Backend, Mask, scalar, to_vec};
 use crate::shape::{BlockShape, TransformerShape};
 use dfdx::prelude::*;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The pattern of each of `depth` layers that the spec asks for.
 ///
@@ -145,8 +146,34 @@ where
     }
 
     fn sequence(&self, batch: usize, precision: Precision) -> Result<Box<dyn Sequence + '_>> {
+        if !D::ON_HOST && precision == Precision::F32 {
+            return Ok(Box::new(Uncached { stage: self, batch }));
+        }
         let engine = self.engines.get(precision, |precision| self.frozen.incremental(precision))?;
         Ok(Box::new(Cached::new(engine, &self.masks, batch, Transformer::<S, f32, D>::step_ids)))
+    }
+}
+
+/// Rows of tokens that grow together on a device without caches: each step runs whole sequences, of which a causal mask lets
+/// no token see what is not known yet.
+struct Uncached<'a, S: TransformerShape, D: Backend<f32>> {
+    stage: &'a TransformerStage<S, D>,
+    batch: usize,
+}
+
+impl<S: TransformerShape, D: Backend<f32>> Sequence for Uncached<'_, S, D>
+where
+    Error: From<D::Err>,
+{
+    fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>> {
+        let logits = self.stage.logits(self.batch, tokens)?;
+        let (codes, positions) = (S::Codes::SIZE, S::Image::SIZE);
+        let next = slots.end - 1 - S::Text::SIZE;
+        Ok(logits.chunks(positions * codes).flat_map(|row| &row[next * codes..(next + 1) * codes]).copied().collect())
+    }
+
+    fn repeat(&mut self, times: usize) {
+        self.batch *= times;
     }
 }
 
@@ -183,5 +210,30 @@ where
         };
         let qkv = self.frozen.qkv(tokens, &self.masks[..layer])?;
         Ok(attention::weights(&qkv, <S::Block as BlockShape>::Heads::SIZE, &pattern.dense(self.layout())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::presets::tiny;
+
+    #[test]
+    fn a_sequence_without_caches_has_the_logits_of_one_with_them() {
+        type Small = TransformerStage<tiny::Transformer, Cpu>;
+        let stage = Small::new(&Config::default(), 3, Cpu::default()).unwrap();
+        let (text, image): (Vec<u32>, Vec<u32>) =
+            ((0..24).map(|i| i % 64).collect(), (0..32).map(|i| i * 7 % 32).collect());
+        let tokens = Tokens { text: &text, image: &image };
+        let mut cached = stage.sequence(2, Precision::F32).unwrap();
+        let mut uncached = Uncached { stage: &stage, batch: 2 };
+        for slots in std::iter::once(0..13).chain((13..28).map(|slot| slot..slot + 1)) {
+            let (ours, theirs) =
+                (uncached.advance(tokens, slots.clone()).unwrap(), cached.advance(tokens, slots).unwrap());
+            assert_eq!(ours.len(), 2 * 32);
+            assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-4), "{ours:?} {theirs:?}");
+        }
+        uncached.repeat(3);
+        assert_eq!(uncached.batch, 6);
     }
 }

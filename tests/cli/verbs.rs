@@ -27,6 +27,20 @@ fn plan_allocates_nothing_for_the_paper() {
 }
 
 #[test]
+fn the_selftest_is_a_table_of_what_was_compared() {
+    let said = Place::with_spec().experiment(&["selftest"]);
+    let lines = said.done();
+    for check in
+        ["attention, conv:3: gradients", "dvae: a step, weights", "clip: checkpoint to the CPU and back", "sampling"]
+    {
+        assert!(lines.iter().any(|line| line.starts_with(check) && line.ends_with("ok")), "{check} in {said:?}");
+    }
+    assert!(lines[lines.len() - 1].starts_with("0 of "));
+    let place = Place::with_spec();
+    place.experiment(&["selftest", "--device", "tpu"]).failed(2, "expected cpu or cuda");
+}
+
+#[test]
 fn a_candidate_does_not_depend_on_how_many_are_drawn() {
     let place = Place::with_run();
     let candidates = |n: &str, out: &str| {

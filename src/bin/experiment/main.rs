@@ -23,7 +23,7 @@ static HEAP: Heap = Heap;
 #[derive(Debug, Parser)]
 #[command(name = "experiment", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 2 bad spec or usage, 3 an expectation failed, 4 data missing or corrupt,\n\
+    after_help = "Exit codes: 0 done, 1 a selftest failed, 2 bad spec or usage, 3 an expectation failed, 4 data missing or corrupt,\n\
     5 numeric failure, 6 input/output or device, 130 SIGINT and 75 SIGTERM after a checkpoint."
 )]
 struct Cli {
@@ -99,6 +99,12 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Compares every operation, a training step of each stage, checkpoints and sampling on a device with the CPU's.
+    Selftest {
+        /// The device; the CPU runs what a device without kernels of its own would.
+        #[arg(long, default_value = "cpu", value_parser = run::device)]
+        device: dalle::harness::device::Device,
+    },
     /// Measures a finished run on its validation sets, with intervals.
     Eval(eval::EvalArgs),
     /// Writes the report of a run, finished or growing.
@@ -146,6 +152,7 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Rerank(args)) => verbs::rerank(&args),
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
         Some(Verb::Bench { works, json }) => verbs::bench(&works, json),
+        Some(Verb::Selftest { device }) => verbs::selftest(device),
         Some(Verb::Eval(args)) => eval::eval(&args),
         Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
         Some(Verb::Data(args)) => verbs::data(&args),

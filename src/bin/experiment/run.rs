@@ -2,12 +2,12 @@
 
 use crate::{say, usage};
 use clap::Args;
-use dalle::harness::models::Models;
+use dalle::Result;
+use dalle::harness::device::Device;
 use dalle::harness::pipeline::{self, Watch};
 use dalle::harness::run_dir::{self, RunDir};
 use dalle::harness::{signals, spec};
 use dalle::models::presets;
-use dalle::{Error, Result};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -24,8 +24,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest", require_equals = true)]
     resume: Option<String>,
     /// Where the arithmetic happens.
-    #[arg(long, default_value = "cpu", value_parser = ["cpu", "cuda"])]
-    device: String,
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    device: Device,
     /// Threads; every core if left out. Results do not depend on it.
     #[arg(long)]
     pub threads: Option<usize>,
@@ -37,12 +37,9 @@ pub struct RunArgs {
 /// Trains, measures, reports; the last line on stdout is the report's path.
 pub fn run(args: &RunArgs) -> Result<()> {
     let Some(path) = &args.spec else { return usage("expected a spec: experiment SPEC.yaml") };
-    if args.device == "cuda" {
-        return Err(Error::Device("this build has no CUDA; --device cpu runs everything".into()));
-    }
     let loaded = spec::load(path, &args.sets, presets::NAMES)?;
     // A setting that does not fit the preset is found here, before there is a run directory.
-    Models::build(&loaded.spec)?;
+    args.device.models(&loaded.spec)?;
     if args.dry_run {
         return say(loaded.spec.resolved()?.trim_end());
     }
@@ -66,8 +63,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
     };
     eprintln!("run: {}", run.path().display());
-    let outcome = pipeline::run(&loaded, &mut run, &Watch { stop, progress: true });
+    run.update(|facts| facts["device"] = args.device.name().into())?;
+    let outcome = pipeline::run(&loaded, args.device, &mut run, &Watch { stop, progress: true });
     // A run that failed, or was stopped, has a report too; its error comes before the report's.
     let report = dalle::report::write(run.path()).and_then(|path| say(path.display()));
     outcome.and(report)
+}
+
+/// `--device`.
+pub fn device(name: &str) -> std::result::Result<Device, String> {
+    let known = [Device::Cpu, Device::Cuda];
+    known.into_iter().find(|device| device.name() == name).ok_or_else(|| "expected cpu or cuda".to_owned())
 }

@@ -5,9 +5,11 @@ use clap::Args;
 use dalle::data::shapes::{Prompts, Split, prompts};
 use dalle::data::{Picture, Shapes, Source, emoji};
 use dalle::generate::{cosines, probabilities, rank};
+use dalle::harness::device::Device;
 use dalle::harness::measure::picture;
 use dalle::harness::reranker::Reranker;
 use dalle::harness::run_dir::write_atomic;
+use dalle::harness::selftest::Selftest;
 use dalle::harness::spec;
 use dalle::harness::{bench, codec};
 use dalle::mask::{Layout, Pattern};
@@ -30,6 +32,15 @@ pub fn check(specs: &[PathBuf], sets: &[String]) -> Result<()> {
         }
     }
     worst.map_or(Ok(()), Err)
+}
+
+pub fn selftest(device: Device) -> Result<()> {
+    let test = device.guarded(|| Selftest::run(device))?;
+    say(&test)?;
+    match (test.failed(), test.0.len()) {
+        (0, _) => Ok(()),
+        (failed, checks) => Err(Error::Selftest { failed, checks }),
+    }
 }
 
 pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
