@@ -106,18 +106,3 @@ impl From<dfdx::tensor::CpuError> for Error {
         Error::Device(e.to_string())
     }
 }
-
-#[cfg(feature = "cuda")]
-impl From<dfdx::tensor::CudaError> for Error {
-    fn from(e: dfdx::tensor::CudaError) -> Self {
-        use cudarc::driver::{DriverError, result::mem_get_info, sys::CUresult};
-        if let dfdx::tensor::CudaError::Driver(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) = e {
-            let free = mem_get_info().map_or_else(|_| String::new(), |(free, _)| format!(" ({} MiB free)", free >> 20));
-            return Error::Device(format!(
-                "the GPU's memory is used up{free}: smaller batches, `accumulate` or `recompute` take less; \
-                 `experiment plan SPEC` says how much"
-            ));
-        }
-        Error::Device(e.to_string())
-    }
-}

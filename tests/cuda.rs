@@ -47,6 +47,27 @@ fn without_a_gpu_it_refuses_in_one_line_and_starts_nothing() {
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
 }
 
+/// A driver that says that there is no GPU, as the real one does: the binary finds it, calls it and passes on its words.
+#[test]
+fn the_driver_is_opened_when_it_is_called() {
+    const DRIVER: &str = r#"
+        int cuInit(unsigned flags) { return flags == 0 ? 100 : 1; }
+        int cuGetErrorName(int error, const char **name) { *name = error == 100 ? "NO_DEVICE" : "?"; return 0; }
+        int cuGetErrorString(int error, const char **text) { *text = error == 100 ? "none is there" : "?"; return 0; }"#;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("driver.c"), DRIVER).unwrap();
+    for library in ["libcuda.so.1", "libcublas.so.13", "libcublasLt.so.13"] {
+        let mut gcc = Command::new("gcc");
+        let built = gcc.args(["-shared", "-fPIC", "driver.c", "-o", library]).current_dir(folder.path()).status();
+        assert!(built.unwrap().success());
+    }
+    let mut experiment = Command::new(env!("CARGO_BIN_EXE_experiment"));
+    let said =
+        experiment.args(["selftest", "--device", "cuda"]).env("LD_LIBRARY_PATH", folder.path()).output().unwrap();
+    assert_eq!(text(&said.stderr), "error: device: the driver does not start: none is there (NO_DEVICE)\n");
+    assert_eq!(said.status.code(), Some(6));
+}
+
 #[test]
 fn the_selftest_passes() {
     let device = if has_gpu() { "cuda" } else { "cpu" };

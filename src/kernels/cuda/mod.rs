@@ -6,10 +6,11 @@
 mod libraries;
 
 use crate::error::{Error, Result};
-use cudarc::driver::{CudaDevice, result};
+use cudarc::driver::sys::CUresult;
+use cudarc::driver::{CudaDevice, DriverError, result};
 use cudarc::nvrtc::Ptx;
 use dfdx::prelude::{Cuda, Gradients, Tensor, ZerosTensor};
-use std::fmt::Display;
+use dfdx::tensor::CudaError;
 use std::sync::Arc;
 
 /// (PTX, the module's name in dfdx, its functions).
@@ -27,9 +28,8 @@ pub fn open() -> Result<Cuda> {
     libraries::open()?;
     // dfdx unwraps these two.
     result::init().map_err(failed("the driver does not start"))?;
-    match result::device::get_count().map_err(failed("the driver does not say what GPUs there are"))? {
-        0 => return Err(Error::Device("no GPU: the driver sees none (CUDA_VISIBLE_DEVICES hides them)".into())),
-        _ => {}
+    if result::device::get_count().map_err(failed("the driver does not say what GPUs there are"))? == 0 {
+        return Err(Error::Device("no GPU: the driver sees none (CUDA_VISIBLE_DEVICES hides them)".into()));
     }
     let device = Cuda::try_build(0, 0).map_err(failed("the GPU cannot be opened"))?;
     let driver = driver(&device)?;
@@ -59,6 +59,30 @@ fn driver(device: &Cuda) -> Result<Arc<CudaDevice>> {
     Ok(buffer.device())
 }
 
-fn failed<E: Display>(what: &'static str) -> impl FnOnce(E) -> Error {
-    move |error| Error::Device(format!("{what}: {error}"))
+fn failed<E: Into<CudaError>>(what: &'static str) -> impl FnOnce(E) -> Error {
+    move |error| Error::Device(format!("{what}: {}", reason(&error.into())))
+}
+
+/// The driver's own words, where it has any; and what helps, where memory is used up.
+fn reason(error: &CudaError) -> String {
+    if let CudaError::Driver(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) = error {
+        let free =
+            result::mem_get_info().map_or_else(|_| String::new(), |(free, _)| format!(" ({} MiB free)", free >> 20));
+        return format!(
+            "the GPU's memory is used up{free}: smaller batches, `accumulate` or `recompute` take less; \
+             `experiment plan SPEC` says how much"
+        );
+    }
+    if let CudaError::Driver(driver) = error
+        && let (Ok(name), Ok(text)) = (driver.error_name(), driver.error_string())
+    {
+        return format!("{} ({})", text.to_string_lossy(), name.to_string_lossy());
+    }
+    error.to_string()
+}
+
+impl From<CudaError> for Error {
+    fn from(error: CudaError) -> Self {
+        Error::Device(reason(&error))
+    }
 }
