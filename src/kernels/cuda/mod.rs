@@ -20,7 +20,7 @@ const MODULES: [(&str, &str, &[&str]); 3] = [
     (include_str!(concat!(env!("OUT_DIR"), "/concat.ptx")), "concat_float", &["fwd", "bwd"]),
 ];
 
-/// The first GPU, ready for every operation of [`ops`](crate::ops).
+/// The first GPU, with every kernel that the models need.
 ///
 /// # Errors
 /// [`Error::Device`] where a library, the GPU or the right driver is missing: one line that says which.
