@@ -62,16 +62,53 @@ fn on_gpu(_: &Spec) -> Result<Models> {
 
 #[cfg(feature = "cuda")]
 fn on_gpu(spec: &Spec) -> Result<Models> {
-    use super::plan::{Machine, plan_on};
-    use crate::kernels::cuda;
-
-    let device = cuda::open()?;
-    let (free, _) = cuda::memory(&device)?;
-    // What the CPU's kernels keep is the least that compositions of dfdx operations keep.
-    let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: Some(free as f64) };
-    if let Some(warning) = plan_on(spec, machine)?.warnings.first() {
-        let what = format!("too little memory on the GPU: {warning}; `experiment plan SPEC` says what takes it");
-        return Err(Error::Device(what));
-    }
+    let device = crate::kernels::cuda::open()?;
+    let (free, _) = crate::kernels::cuda::memory(&device)?;
+    fits(spec, free)?;
     super::models::on_device(spec, &device)
+}
+
+/// Whether a GPU with `free` bytes can hold the least that each stage needs: what the CPU's kernels keep, and compositions of
+/// dfdx operations keep more.
+#[cfg(any(feature = "cuda", test))]
+fn fits(spec: &Spec, free: usize) -> Result<()> {
+    use super::plan::{Machine, plan_on};
+    let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: Some(free as f64) };
+    match plan_on(spec, machine)?.warnings.first() {
+        None => Ok(()),
+        Some(warning) => {
+            let hint =
+                "smaller batches, `accumulate` or `recompute` take less; `experiment plan SPEC` says what takes it";
+            Err(Error::Device(format!("too little memory on the GPU: {warning}; {hint}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::load;
+    use crate::models::presets;
+
+    #[test]
+    fn too_little_memory_is_said_with_what_is_needed_and_what_is_free() {
+        let spec = load::check("a test", "{name: small, preset: tiny}", &[], presets::NAMES).unwrap();
+        fits(&spec, 1 << 40).unwrap();
+        let error = fits(&spec, 3 << 10).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 6);
+        assert!(text.starts_with("device: too little memory on the GPU: dvae needs "), "{text}");
+        assert!(text.contains("3.00 KiB are available") && text.contains("experiment plan"), "{text}");
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_of_the_device() {
+        let error = Device::Cuda.guarded(|| -> Result<()> { panic!("{}", "launch failed") }).unwrap_err();
+        assert_eq!((error.exit_code(), error.to_string().as_str()), (6, "device: the GPU failed: launch failed"));
+        assert_eq!(Device::Cuda.guarded(|| Ok(3)).unwrap(), 3);
+        assert!(matches!(
+            Device::Cuda.guarded(|| -> Result<()> { Err(Error::Usage("x".into())) }),
+            Err(Error::Usage(_))
+        ));
+    }
 }
