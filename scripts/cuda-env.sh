@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `--features cuda` needs to build, without a GPU, root or an installed toolkit; x86-64 Linux with gcc.
+# What `--features cuda` needs to build, without a GPU, root or an installed toolkit; x86-64 Linux with g++ and Python 3.
 #
 #     scripts/cuda-env.sh cargo build --release --features cuda     runs a command with it
 #     eval "$(scripts/cuda-env.sh)"                                 or puts it into this shell
