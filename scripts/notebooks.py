@@ -55,6 +55,10 @@ def wrong_with(cell):
     said = cell["metadata"].get("says", "")
     if expected and said not in json.dumps([dict(error) for error in errors], ensure_ascii=False):
         return f"another error than {said!r}: " + errors[0]["evalue"][:2000]
+    # Evcxr shows a value by its debug text where the cell moved a variable.
+    results = [o["data"] for o in cell["outputs"] if o["output_type"] == "execute_result"]
+    if any(list(data) == ["text/plain"] and data["text/plain"] != "()" for data in results):
+        return "shows plain text alone: the cell moves a variable (clone it), or the value has no form of its own"
     # A returned error whose line on stderr came too late to be seen leaves its cell without what it showed before.
     if cell["metadata"].get("shown", False) and not cell["outputs"]:
         return "shows nothing, and did so before"

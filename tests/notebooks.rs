@@ -50,6 +50,8 @@ fn cells_are_short_and_their_outputs_are_there_and_sound() {
             assert!(outputs.iter().all(|output| !text(&output["text"]).contains("panicked at")), "{at}");
             for data in outputs.iter().map(|output| &output["data"]).filter(|data| data.is_object()) {
                 assert!(data.get("text/plain").is_some() || data.get("text/html").is_some(), "{at}");
+                // Debug text is all that evcxr has of a value whose cell moved a variable.
+                assert!(data.as_object().is_some_and(|forms| forms.keys().any(|form| form != "text/plain")), "{at}");
                 let svg = text(&data["image/svg+xml"]);
                 // A picture needs nothing but itself: no script, nothing from elsewhere, no colours of a page around it.
                 assert!(!svg.contains("<script") && !svg.contains("var(--"), "{at}");
