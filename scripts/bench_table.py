@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The table of scripts/bench-vs-torch.sh: medians over its rounds, the best peer of each work, and the ratio to it.
+"""The table of scripts/bench-vs-torch.sh and scripts/bench-gpu-vs-torch.sh: medians over their rounds, the best peer of each
+work, and the ratio to it; then how near to its bounds a work came.
 
     python3 scripts/bench_table.py target/bench/lines.jsonl
 
@@ -16,25 +17,30 @@ FEWER_IS_BETTER = {"ms", "s/image"}
 
 
 def main():
-    ours, peers, units, shares, memory, theirs = {}, {}, {}, {}, {}, {}
-    for line in open(sys.argv[1]):
-        row = json.loads(line)
+    rows = [json.loads(line) for line in open(sys.argv[1])]
+    ours, peers, units, theirs = {}, {}, {}, {}
+    for row in rows:
         work = row["work"]
         units[work] = row["unit"]
         if "peer" in row:
             peers.setdefault(work, {}).setdefault(row["peer"], []).append(row["value"])
             theirs.setdefault(work, {})[row["peer"]] = row["peak_rss_mib"]
         else:
-            ours.setdefault(work, []).append(row["value"])
-            memory[work] = max(memory.get(work, 0), row["peak_rss_mib"])
-            if row["fraction_of_peak"] is not None:
-                shares.setdefault(work, []).append(row["fraction_of_peak"])
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-    print(f"{cpu}, {os.cpu_count()} threads, {platform.system()}\n")
-    print("| work | unit | ours | best peer | ratio | share of peak | MiB, ours and theirs |")
-    print("|---|---|---|---|---|---|---|")
-    for work, values in ours.items():
-        value, unit = statistics.median(values), units[work]
+            ours.setdefault(work, []).append(row)
+    gpu = next((row for row in rows if "card" in row), None)
+    if gpu:
+        print(f"{gpu['card']} ({gpu['device']}), products in {gpu['products']}\n")
+        bounds = ["TFLOP/s", "share", "TB/s", "share"]
+    else:
+        cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
+        print(f"{cpu}, {os.cpu_count()} threads, {platform.system()}\n")
+        bounds = ["share of peak", "MiB, ours and theirs"]
+    header = ["work", "unit", "ours", "best peer", "ratio", *bounds]
+    print(f"| {' | '.join(header)} |")
+    print("|---" * len(header) + "|")
+    for work, measured in ours.items():
+        unit = units[work]
+        value = statistics.median(row["value"] for row in measured)
         # Weights of fewer bits stand against the peers' f32.
         rival = work.removesuffix("-bf16").removesuffix("-int8")
         medians = {peer: statistics.median(v) for peer, v in peers.get(rival, {}).items()}
@@ -44,8 +50,31 @@ def main():
             gain = medians[name] / value if unit in FEWER_IS_BETTER else value / medians[name]
             best, ratio = f"{medians[name]:.4g} ({name})", f"{gain:.2f}×"
             used = theirs[rival][name]
-        share = f"{100 * statistics.median(shares[work]):.0f} %" if work in shares else "–"
-        print(f"| `{work}` | {unit} | {value:.4g} | {best} | {ratio} | {share} | {memory[work]}, {used} |")
+        if gpu:
+            near = [
+                rate(measured, "tflops"),
+                share(measured, "share_of_flops_bound"),
+                rate(measured, "tb_per_s"),
+                share(measured, "share_of_bytes_bound"),
+            ]
+        else:
+            near = [share(measured, "fraction_of_peak"), f"{max(row['peak_rss_mib'] for row in measured)}, {used}"]
+        print(f"| {' | '.join([f'`{work}`', unit, f'{value:.4g}', best, ratio, *near])} |")
+
+
+def median(measured, key):
+    values = [row[key] for row in measured if row.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
+def rate(measured, key):
+    found = median(measured, key)
+    return "–" if found is None else f"{found:.3g}"
+
+
+def share(measured, key):
+    found = median(measured, key)
+    return "–" if found is None else f"{100 * found:.0f} %"
 
 
 if __name__ == "__main__":

@@ -34,9 +34,11 @@ fn without_a_gpu_it_refuses_in_one_line_and_starts_nothing() {
     }
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().to_str().unwrap();
-    for arguments in
-        [&["experiments/ci.yaml", "--device", "cuda", "--out", folder][..], &["selftest", "--device", "cuda"]]
-    {
+    for arguments in [
+        &["experiments/ci.yaml", "--device", "cuda", "--out", folder][..],
+        &["selftest", "--device", "cuda"],
+        &["bench", "train-s", "--json", "--device", "cuda"],
+    ] {
         let said = experiment(arguments);
         let stderr = text(&said.stderr);
         assert_eq!(said.status.code(), Some(6), "{stderr}");

@@ -3,6 +3,7 @@
 use super::models::Models;
 use super::spec::Spec;
 use crate::error::{Error, Result};
+use crate::kernels::Kernels;
 
 /// A device that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,15 +12,16 @@ pub enum Device {
     #[default]
     Cpu,
     /// The first NVIDIA GPU.
-    Cuda,
+    Cuda(Kernels),
 }
 
 impl Device {
-    /// As the command line and `run.json` write it.
+    /// As `run.json` and tables write it.
     pub fn name(self) -> &'static str {
         match self {
             Device::Cpu => "cpu",
-            Device::Cuda => "cuda",
+            Device::Cuda(Kernels::Composed) => "cuda",
+            Device::Cuda(Kernels::Experimental) => "cuda, experimental kernels",
         }
     }
 
@@ -36,7 +38,7 @@ impl Device {
     pub fn models(self, spec: &Spec) -> Result<Models> {
         match self {
             Device::Cpu => Models::build(spec),
-            Device::Cuda => on_gpu(spec),
+            Device::Cuda(kernels) => on_gpu(spec, kernels),
         }
     }
 
@@ -56,14 +58,24 @@ impl Device {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn on_gpu(_: &Spec) -> Result<Models> {
+fn on_gpu(_: &Spec, _: Kernels) -> Result<Models> {
     Err(Device::no_cuda())
 }
 
 #[cfg(feature = "cuda")]
-fn on_gpu(spec: &Spec) -> Result<Models> {
-    let device = crate::kernels::cuda::open()?;
-    let (free, _) = crate::kernels::cuda::memory(&device)?;
+fn on_gpu(spec: &Spec, kernels: Kernels) -> Result<Models> {
+    use crate::kernels::{Products, cuda};
+    let device = cuda::open(kernels)?;
+    match cuda::experimental() {
+        Some(gpu) => gpu.set_products(spec.gpu.products),
+        None if spec.gpu.products == Products::F32 => {}
+        None => {
+            let what =
+                "gpu.products: only f32 without --cuda-kernels experimental, whose kernels round what they multiply";
+            return Err(Error::Usage(what.into()));
+        }
+    }
+    let (free, _) = cuda::memory(&device)?;
     fits(spec, free)?;
     super::models::on_device(spec, &device)
 }
@@ -103,11 +115,12 @@ mod tests {
 
     #[test]
     fn a_lost_device_is_an_error_of_the_device() {
-        let error = Device::Cuda.guarded(|| -> Result<()> { panic!("{}", "launch failed") }).unwrap_err();
+        let error =
+            Device::Cuda(Kernels::Composed).guarded(|| -> Result<()> { panic!("{}", "launch failed") }).unwrap_err();
         assert_eq!((error.exit_code(), error.to_string().as_str()), (6, "device: the GPU failed: launch failed"));
-        assert_eq!(Device::Cuda.guarded(|| Ok(3)).unwrap(), 3);
+        assert_eq!(Device::Cuda(Kernels::Composed).guarded(|| Ok(3)).unwrap(), 3);
         assert!(matches!(
-            Device::Cuda.guarded(|| -> Result<()> { Err(Error::Usage("x".into())) }),
+            Device::Cuda(Kernels::Composed).guarded(|| -> Result<()> { Err(Error::Usage("x".into())) }),
             Err(Error::Usage(_))
         ));
     }

@@ -9,7 +9,7 @@ mod cost;
 mod machine;
 mod sampling;
 mod table;
-mod walk;
+pub(super) mod walk;
 
 pub use cost::Flops;
 pub use machine::Machine;

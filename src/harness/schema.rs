@@ -84,6 +84,7 @@ const SPEC: Kind = Kind::Map(&[
     row("clip", CLIP),
     row("sample", SAMPLE),
     row("evaluate", Kind::Map(&[row("pairs", ANY), row("seen", ANY), row("held_out", ANY), row("two_objects", ANY)])),
+    row("gpu", Kind::Map(&[row("products", Kind::Choice(&["f32", "tf32", "bf16"]))])),
     row("expect", Kind::List(0, &Kind::Expectation)),
 ]);
 

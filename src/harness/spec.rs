@@ -1,6 +1,7 @@
 //! The experiment spec: what to train on what, and what to expect of it.
 
 pub use super::load::{Loaded, load};
+use crate::kernels::Products;
 use crate::nn::Precision;
 use crate::train::config::{ClipStage, FirstStage, TransformerStage};
 use serde::{Deserialize, Serialize};
@@ -38,9 +39,20 @@ pub struct Spec {
     /// What is measured after training.
     #[serde(default)]
     pub evaluate: EvaluateSpec,
+    /// What only a GPU asks for; a CPU goes without.
+    #[serde(default)]
+    pub gpu: GpuSpec,
     /// Lines `dotted.path.in.results (<|<=|>|>=) number`; one that fails makes the run exit 3.
     #[serde(default)]
     pub expect: Vec<String>,
+}
+
+/// What only a GPU asks for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GpuSpec {
+    /// What products round their factors to.
+    pub products: Products,
 }
 
 /// Where pairs come from.

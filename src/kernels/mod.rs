@@ -5,6 +5,7 @@
 //! Determinism: the split of the work is a function of the sizes alone, never of the thread count, and partial sums are
 //! added in a fixed order, so results are bit-identical for any number of threads.
 
+mod options;
 mod real;
 mod values;
 
@@ -13,5 +14,6 @@ pub mod cpu;
 pub mod cuda;
 pub mod heap;
 
+pub use options::{Kernels, Products};
 pub use real::Real;
 pub use values::Values;

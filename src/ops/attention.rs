@@ -13,7 +13,15 @@ use std::sync::Arc;
 
 /// Which keys each query sees, in the forms that the kernels walk.
 #[derive(Debug, Clone)]
-pub struct Mask(Option<Arc<(Tiles, CachePlan)>>);
+pub struct Mask(Option<Arc<Forms>>);
+
+#[derive(Debug)]
+struct Forms {
+    #[cfg(feature = "cuda")]
+    pattern: (Pattern, Layout),
+    tiles: Tiles,
+    plan: CachePlan,
+}
 
 impl Mask {
     /// Every query sees every key.
@@ -23,7 +31,13 @@ impl Mask {
 
     /// What `pattern` says.
     pub fn new(pattern: Pattern, layout: Layout) -> Self {
-        Mask(Some(Arc::new((pattern.tiles(layout, BLOCK), pattern.cache_plan(layout)))))
+        let (tiles, plan) = (pattern.tiles(layout, BLOCK), pattern.cache_plan(layout));
+        Mask(Some(Arc::new(Forms {
+            #[cfg(feature = "cuda")]
+            pattern: (pattern, layout),
+            tiles,
+            plan,
+        })))
     }
 
     /// Each of `sequence` queries sees itself and what lies before.
@@ -31,9 +45,15 @@ impl Mask {
         Mask::new(Pattern::Full, Layout { text: sequence, grid: 0 })
     }
 
+    /// What was asked for, if not every key.
+    #[cfg(feature = "cuda")]
+    pub(super) fn pattern(&self) -> Option<(Pattern, Layout)> {
+        self.0.as_ref().map(|forms| forms.pattern)
+    }
+
     /// For `sequence` positions.
     fn tiles(&self, sequence: usize) -> Cow<'_, Tiles> {
-        self.0.as_ref().map_or_else(|| Cow::Owned(Tiles::full(sequence, BLOCK)), |mask| Cow::Borrowed(&mask.0))
+        self.0.as_ref().map_or_else(|| Cow::Owned(Tiles::full(sequence, BLOCK)), |mask| Cow::Borrowed(&mask.tiles))
     }
 }
 
@@ -49,7 +69,7 @@ pub struct KvCache<E> {
     values: Vec<E>,
     heads: usize,
     width: usize,
-    mask: Arc<(Tiles, CachePlan)>,
+    mask: Arc<Forms>,
     filled: usize,
 }
 
@@ -60,7 +80,7 @@ impl<E: Real> KvCache<E> {
     /// If the mask is [`Mask::full`]: a sequence that grows cannot see what is still to come.
     pub fn new(batch: usize, heads: usize, width: usize, mask: &Mask) -> Self {
         let mask = mask.0.clone().expect("a cache needs a mask that looks back only");
-        let empty = vec![E::zero(); batch * mask.1.size() * width];
+        let empty = vec![E::zero(); batch * mask.plan.size() * width];
         let prefix = Arc::default();
         KvCache { prefix, pinned: 0, copies: 1, keys: empty.clone(), values: empty, heads, width, mask, filled: 0 }
     }
@@ -72,7 +92,7 @@ impl<E: Real> KvCache<E> {
 
     /// Memory of one sequence's keys and values.
     pub fn row_bytes(width: usize, mask: &Mask) -> usize {
-        2 * mask.0.as_ref().map_or(0, |mask| mask.1.size()) * width * size_of::<E>()
+        2 * mask.0.as_ref().map_or(0, |mask| mask.plan.size()) * width * size_of::<E>()
     }
 
     /// Appends the positions of qkv (B, F, 3, H, D) and attends from each to all that the mask shows it: (B, F, H, D). The
@@ -83,7 +103,15 @@ impl<E: Real> KvCache<E> {
         let sizes = Attention { batch, heads, positions, dim };
         let (keys, values) = &*self.prefix;
         let prefix = Prefix { keys, values, places: self.pinned, copies: self.copies };
-        attention::decode(sizes, &self.mask.1, self.filled, qkv, prefix, (&mut self.keys, &mut self.values), &mut out);
+        attention::decode(
+            sizes,
+            &self.mask.plan,
+            self.filled,
+            qkv,
+            prefix,
+            (&mut self.keys, &mut self.values),
+            &mut out,
+        );
         self.filled += positions;
         out
     }
@@ -91,7 +119,7 @@ impl<E: Real> KvCache<E> {
     /// Each of the `batch` sequences of this cache `times` times, one after the other. The first copies that are made share
     /// what was written before and stays to the end, such as a caption's keys.
     pub fn repeated(&self, batch: usize, times: usize) -> Self {
-        let (plan, dim) = (&self.mask.1, self.width / self.heads);
+        let (plan, dim) = (&self.mask.plan, self.width / self.heads);
         let heads = |x: &[E], part: Range<usize>| -> Vec<E> {
             let head = (plan.size() * dim).max(1);
             x.chunks(head).flat_map(|x| &x[part.start * dim..part.end * dim]).copied().collect()
@@ -150,7 +178,7 @@ pub fn composed<W: BlockShape, B: Dim, S: Dim, E: Real, D: Device<E>, T: Tape<E,
     let values = part(2, qkv.with_empty_tape())?;
     let mut scores = part(0, qkv)?.try_matmul(keys)?.try_mul(E::of((dim as f64).powf(-0.5)))?;
     if let Some(mask) = &mask.0 {
-        let bias = mask.0.dense().iter().map(|&sees| if sees { E::zero() } else { E::of(-1e9) }).collect();
+        let bias = mask.tiles.dense().iter().map(|&sees| if sees { E::zero() } else { E::of(-1e9) }).collect();
         let bias = device.try_tensor_from_vec(bias, (s, s))?;
         scores = scores.try_add(BroadcastTo::try_broadcast_like::<Four, Axes2<0, 1>>(bias, &(b, heads, s, s))?)?;
     }
@@ -204,7 +232,7 @@ mod tests {
         let (text, width) = (5, 4);
         let mask = Mask::new(Pattern::Row, Layout { text, grid: 3 });
         let mut cache = KvCache::<f64>::new(2, 2, width, &mask);
-        let places = cache.mask.1.size();
+        let places = cache.mask.plan.size();
         cache.attend(2, &vec![1.0; 2 * text * 3 * width]);
         let copies = cache.repeated(2, 4);
         assert_eq!(

@@ -4,9 +4,11 @@ use crate::kernels::{Real, Values};
 use crate::shape::Ranked;
 use dfdx::prelude::*;
 use dfdx::tensor::CpuError;
+#[cfg(feature = "cuda")]
+use {crate::kernels::cuda::gpu::Address, dfdx::tensor::CudaError};
 
 /// The gradients that a backward closure receives.
-pub(super) type Grads<E> = Gradients<E, Cpu>;
+pub(super) type Grads<E, D = Cpu> = Gradients<E, D>;
 
 /// The same tensor without its typed sides.
 pub(super) fn erase<S: Ranked, E: Real, D: Storage<E>, T: Tape<E, D>>(
@@ -29,18 +31,29 @@ pub(super) fn typed<S: Ranked, E: Real, D: Storage<E>, T: Tape<E, D>>(
     x.try_realize::<S>().unwrap_or_else(|x| panic!("an operation made {:?}, which its type does not allow", x.shape()))
 }
 
-type Visit<'a, E> = &'a mut dyn FnMut(&mut Vec<E>);
+type Visit<'a, E, D> = &'a mut dyn FnMut(&mut <D as Storage<E>>::Vec);
+type Lend<E, D> = dyn Fn(&mut Grads<E, D>, Visit<'_, E, D>) -> Result<(), <D as HasErr>::Err>;
 
 /// Where the gradient of a tensor lies. dfdx's own handle (`ghost`) cannot be named outside it; a closure over one can.
-pub(super) struct Slot<E: Real>(Box<dyn Fn(&mut Grads<E>, Visit<'_, E>) -> Result<(), CpuError>>);
+pub(super) struct Slot<E: Real, D: Storage<E> = Cpu>(Box<Lend<E, D>>);
 
 /// The slot of the gradient of `x`; it does not keep the values of `x` alive.
-pub(super) fn slot<S: Shape, E: Real>(x: &Tensor<S, E, Cpu>) -> Slot<E> {
+pub(super) fn slot<S: Shape, E: Real, D: Storage<E>>(x: &Tensor<S, E, D>) -> Slot<E, D> {
     let ghost = x.ghost();
     Slot(Box::new(move |grads, visit| {
         visit(grads.get_or_alloc_mut(&ghost)?);
         Ok(())
     }))
+}
+
+#[cfg(feature = "cuda")]
+impl Slot<f32, Cuda> {
+    /// Where the gradient lies on the GPU; it stays there while the tape runs.
+    pub(super) fn address(&self, grads: &mut Grads<f32, Cuda>) -> Result<Address, CudaError> {
+        let mut found = Address::NONE;
+        (self.0)(grads, &mut |gradient| found = Address::of::<f32>(gradient))?;
+        Ok(found)
+    }
 }
 
 impl<E: Real> Slot<E> {

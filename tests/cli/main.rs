@@ -1,6 +1,7 @@
 //! The command line end to end: the built binary, in temporary folders, on the tiny preset.
 
 mod bad_input;
+mod bench;
 mod datasets;
 mod eval;
 mod published;

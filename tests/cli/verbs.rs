@@ -37,7 +37,9 @@ fn the_selftest_is_a_table_of_what_was_compared() {
     }
     assert!(lines[lines.len() - 1].starts_with("0 of "));
     let place = Place::with_spec();
-    place.experiment(&["selftest", "--device", "tpu"]).failed(2, "expected cpu or cuda");
+    let refused = place.experiment(&["selftest", "--device", "tpu"]);
+    refused.failed(2, "'tpu'");
+    assert!(refused.stderr.contains("[possible values: cpu, cuda]"), "{refused:?}");
 }
 
 #[test]

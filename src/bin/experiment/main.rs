@@ -1,6 +1,8 @@
 //! The command line: `experiment SPEC.yaml`, and verbs on specs, runs and data. Only this file prints errors; the exit codes
 //! are `Error::exit_code`'s.
 
+mod bench;
+mod device;
 mod eval;
 mod run;
 mod sample;
@@ -92,18 +94,12 @@ enum Verb {
         out: PathBuf,
     },
     /// Times the works that speed is measured on, in this process.
-    Bench {
-        /// Which; all if left out.
-        works: Vec<String>,
-        /// A JSON object a line.
-        #[arg(long)]
-        json: bool,
-    },
+    Bench(bench::BenchArgs),
     /// Compares every operation, a training step of each stage, checkpoints and sampling on a device with the CPU's.
     Selftest {
-        /// The device; the CPU runs what a device without kernels of its own would.
-        #[arg(long, default_value = "cpu", value_parser = run::device)]
-        device: dalle::harness::device::Device,
+        // The CPU runs what a device without kernels of its own would.
+        #[command(flatten)]
+        device: device::DeviceArgs,
     },
     /// Measures a finished run on its validation sets, with intervals.
     Eval(eval::EvalArgs),
@@ -151,8 +147,8 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Decode { run, tokens, out }) => verbs::decode(&run, &tokens, &out),
         Some(Verb::Rerank(args)) => verbs::rerank(&args),
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
-        Some(Verb::Bench { works, json }) => verbs::bench(&works, json),
-        Some(Verb::Selftest { device }) => verbs::selftest(device),
+        Some(Verb::Bench(args)) => bench::bench(&args),
+        Some(Verb::Selftest { device }) => verbs::selftest(device.device()?),
         Some(Verb::Eval(args)) => eval::eval(&args),
         Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
         Some(Verb::Data(args)) => verbs::data(&args),

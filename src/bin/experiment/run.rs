@@ -1,9 +1,9 @@
 //! `experiment SPEC.yaml`.
 
+use crate::device::DeviceArgs;
 use crate::{say, usage};
 use clap::Args;
 use dalle::Result;
-use dalle::harness::device::Device;
 use dalle::harness::pipeline::{self, Watch};
 use dalle::harness::run_dir::{self, RunDir};
 use dalle::harness::{signals, spec};
@@ -23,9 +23,8 @@ pub struct RunArgs {
     /// Goes on with a run: the newest of this spec, or the one named.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest", require_equals = true)]
     resume: Option<String>,
-    /// Where the arithmetic happens.
-    #[arg(long, default_value = "cpu", value_parser = device)]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Threads; every core if left out. Results do not depend on it.
     #[arg(long)]
     pub threads: Option<usize>,
@@ -39,7 +38,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let Some(path) = &args.spec else { return usage("expected a spec: experiment SPEC.yaml") };
     let loaded = spec::load(path, &args.sets, presets::NAMES)?;
     // A setting that does not fit the preset is found here, before there is a run directory.
-    args.device.models(&loaded.spec)?;
+    let device = args.device.device()?;
+    device.models(&loaded.spec)?;
     if args.dry_run {
         return say(loaded.spec.resolved()?.trim_end());
     }
@@ -63,15 +63,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
     };
     eprintln!("run: {}", run.path().display());
-    run.update(|facts| facts["device"] = args.device.name().into())?;
-    let outcome = pipeline::run(&loaded, args.device, &mut run, &Watch { stop, progress: true });
+    run.update(|facts| facts["device"] = device.name().into())?;
+    let outcome = pipeline::run(&loaded, device, &mut run, &Watch { stop, progress: true });
     // A run that failed, or was stopped, has a report too; its error comes before the report's.
     let report = dalle::report::write(run.path()).and_then(|path| say(path.display()));
     outcome.and(report)
-}
-
-/// `--device`.
-pub fn device(name: &str) -> std::result::Result<Device, String> {
-    let known = [Device::Cpu, Device::Cuda];
-    known.into_iter().find(|device| device.name() == name).ok_or_else(|| "expected cpu or cuda".to_owned())
 }

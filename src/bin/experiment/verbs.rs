@@ -5,13 +5,13 @@ use clap::Args;
 use dalle::data::shapes::{Prompts, Split, prompts};
 use dalle::data::{Picture, Shapes, Source, emoji};
 use dalle::generate::{cosines, probabilities, rank};
+use dalle::harness::codec;
 use dalle::harness::device::Device;
 use dalle::harness::measure::picture;
 use dalle::harness::reranker::Reranker;
 use dalle::harness::run_dir::write_atomic;
 use dalle::harness::selftest::Selftest;
 use dalle::harness::spec;
-use dalle::harness::{bench, codec};
 use dalle::mask::{Layout, Pattern};
 use dalle::models::presets;
 use dalle::report::grid;
@@ -169,17 +169,6 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
         ))?;
     }
     Ok(())
-}
-
-pub fn bench(works: &[String], json: bool) -> Result<()> {
-    bench::bench(works, &mut |measured| {
-        if json {
-            return say(serde_json::to_string(&measured).map_err(|e| Error::Usage(e.to_string()))?);
-        }
-        let share =
-            measured.fraction_of_peak.map_or_else(String::new, |share| format!("  {:.0} % of peak", 100.0 * share));
-        say(format_args!("{:<22} {:>10.2} {:<15}{share}", measured.work, measured.value, measured.unit))
-    })
 }
 
 #[derive(Debug, Args)]

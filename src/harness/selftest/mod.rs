@@ -9,6 +9,7 @@ mod stages;
 use super::device::Device;
 use super::table::Table;
 use crate::error::Result;
+use crate::kernels::Kernels;
 use std::fmt::{self, Display, Formatter};
 
 /// One thing that was compared.
@@ -41,7 +42,7 @@ impl Selftest {
     pub fn run(device: Device) -> Result<Selftest> {
         let mut rows = match device {
             Device::Cpu => ops::rows(&dfdx::tensor::Cpu::default(), ops::Path::Composition)?,
-            Device::Cuda => on_gpu()?,
+            Device::Cuda(kernels) => on_gpu(kernels)?,
         };
         rows.extend(stages::rows(device)?);
         Ok(Selftest(rows))
@@ -54,12 +55,23 @@ impl Selftest {
 }
 
 #[cfg(feature = "cuda")]
-fn on_gpu() -> Result<Vec<Row>> {
-    ops::rows(&crate::kernels::cuda::open()?, ops::Path::Operation)
+fn on_gpu(kernels: Kernels) -> Result<Vec<Row>> {
+    use crate::kernels::{Products, cuda};
+    let device = cuda::open(kernels)?;
+    let mut rows = ops::rows(&device, ops::Path::Operation)?;
+    if let Some(gpu) = cuda::experimental() {
+        // Half of the last place that is kept, for each of two factors, and what a sum makes of it.
+        for (products, name, limit) in [(Products::Tf32, "tf32", 2e-3), (Products::Bf16, "bf16", 2e-2)] {
+            gpu.set_products(products);
+            rows.extend(ops::rounded(&device, name, limit)?);
+        }
+        gpu.set_products(Products::F32);
+    }
+    Ok(rows)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn on_gpu() -> Result<Vec<Row>> {
+fn on_gpu(_: Kernels) -> Result<Vec<Row>> {
     Err(Device::no_cuda())
 }
 

@@ -261,14 +261,33 @@ pub fn rows<D: Backend<f32>>(device: &D, path: Path) -> crate::Result<Vec<Row>>
 where
     Error: From<D::Err>,
 {
+    compared(device, path, cases(), LIMIT)
+}
+
+/// The same for those that multiply matrices, with factors that are rounded: `limit` is what that may cost.
+#[cfg(feature = "cuda")]
+pub fn rounded<D: Backend<f32>>(device: &D, to: &str, limit: f64) -> crate::Result<Vec<Row>>
+where
+    Error: From<D::Err>,
+{
+    let mut cases = cases();
+    cases.retain(|(_, case)| matches!(case, Case::Linear(_) | Case::Attention(_) | Case::Conv(_)));
+    cases.iter_mut().for_each(|(name, _)| *name = format!("{name}, {to}"));
+    compared(device, Path::Operation, cases, limit)
+}
+
+fn compared<D: Backend<f32>>(device: &D, path: Path, cases: Vec<(String, Case)>, limit: f64) -> crate::Result<Vec<Row>>
+where
+    Error: From<D::Err>,
+{
     let mut rows = Vec::new();
-    for (name, case) in cases() {
+    for (name, case) in cases {
         let expected = case.run::<f64, Cpu>(&Cpu::default(), Path::Operation)?;
         let got = case.run::<f32, D>(device, path)?;
         let mut errors = expected.iter().zip(&got).map(|(expected, got)| super::relative(expected, got));
         let forward = errors.next().unwrap_or(f64::NAN);
-        rows.push(Row { what: name.clone(), error: forward, limit: LIMIT });
-        rows.push(Row { what: format!("{name}: gradients"), error: errors.fold(0.0, super::worse), limit: LIMIT });
+        rows.push(Row { what: name.clone(), error: forward, limit });
+        rows.push(Row { what: format!("{name}: gradients"), error: errors.fold(0.0, super::worse), limit });
     }
     Ok(rows)
 }

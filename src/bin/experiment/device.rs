@@ -1,0 +1,42 @@
+//! `--device` and `--cuda-kernels`.
+
+use crate::usage;
+use clap::{Args, ValueEnum};
+use dalle::Result;
+use dalle::harness::device::Device;
+use dalle::kernels::Kernels;
+
+/// Where the arithmetic happens.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// Where the arithmetic happens.
+    #[arg(long, default_value = "cpu", value_enum)]
+    device: Kind,
+    /// Which kernels a GPU runs; the experimental ones have not run on one yet.
+    #[arg(long, default_value = "composed", value_enum)]
+    cuda_kernels: Choice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Cpu,
+    Cuda,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Choice {
+    Composed,
+    Experimental,
+}
+
+impl DeviceArgs {
+    /// The device that is asked for.
+    pub fn device(&self) -> Result<Device> {
+        match (self.device, self.cuda_kernels) {
+            (Kind::Cpu, Choice::Composed) => Ok(Device::Cpu),
+            (Kind::Cpu, Choice::Experimental) => usage("--cuda-kernels experimental: expected --device cuda with it"),
+            (Kind::Cuda, Choice::Composed) => Ok(Device::Cuda(Kernels::Composed)),
+            (Kind::Cuda, Choice::Experimental) => Ok(Device::Cuda(Kernels::Experimental)),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The optimiser, adamw.cu, and copies in bfloat16, cast.cu.
+
+use super::grids::Grid;
+use super::harness::{Kernels, error, noted, tensor, tensor_mut, uniform};
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+type Update =
+    unsafe extern "C" fn(u64, u64, *mut f32, *mut f32, *const f32, u64, f32, f32, f32, f32, f32, f32, f32, f32, f32);
+type Average = unsafe extern "C" fn(*mut f32, u64, u64, f32);
+type SquareParts = unsafe extern "C" fn(u64, *mut f64, u64);
+type SquareSum = unsafe extern "C" fn(*const f64, *mut f64, u32);
+type ClipFactor = unsafe extern "C" fn(*const f64, *mut f32, u32, f64);
+type ToBf16 = unsafe extern "C" fn(u64, *mut u16, u64);
+
+static ADAMW: LazyLock<Kernels> = LazyLock::new(|| Kernels::build("adamw"));
+static CAST: LazyLock<Kernels> = LazyLock::new(|| Kernels::build("cast"));
+
+const LR: f64 = 0.01;
+const DECAY: f64 = 0.045;
+const BETA: (f64, f64) = (0.9, 0.96);
+const EPSILON: f64 = 1e-8;
+
+/// A parameter with its moments.
+#[derive(Debug, Clone, PartialEq)]
+struct State<T> {
+    p: Vec<T>,
+    m: Vec<T>,
+    v: Vec<T>,
+}
+
+fn update(state: &mut State<f32>, g: &[f32], factor: f32, step: i32, bound: f64) {
+    let kernel: Update = ADAMW.function("adamw");
+    let (weight, count) = (tensor_mut(&mut state.p), g.len() as u64);
+    let (m, v) = (state.m.as_mut_ptr(), state.v.as_mut_ptr());
+    let (keep, rate) = (1.0 - LR * DECAY, LR / (1.0 - BETA.0.powi(step)));
+    let (root_scale, of) = (1.0 / (1.0 - BETA.1.powi(step)).sqrt(), |x: f64| x as f32);
+    let [beta1, rest1, beta2, rest2] = [BETA.0, 1.0 - BETA.0, BETA.1, 1.0 - BETA.1].map(of);
+    let [keep, rate, root_scale, epsilon, bound] = [keep, rate, root_scale, EPSILON, bound].map(of);
+    let (gradient, grid) = (tensor(g), Grid::values(g.len().div_ceil(4)));
+    ADAMW.launch(grid.blocks, grid.threads, || {
+        let weight = noted(&weight);
+        // SAFETY: all have the gradient's length.
+        unsafe {
+            kernel(
+                weight, gradient, m, v, &factor, count, keep, beta1, rest1, beta2, rest2, rate, root_scale, epsilon,
+                bound,
+            )
+        }
+    });
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn updates_equal_the_published_algorithm(count in 1..3000usize, factor in 0.1..1f32, seed in 0..1000u64) {
+        let zeros = vec![0.0; count];
+        let mut state = State { p: uniform(count, seed), m: zeros.clone(), v: zeros };
+        let mut exact = State { p: wide(&state.p), m: wide(&state.m), v: wide(&state.v) };
+        let mut bounded = 0;
+        for step in 1..=3 {
+            // Large enough that the bound on v is met.
+            let g: Vec<f32> = uniform(count, seed + step as u64).iter().map(|g| 6.0 * g / step as f32).collect();
+            update(&mut state, &g, factor, step, 0.3);
+            for (i, &g) in g.iter().enumerate() {
+                let g = f64::from(g) * f64::from(factor);
+                exact.p[i] *= 1.0 - LR * DECAY;
+                exact.m[i] = BETA.0 * exact.m[i] + (1.0 - BETA.0) * g;
+                exact.v[i] = (BETA.1 * exact.v[i] + (1.0 - BETA.1) * g * g).min(0.3);
+                bounded += usize::from(exact.v[i] == 0.3);
+                let corrected = exact.v[i] / (1.0 - BETA.1.powi(step));
+                exact.p[i] -= LR * exact.m[i] / (1.0 - BETA.0.powi(step)) / (corrected.sqrt() + EPSILON);
+            }
+        }
+        prop_assert!(count < 1000 || factor < 0.7 || (bounded > 0 && bounded < 3 * count));
+        let errors = [error(&state.p, &exact.p), error(&state.m, &exact.m), error(&state.v, &exact.v)];
+        prop_assert!(errors.iter().all(|&error| error < 1e-6), "{errors:?}");
+    }
+
+    #[test]
+    fn squares_are_summed_and_give_the_factor(counts in prop::collection::vec(1..9000usize, 1..5), limit in 0.5..200f64, seed in 0..1000u64) {
+        let gradients: Vec<Vec<f32>> = counts.iter().map(|&count| uniform(count, seed)).collect();
+        let squares: Vec<f64> = gradients.iter().map(|g| square_sum(g)).collect();
+        let exact: Vec<f64> = gradients.iter().map(|g| g.iter().map(|&g| f64::from(g) * f64::from(g)).sum()).collect();
+        prop_assert!(squares.iter().zip(&exact).all(|(got, exact)| (got - exact).abs() < 1e-9 * exact));
+        let norm = exact.iter().sum::<f64>().sqrt();
+        let expected = (limit / (norm + 1e-6)).min(1.0);
+        prop_assert!((f64::from(factor(&squares, limit)) - expected).abs() < 1e-6);
+        prop_assert_eq!(factor(&squares, 0.0), 1.0);
+    }
+
+    #[test]
+    fn averages_follow_the_weights(count in 1..3000usize, decay in 0.1..1f32, seed in 0..1000u64) {
+        let kernel: Average = ADAMW.function("moving_average");
+        let (mut average, weights) = (uniform(count, seed), uniform(count, seed + 1));
+        let mix = |(a, w): (&f32, &f32)| f64::from(decay) * f64::from(*a) + (1.0 - f64::from(decay)) * f64::from(*w);
+        let expected: Vec<f64> = average.iter().zip(&weights).map(mix).collect();
+        let (at, weights, grid) = (average.as_mut_ptr(), tensor(&weights), Grid::values(count.div_ceil(4)));
+        // SAFETY: both have `count` values.
+        ADAMW.launch(grid.blocks, grid.threads, || unsafe { kernel(at, noted(&weights), count as u64, decay) });
+        prop_assert!(error(&average, &expected) < 1e-6);
+    }
+
+    #[test]
+    fn copies_are_rounded_to_bfloat16(count in 1..5000usize, seed in 0..1000u64) {
+        let kernel: ToBf16 = CAST.function("to_bf16");
+        let mut x = uniform(count, seed);
+        // In the middle between two: to the even one.
+        x.iter_mut().zip([257.0 / 256.0, 259.0 / 256.0, -0.0, f32::INFINITY]).for_each(|(x, edge)| *x = edge);
+        let mut y = vec![0xffff; count + 1];
+        let (at, y_at, grid) = (tensor(&x), y.as_mut_ptr(), Grid::values(count.div_ceil(8)));
+        // SAFETY: y has a word for each value.
+        CAST.launch(grid.blocks, grid.threads, || unsafe { kernel(noted(&at), y_at, count as u64) });
+        let rounded = |x: f32| -> u16 {
+            let (low, high) = (x.to_bits() >> 16, (x.to_bits() >> 16) + 1);
+            let distance = |bits: u32| (f64::from(f32::from_bits(bits << 16)) - f64::from(x)).abs();
+            // Of the two, the one of which twice the distance is less; the even one of both.
+            if !x.is_finite() || distance(low) < distance(high) || (distance(low) == distance(high) && low % 2 == 0) {
+                low as u16
+            } else {
+                high as u16
+            }
+        };
+        let expected: Vec<u16> = x.iter().map(|&x| rounded(x)).chain([0xffff]).collect();
+        prop_assert_eq!(y, expected);
+    }
+}
+
+/// In the two passes that the GPU takes.
+fn square_sum(g: &[f32]) -> f64 {
+    let first: SquareParts = ADAMW.function("square_parts");
+    let second: SquareSum = ADAMW.function("square_sum");
+    let grid = Grid::values(g.len().div_ceil(4));
+    let (mut parts, mut sum) = (vec![f64::NAN; grid.blocks[0] as usize], f64::NAN);
+    let (at, parts_at) = (tensor(g), parts.as_mut_ptr());
+    // SAFETY: a part for each block.
+    ADAMW.launch(grid.blocks, grid.threads, || unsafe { first(noted(&at), parts_at, g.len() as u64) });
+    // SAFETY: as above.
+    ADAMW.launch([1, 1, 1], [256, 1, 1], || unsafe { second(parts_at, &raw mut sum, grid.blocks[0]) });
+    sum
+}
+
+fn factor(squares: &[f64], limit: f64) -> f32 {
+    let kernel: ClipFactor = ADAMW.function("clip_factor");
+    let mut factor = 7.0;
+    let (at, count) = (squares.as_ptr(), squares.len() as u32);
+    // SAFETY: so many squares.
+    ADAMW.launch([1, 1, 1], [256, 1, 1], || unsafe { kernel(at, &raw mut factor, count, limit) });
+    factor
+}
+
+#[test]
+fn many_values_and_more_gradients_than_threads() {
+    let g = vec![0.5f32; 600_003];
+    assert_eq!(square_sum(&g), 600_003.0 * 0.25);
+    let squares = vec![4.0; 700];
+    assert!((f64::from(factor(&squares, 1.0)) - 1.0 / 2800f64.sqrt()).abs() < 1e-7);
+}
+
+#[test]
+fn what_is_not_finite_changes_nothing() {
+    for wrong in [f32::NAN, f32::INFINITY, 1e30] {
+        let mut g = uniform(900, 3);
+        g[700] = wrong;
+        let sum = square_sum(&g);
+        assert_eq!(sum.is_finite(), wrong == 1e30);
+        let factor = factor(&[1.0, sum], 1.0);
+        assert_eq!(factor.is_nan(), wrong != 1e30);
+        if factor.is_nan() {
+            let before = State { p: uniform(900, 1), m: uniform(900, 2), v: vec![1.0; 900] };
+            let mut state = before.clone();
+            update(&mut state, &g, factor, 1, f64::INFINITY);
+            assert_eq!(state, before);
+        }
+    }
+}
