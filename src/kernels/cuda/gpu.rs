@@ -9,7 +9,7 @@ use super::grids::Grid;
 use crate::kernels::Products;
 use cudarc::cublas::{CudaBlas, sys as blas};
 use cudarc::driver::result::{launch_kernel, module};
-use cudarc::driver::sys::{CUfunction, CUstream};
+use cudarc::driver::sys::CUfunction;
 use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, LaunchAsync, LaunchConfig};
 use dfdx::prelude::{Cuda, OwnedTape, Shape, SplitTape, Tensor, ZerosTensor};
 use dfdx::tensor::CudaError;
@@ -189,20 +189,10 @@ impl Gpu {
         grid: Grid,
         parameters: &[Parameter],
     ) -> Result<(), CudaError> {
-        self.launch_on(*self.driver.cu_stream(), kernel, grid, parameters)
-    }
-
-    /// The same in another stream.
-    pub fn launch_on(
-        &self,
-        stream: CUstream,
-        kernel: (&'static str, &'static str),
-        grid: Grid,
-        parameters: &[Parameter],
-    ) -> Result<(), CudaError> {
         let mut parameters: Vec<u64> = parameters.iter().map(|parameter| parameter.0).collect();
         let mut pointers: Vec<*mut c_void> = parameters.iter_mut().map(|value| (&raw mut *value).cast()).collect();
         let [[x, y, z], [i, j, k]] = [grid.blocks, grid.threads];
+        let stream = *self.driver.cu_stream();
         self.driver.bind_to_thread()?;
         // SAFETY: each caller gives the parameters that the kernel's source names, of which none is longer than 8 bytes and
         // which are little-endian; the driver copies them before it returns.
