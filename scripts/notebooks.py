@@ -131,7 +131,7 @@ def warm_up():
     import nbformat
     from nbclient import NotebookClient
 
-    first = nbformat.v4.new_code_cell("use dalle::notebook::*;\nRun::trained(\"../experiments/notebook.yaml\")?")
+    first = nbformat.v4.new_code_cell("use dalle::notebook::*;\nlet run = Run::trained(\"../experiments/notebook.yaml\")?;\nrun")
     wrong = nbformat.v4.new_code_cell("let number: u32 = Mask::paper_layers(4, 5);", metadata={"tags": ["raises-exception"]})
     book = nbformat.v4.new_notebook(cells=[first, wrong])
     started = time.monotonic()
