@@ -16,6 +16,7 @@ take at most 1.5 s without its own work (95 % of them); cells tagged `work` trai
 import argparse
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -87,6 +88,17 @@ def run_one(path, write):
                 return await super().async_execute_cell(cell, index, **options)
             finally:
                 self.seconds[index] = time.monotonic() - started
+                if not cell.outputs:
+                    await self.hear(cell, index)
+
+        async def hear(self, cell, index):
+            """What a silent cell says after its end: evcxr passes stderr on when it comes to it, a returned error with it."""
+            until = time.monotonic() + 1
+            while (left := until - time.monotonic()) > 0:
+                try:
+                    self.process_message(await self.kc.iopub_channel.get_msg(timeout=left), cell, index)
+                except queue.Empty:
+                    return
 
     book = nbformat.read(path, as_version=4)
     for cell in book.cells:
