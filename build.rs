@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Each is src/kernels/cuda/NAME.cu.
-const KERNELS: [&str; 8] =
-    ["activation", "address", "attention", "concat", "cross_entropy", "gumbel", "norm", "reshape"];
+const KERNELS: [&str; 9] =
+    ["activation", "adamw", "address", "attention", "concat", "cross_entropy", "gumbel", "norm", "reshape"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

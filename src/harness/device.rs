@@ -25,6 +25,15 @@ impl Device {
         }
     }
 
+    /// The model's name of the GPU that is used, where one is.
+    pub fn card(self) -> Option<String> {
+        #[cfg(feature = "cuda")]
+        if self != Device::Cpu {
+            return crate::kernels::cuda::name().ok();
+        }
+        None
+    }
+
     /// What a build without CUDA says.
     #[cfg(not(feature = "cuda"))]
     pub(super) fn no_cuda() -> Error {

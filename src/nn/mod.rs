@@ -12,3 +12,5 @@ pub use block::{Block, BlockNames};
 pub use incremental::{Incremental, IncrementalBlock, Norm};
 pub use layers::{Conv, LayerNorm, Linear};
 pub use parameters::{Init, Parameter, build, describe, export, import, with_gradients};
+#[cfg(feature = "cuda")]
+pub use parameters::{addresses, gradient_addresses};

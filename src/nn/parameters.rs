@@ -7,6 +7,11 @@ use dfdx::nn::{ModuleFields, ModuleVisitor, ScalarOptions, TensorCollection, Ten
 use dfdx::prelude::{Cpu, Device, Gradients, HasShape, Shape, Storage, Tensor};
 use num_traits::NumCast;
 use std::any::Any;
+#[cfg(feature = "cuda")]
+use {
+    crate::kernels::cuda::gpu::{Address, Gpu},
+    dfdx::prelude::Cuda,
+};
 
 /// One tensor of a model, in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +111,26 @@ pub fn with_gradients<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
     })
 }
 
+/// Walks every parameter of a model on the GPU: `visit(name, where its values lie)`.
+#[cfg(feature = "cuda")]
+pub fn addresses<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
+    model: &mut M,
+    gpu: &Gpu,
+    mut visit: impl FnMut(&str, Address) -> Result<()>,
+) -> Result<()> {
+    walk(model, &mut |name, parameter| visit(name, parameter.address(gpu)?))
+}
+
+/// The same with the gradients of the parameters.
+#[cfg(feature = "cuda")]
+pub fn gradient_addresses<E: Real, D: Device<E>, M: TensorCollection<E, D>>(
+    model: &mut M,
+    gradients: &mut Gradients<E, D>,
+    mut visit: impl FnMut(&str, Address) -> Result<()>,
+) -> Result<()> {
+    walk(model, &mut |name, parameter| visit(name, parameter.gradient_address(gradients)?))
+}
+
 fn device_error<X: std::fmt::Display>(error: X) -> Error {
     Error::Device(error.to_string())
 }
@@ -116,6 +141,15 @@ trait AnyParameter<E, D: Storage<E>> {
     fn read(&self) -> Result<Vec<E>>;
     fn write(&mut self, values: &[E]);
     fn gradient(&self, gradients: &mut Gradients<E, D>) -> Result<Vec<E>>;
+    #[cfg(feature = "cuda")]
+    fn address(&self, gpu: &Gpu) -> Result<Address>;
+    #[cfg(feature = "cuda")]
+    fn gradient_address(&self, gradients: &mut Gradients<E, D>) -> Result<Address>;
+}
+
+#[cfg(feature = "cuda")]
+fn not_on_gpu() -> Error {
+    Error::Device("expected a parameter on the GPU, got one of another device".into())
 }
 
 impl<S: Shape, E: Real, D: Device<E>> AnyParameter<E, D> for Tensor<S, E, D> {
@@ -142,6 +176,18 @@ impl<S: Shape, E: Real, D: Device<E>> AnyParameter<E, D> for Tensor<S, E, D> {
         let mut values = vec![E::zero(); HasShape::shape(self).num_elements()];
         gradients.get(self).copy_into(&mut values);
         Ok(values)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn address(&self, gpu: &Gpu) -> Result<Address> {
+        let tensor = (self as &dyn Any).downcast_ref::<Tensor<S, f32, Cuda>>().ok_or_else(not_on_gpu)?;
+        Ok(gpu.address(tensor)?)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn gradient_address(&self, gradients: &mut Gradients<E, D>) -> Result<Address> {
+        let gradient: &mut dyn Any = gradients.get_or_alloc_mut(&self.ghost()).map_err(device_error)?;
+        Ok(Address::of(gradient.downcast_ref::<<Cuda as Storage<f32>>::Vec>().ok_or_else(not_on_gpu)?))
     }
 }
 

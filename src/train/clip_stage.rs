@@ -3,7 +3,8 @@
 
 use super::config::ClipStage as Config;
 use super::stage::{Batch, Numbers, Ranker, Stage};
-use super::trainer::{Files, Sum, Trainer};
+use super::state::Files;
+use super::trainer::{Sum, Trainer};
 use crate::error::{Error, Result};
 use crate::models::clip::{self, Clip, Embedder, by_chunk};
 use crate::nn;

@@ -6,8 +6,11 @@ pub mod clip_stage;
 pub mod config;
 pub mod durable;
 pub mod first_stage;
+#[cfg(feature = "cuda")]
+mod on_gpu;
 mod schedule;
 pub mod stage;
+mod state;
 mod trainer;
 pub mod transformer_stage;
 mod weights;
@@ -17,4 +20,5 @@ pub use stage::{
     Autoregressive, Batch, Codec, Geometry, ImageTokenizer, Numbers, Ranker, Reconstruction, Sequence, Stage,
     TokenModel,
 };
-pub use trainer::{Files, Trainer, Update};
+pub use state::Files;
+pub use trainer::{Trainer, Update};

@@ -1,7 +1,7 @@
 //! The erased boundary: what the harness, notebooks and reports may ask of a stage. Plain data crosses it; tensors, shapes
 //! and devices never do.
 
-use super::trainer::Files;
+use super::state::Files;
 use crate::error::Result;
 use crate::mask::{Layout, Pattern};
 use crate::models::clip::Embedder;

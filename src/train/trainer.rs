@@ -1,7 +1,9 @@
 //! What every stage shares: a model with its gradients, AdamW or Muon over all its parameters, the moving average, the checkpoint.
 
 use super::config::{Ema, Method, Optimizer};
-use super::weights;
+#[cfg(feature = "cuda")]
+use super::on_gpu::OnGpu;
+use super::state::{Files, State};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::{self, AdamW};
 use crate::kernels::cpu::muon::{self, Muon};
@@ -11,9 +13,7 @@ use crate::ops::{Backend, scalar};
 use dfdx::nn::TensorCollection;
 use dfdx::prelude::{Backward, OwnedTape, Tensor};
 use rayon::prelude::*;
-
-/// A checkpoint's files.
-pub type Files = Vec<(&'static str, Vec<u8>)>;
+use std::borrow::Cow;
 
 /// A model in training.
 #[derive(Debug)]
@@ -21,11 +21,10 @@ pub struct Trainer<M, D: Backend<f32>> {
     stage: &'static str,
     model: M,
     device: D,
-    /// The weights as the optimiser keeps them; the model holds the same.
-    weights: Vec<Parameter<f32>>,
-    mean: Vec<Vec<f32>>,
-    variance: Vec<Vec<f32>>,
-    average: Vec<Vec<f32>>,
+    /// The model's weights again, and what the optimiser keeps of them. Where a GPU keeps it, this is what it began with.
+    state: State,
+    #[cfg(feature = "cuda")]
+    gpu: Option<OnGpu>,
     optimizer: Optimizer,
     ema: Ema,
     total: u64,
@@ -38,6 +37,8 @@ pub struct Trainer<M, D: Backend<f32>> {
 pub struct Sum {
     loss: f64,
     gradients: Vec<Vec<f32>>,
+    #[cfg(feature = "cuda")]
+    on_gpu: Vec<cudarc::driver::CudaSlice<f32>>,
 }
 
 /// What one update says of itself.
@@ -58,18 +59,16 @@ where
 {
     /// Around a model that was just built.
     pub fn new(stage: &'static str, model: M, device: D, optimizer: Optimizer, ema: Ema, total: u64) -> Result<Self> {
-        let weights = nn::export(&model)?;
-        let zeros: Vec<Vec<f32>> = weights.iter().map(|p| vec![0.0; p.values.len()]).collect();
-        let average = if ema.decay > 0.0 { weights.iter().map(|p| p.values.clone()).collect() } else { Vec::new() };
-        let (mean, variance) = (zeros.clone(), zeros);
+        let state = State::new(nn::export(&model)?, ema.decay > 0.0);
+        #[cfg(feature = "cuda")]
+        let (model, gpu) = OnGpu::new(&device, model, &state, optimizer.method)?;
         Ok(Trainer {
             stage,
             model,
             device,
-            weights,
-            mean,
-            variance,
-            average,
+            state,
+            #[cfg(feature = "cuda")]
+            gpu,
             optimizer,
             ema,
             total,
@@ -95,16 +94,21 @@ where
 
     /// How many numbers are learned.
     pub fn num_parameters(&self) -> usize {
-        self.weights.iter().map(|p| p.values.len()).sum()
+        self.state.weights.iter().map(|p| p.values.len()).sum()
     }
 
     /// The weights that measure and sample: the moving average where there is one (paper A.2, B.2).
     pub fn averaged(&self) -> Result<M> {
+        let state = self.state()?;
         let mut model = self.model.clone();
-        if !self.average.is_empty() {
-            let mut values = self.average.iter();
-            nn::import(&mut model, |name, _| values.next().ok_or_else(|| missing(name)))?;
-        }
+        // A GPU moves weights in place, so a clone is no copy there.
+        let copied = matches!(state, Cow::Owned(_));
+        let mut values: Box<dyn Iterator<Item = &Vec<f32>>> = match state.average.is_empty() {
+            true if !copied => return Ok(model),
+            true => Box::new(state.weights.iter().map(|p| &p.values)),
+            false => Box::new(state.average.iter()),
+        };
+        nn::import(&mut model, |name, _| values.next().ok_or_else(|| missing(name)))?;
         Ok(model)
     }
 
@@ -119,6 +123,10 @@ where
         }
         sum.loss += f64::from(value);
         let mut gradients = loss.try_backward().map_err(device_error)?;
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return gpu.add(&mut self.model, &mut gradients, &mut sum.on_gpu);
+        }
         let mut index = 0;
         nn::with_gradients(&mut self.model, &mut gradients, |_, gradient| {
             match sum.gradients.get_mut(index) {
@@ -134,61 +142,98 @@ where
     /// # Errors
     /// [`Error::Numeric`] where a gradient is not finite: nothing has been changed then.
     pub fn update(&mut self, step: u64, sum: Sum) -> Result<Update> {
-        let mut squares = 0.0;
-        for (weight, gradient) in self.weights.iter().zip(&sum.gradients) {
-            let of_one = adamw::sum_of_squares(gradient);
-            if !of_one.is_finite() {
-                return Err(self.not_finite(step, &format!("the gradient of {}", weight.name), of_one));
+        let of_each = self.squares(&sum)?;
+        for (weight, &squares) in self.state.weights.iter().zip(&of_each) {
+            if !squares.is_finite() {
+                return Err(self.not_finite(step, &format!("the gradient of {}", weight.name), squares));
             }
-            squares += of_one;
         }
-        let grad_norm = squares.sqrt();
+        let grad_norm = of_each.iter().sum::<f64>().sqrt();
         let lr = self.optimizer.lr.at(step, self.total);
-        self.apply(step, lr, grad_norm, &sum.gradients)?;
+        self.apply(step, lr, grad_norm, &sum)?;
         if self.ema.decay > 0.0 && (step + 1).is_multiple_of(self.ema.every.max(1)) {
-            self.average_weights();
+            self.average_weights()?;
         }
         Ok(Update { loss: sum.loss, grad_norm, lr })
     }
 
+    /// Σ g² of each gradient.
+    fn squares(&self, sum: &Sum) -> Result<Vec<f64>> {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return gpu.squares(&sum.on_gpu);
+        }
+        Ok(sum.gradients.iter().map(|gradient| adamw::sum_of_squares(gradient)).collect())
+    }
+
     /// Moves every weight: the small ones' arithmetic is too short for all threads, so each is a task of its own.
-    fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, gradients: &[Vec<f32>]) -> Result<()> {
+    fn apply(&mut self, step: u64, lr: f64, grad_norm: f64, sum: &Sum) -> Result<()> {
         let o = self.optimizer;
         let grad_scale = if o.clip > 0.0 { adamw::clip_scale(grad_norm, o.clip) } else { 1.0 };
+        let weight_decay =
+            |weight: &Parameter<f32>| if is_matrix(&weight.name, &weight.shape) { o.weight_decay } else { 0.0 };
+        let constants = |weight: &Parameter<f32>| AdamW {
+            lr,
+            beta1: o.beta1,
+            beta2: o.beta2,
+            epsilon: o.epsilon,
+            weight_decay: weight_decay(weight),
+            step: step + 1,
+            grad_scale,
+            max_variance: (o.max_variance > 0.0).then_some(o.max_variance),
+        };
         let bounds = &self.bounds;
-        let moments = self.mean.par_iter_mut().zip_eq(&mut self.variance);
-        let tasks = self.weights.par_iter_mut().zip_eq(gradients).zip_eq(moments).with_max_len(1);
+        let top = |weight: &Parameter<f32>| {
+            let of_it = bounds.iter().filter(|(bounded, _)| *bounded == weight.name);
+            of_it.fold(f32::INFINITY, |top, (_, bound)| top.min(*bound))
+        };
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &mut self.gpu {
+            let of = |weight: &_| (constants(weight), top(weight));
+            return gpu.update(&mut self.model, &self.state.weights, &sum.on_gpu, of);
+        }
+        let State { weights, mean, variance, .. } = &mut self.state;
+        let moments = mean.par_iter_mut().zip_eq(variance);
+        let tasks = weights.par_iter_mut().zip_eq(&sum.gradients).zip_eq(moments).with_max_len(1);
         tasks.for_each(|((weight, gradient), (mean, variance))| {
-            let is_matrix = is_matrix(&weight.name, &weight.shape);
-            let weight_decay = if is_matrix { o.weight_decay } else { 0.0 };
-            if is_matrix && o.method == Method::Muon {
-                let constants = Muon { lr, momentum: o.beta1, weight_decay, grad_scale };
+            if o.method == Method::Muon && is_matrix(&weight.name, &weight.shape) {
+                let constants = Muon { lr, momentum: o.beta1, weight_decay: o.weight_decay, grad_scale };
                 muon::update(constants, weight.shape[0], &mut weight.values, gradient, mean);
             } else {
-                let constants = AdamW {
-                    lr,
-                    beta1: o.beta1,
-                    beta2: o.beta2,
-                    epsilon: o.epsilon,
-                    weight_decay,
-                    step: step + 1,
-                    grad_scale,
-                    max_variance: (o.max_variance > 0.0).then_some(o.max_variance),
-                };
-                adamw::update(constants, &mut weight.values, gradient, mean, variance);
+                adamw::update(constants(weight), &mut weight.values, gradient, mean, variance);
             }
-            for (_, bound) in bounds.iter().filter(|(bounded, _)| *bounded == weight.name) {
-                weight.values.iter_mut().for_each(|v| *v = v.min(*bound));
+            let top = top(weight);
+            if top < f32::INFINITY {
+                weight.values.iter_mut().for_each(|v| *v = v.min(top));
             }
         });
-        let mut weights = self.weights.iter();
+        self.write_weights()
+    }
+
+    /// Puts the state's weights into the model.
+    fn write_weights(&mut self) -> Result<()> {
+        let mut weights = self.state.weights.iter();
         nn::import(&mut self.model, |name, _| Ok(&weights.next().ok_or_else(|| missing(name))?.values))
     }
 
-    fn average_weights(&mut self) {
-        for (average, weight) in self.average.iter_mut().zip(&self.weights) {
+    fn average_weights(&mut self) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &mut self.gpu {
+            return gpu.average(&mut self.model, self.ema.decay);
+        }
+        for (average, weight) in self.state.average.iter_mut().zip(&self.state.weights) {
             adamw::average(self.ema.decay, average, &weight.values);
         }
+        Ok(())
+    }
+
+    /// As of now.
+    fn state(&self) -> Result<Cow<'_, State>> {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return gpu.read(&self.model).map(Cow::Owned);
+        }
+        Ok(Cow::Borrowed(&self.state))
     }
 
     fn not_finite(&self, step: u64, tensor: &str, value: f64) -> Error {
@@ -197,51 +242,18 @@ where
 
     /// Everything that a resumed run needs: weights, moving average, moments.
     pub fn checkpoint(&self) -> Result<Files> {
-        let named = |values, prefix| named(&self.weights, values, prefix);
-        let model = self.weights.iter().map(|p| (p.name.clone(), &p.shape[..], &p.values[..]));
-        let moments = named(&self.mean, "mean.").chain(named(&self.variance, "variance."));
-        let mut files = vec![
-            ("model.safetensors", weights::to_bytes(model)?),
-            ("optimizer.safetensors", weights::to_bytes(moments)?),
-        ];
-        if !self.average.is_empty() {
-            files.push(("ema.safetensors", weights::to_bytes(named(&self.average, ""))?));
-        }
-        Ok(files)
+        self.state()?.files()
     }
 
     /// Takes everything back from [`Trainer::checkpoint`]'s files, by name.
     pub fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
-        let mut model = weights::from_bytes(&read("model.safetensors")?, "model.safetensors")?;
-        for weight in &mut self.weights {
-            weight.values = weights::take(&mut model, &weight.name, &weight.shape, "model.safetensors")?;
+        self.state.restore(read)?;
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &mut self.gpu {
+            gpu.put(&self.state)?;
         }
-        let mut moments = weights::from_bytes(&read("optimizer.safetensors")?, "optimizer.safetensors")?;
-        for (index, weight) in self.weights.iter().enumerate() {
-            let mut take = |prefix: &str| {
-                weights::take(&mut moments, &format!("{prefix}{}", weight.name), &weight.shape, "optimizer.safetensors")
-            };
-            self.mean[index] = take("mean.")?;
-            self.variance[index] = take("variance.")?;
-        }
-        if !self.average.is_empty() {
-            let mut average = weights::from_bytes(&read("ema.safetensors")?, "ema.safetensors")?;
-            for (index, weight) in self.weights.iter().enumerate() {
-                self.average[index] = weights::take(&mut average, &weight.name, &weight.shape, "ema.safetensors")?;
-            }
-        }
-        let mut values = self.weights.iter();
-        nn::import(&mut self.model, |name, _| values.next().map(|p| &p.values).ok_or_else(|| missing(name)))
+        self.write_weights()
     }
-}
-
-/// A value of the optimiser for each parameter: (prefix and name, shape, values).
-fn named<'a>(
-    weights: &'a [Parameter<f32>],
-    values: &'a [Vec<f32>],
-    prefix: &'a str,
-) -> impl Iterator<Item = (String, &'a [usize], &'a [f32])> {
-    weights.iter().zip(values).map(move |(p, v)| (format!("{prefix}{}", p.name), &p.shape[..], &v[..]))
 }
 
 /// What weight decay and Muon are for; gains, biases and embeddings are exempt (facts §3, 11).

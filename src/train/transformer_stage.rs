@@ -3,7 +3,8 @@
 use super::cached::{Cached, Engines, row_bytes};
 use super::config::TransformerStage as Config;
 use super::stage::{Autoregressive, Batch, Numbers, Sequence, Stage, TokenModel};
-use super::trainer::{Files, Sum, Trainer};
+use super::state::Files;
+use super::trainer::{Sum, Trainer};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::attention;
 use crate::mask::{Layout, Pattern, paper_order};

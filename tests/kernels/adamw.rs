@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use std::sync::LazyLock;
 
 type Update =
-    unsafe extern "C" fn(u64, u64, *mut f32, *mut f32, *const f32, u64, f32, f32, f32, f32, f32, f32, f32, f32, f32);
+    unsafe extern "C" fn(u64, u64, *mut f32, *mut f32, u64, f32, f32, f32, f32, f32, f32, f32, f32, f32, f32, f32);
+type AddGradient = unsafe extern "C" fn(*mut f32, u64, u64);
 type Average = unsafe extern "C" fn(*mut f32, u64, u64, f32);
 type SquareParts = unsafe extern "C" fn(u64, *mut f64, u64);
 type SquareSum = unsafe extern "C" fn(*const f64, *mut f64, u32);
-type ClipFactor = unsafe extern "C" fn(*const f64, *mut f32, u32, f64);
 type ToBf16 = unsafe extern "C" fn(u64, *mut u16, u64);
 
 static ADAMW: LazyLock<Kernels> = LazyLock::new(|| Kernels::build("adamw"));
@@ -29,7 +29,7 @@ struct State<T> {
     v: Vec<T>,
 }
 
-fn update(state: &mut State<f32>, g: &[f32], factor: f32, step: i32, bound: f64) {
+fn update(state: &mut State<f32>, g: &[f32], scale: f32, step: i32, bound: f64, top: f32) {
     let kernel: Update = ADAMW.function("adamw");
     let (weight, count) = (tensor_mut(&mut state.p), g.len() as u64);
     let (m, v) = (state.m.as_mut_ptr(), state.v.as_mut_ptr());
@@ -43,8 +43,8 @@ fn update(state: &mut State<f32>, g: &[f32], factor: f32, step: i32, bound: f64)
         // SAFETY: all have the gradient's length.
         unsafe {
             kernel(
-                weight, gradient, m, v, &factor, count, keep, beta1, rest1, beta2, rest2, rate, root_scale, epsilon,
-                bound,
+                weight, gradient, m, v, count, scale, keep, beta1, rest1, beta2, rest2, rate, root_scale, epsilon,
+                bound, top,
             )
         }
     });
@@ -61,11 +61,11 @@ proptest! {
         let zeros = vec![0.0; count];
         let mut state = State { p: uniform(count, seed), m: zeros.clone(), v: zeros };
         let mut exact = State { p: wide(&state.p), m: wide(&state.m), v: wide(&state.v) };
-        let mut bounded = 0;
+        let (mut bounded, mut held) = (0, 0);
         for step in 1..=3 {
             // Large enough that the bound on v is met.
             let g: Vec<f32> = uniform(count, seed + step as u64).iter().map(|g| 6.0 * g / step as f32).collect();
-            update(&mut state, &g, factor, step, 0.3);
+            update(&mut state, &g, factor, step, 0.3, 0.9);
             for (i, &g) in g.iter().enumerate() {
                 let g = f64::from(g) * f64::from(factor);
                 exact.p[i] *= 1.0 - LR * DECAY;
@@ -74,23 +74,32 @@ proptest! {
                 bounded += usize::from(exact.v[i] == 0.3);
                 let corrected = exact.v[i] / (1.0 - BETA.1.powi(step));
                 exact.p[i] -= LR * exact.m[i] / (1.0 - BETA.0.powi(step)) / (corrected.sqrt() + EPSILON);
+                held += usize::from(exact.p[i] > 0.9);
+                exact.p[i] = exact.p[i].min(f64::from(0.9f32));
             }
         }
         prop_assert!(count < 1000 || factor < 0.7 || (bounded > 0 && bounded < 3 * count));
+        prop_assert!(count < 1000 || (held > 0 && held < 3 * count));
         let errors = [error(&state.p, &exact.p), error(&state.m, &exact.m), error(&state.v, &exact.v)];
         prop_assert!(errors.iter().all(|&error| error < 1e-6), "{errors:?}");
     }
 
     #[test]
-    fn squares_are_summed_and_give_the_factor(counts in prop::collection::vec(1..9000usize, 1..5), limit in 0.5..200f64, seed in 0..1000u64) {
-        let gradients: Vec<Vec<f32>> = counts.iter().map(|&count| uniform(count, seed)).collect();
-        let squares: Vec<f64> = gradients.iter().map(|g| square_sum(g)).collect();
-        let exact: Vec<f64> = gradients.iter().map(|g| g.iter().map(|&g| f64::from(g) * f64::from(g)).sum()).collect();
-        prop_assert!(squares.iter().zip(&exact).all(|(got, exact)| (got - exact).abs() < 1e-9 * exact));
-        let norm = exact.iter().sum::<f64>().sqrt();
-        let expected = (limit / (norm + 1e-6)).min(1.0);
-        prop_assert!((f64::from(factor(&squares, limit)) - expected).abs() < 1e-6);
-        prop_assert_eq!(factor(&squares, 0.0), 1.0);
+    fn squares_are_summed(count in 1..9000usize, seed in 0..1000u64) {
+        let g = uniform(count, seed);
+        let exact: f64 = g.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
+        prop_assert!((square_sum(&g) - exact).abs() < 1e-9 * exact);
+    }
+
+    #[test]
+    fn gradients_of_parts_are_added(count in 1..3000usize, seed in 0..1000u64) {
+        let kernel: AddGradient = ADAMW.function("add_gradient");
+        let (mut sum, g) = (uniform(count, seed), uniform(count, seed + 1));
+        let expected: Vec<f32> = sum.iter().zip(&g).map(|(s, g)| s + g).collect();
+        let (at, g, grid) = (sum.as_mut_ptr(), tensor(&g), Grid::values(count.div_ceil(4)));
+        // SAFETY: both have `count` values.
+        ADAMW.launch(grid.blocks, grid.threads, || unsafe { kernel(at, noted(&g), count as u64) });
+        prop_assert_eq!(sum, expected);
     }
 
     #[test]
@@ -144,37 +153,17 @@ fn square_sum(g: &[f32]) -> f64 {
     sum
 }
 
-fn factor(squares: &[f64], limit: f64) -> f32 {
-    let kernel: ClipFactor = ADAMW.function("clip_factor");
-    let mut factor = 7.0;
-    let (at, count) = (squares.as_ptr(), squares.len() as u32);
-    // SAFETY: so many squares.
-    ADAMW.launch([1, 1, 1], [256, 1, 1], || unsafe { kernel(at, &raw mut factor, count, limit) });
-    factor
-}
-
 #[test]
-fn many_values_and_more_gradients_than_threads() {
+fn many_values() {
     let g = vec![0.5f32; 600_003];
     assert_eq!(square_sum(&g), 600_003.0 * 0.25);
-    let squares = vec![4.0; 700];
-    assert!((f64::from(factor(&squares, 1.0)) - 1.0 / 2800f64.sqrt()).abs() < 1e-7);
 }
 
 #[test]
-fn what_is_not_finite_changes_nothing() {
-    for wrong in [f32::NAN, f32::INFINITY, 1e30] {
+fn squares_of_what_is_not_finite_are_not() {
+    for (wrong, finite) in [(f32::NAN, false), (f32::INFINITY, false), (1e30, true)] {
         let mut g = uniform(900, 3);
         g[700] = wrong;
-        let sum = square_sum(&g);
-        assert_eq!(sum.is_finite(), wrong == 1e30);
-        let factor = factor(&[1.0, sum], 1.0);
-        assert_eq!(factor.is_nan(), wrong != 1e30);
-        if factor.is_nan() {
-            let before = State { p: uniform(900, 1), m: uniform(900, 2), v: vec![1.0; 900] };
-            let mut state = before.clone();
-            update(&mut state, &g, factor, 1, f64::INFINITY);
-            assert_eq!(state, before);
-        }
+        assert_eq!(square_sum(&g).is_finite(), finite);
     }
 }

@@ -63,7 +63,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
     };
     eprintln!("run: {}", run.path().display());
-    run.update(|facts| facts["device"] = device.name().into())?;
+    run.update(|facts| {
+        facts["device"] = device.name().into();
+        facts["gpu"] = device.card().into();
+    })?;
     let outcome = pipeline::run(&loaded, device, &mut run, &Watch { stop, progress: true });
     // A run that failed, or was stopped, has a report too; its error comes before the report's.
     let report = dalle::report::write(run.path()).and_then(|path| say(path.display()));

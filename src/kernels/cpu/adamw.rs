@@ -27,19 +27,26 @@ pub struct AdamW {
     pub max_variance: Option<f64>,
 }
 
+impl AdamW {
+    /// What an update multiplies by, in its precision: the gradient's scale; 1 − lr·wd; β₁, 1 − β₁; β₂, 1 − β₂; lr/(1 − β₁ᵗ);
+    /// 1/√(1 − β₂ᵗ); ε; the bound on v.
+    pub fn rates<E: Real>(&self) -> [E; 10] {
+        let step = self.step as f64;
+        let keep = 1.0 - self.lr * self.weight_decay;
+        let rate = self.lr / (1.0 - self.beta1.powf(step));
+        let root_scale = 1.0 / (1.0 - self.beta2.powf(step)).sqrt();
+        let (b1, b2) = (self.beta1, self.beta2);
+        let bound = self.max_variance.unwrap_or(f64::INFINITY);
+        [self.grad_scale, keep, b1, 1.0 - b1, b2, 1.0 - b2, rate, root_scale, self.epsilon, bound].map(E::of)
+    }
+}
+
 /// One update of `p` with its moments, in the order of torch.optim.AdamW: p *= 1 − lr·wd; m, v; p −= lr·m̂/(√v̂ + ε), where
 /// m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). The bound is applied to v itself, before v̂.
 pub fn update<E: Real>(c: AdamW, p: &mut [E], g: &[E], m: &mut [E], v: &mut [E]) {
     let lengths = [("g", g.len(), p.len()), ("m", m.len(), p.len()), ("v", v.len(), p.len())];
     expect_lengths("adamw::update", &lengths);
-    let step = c.step as f64;
-    let keep = E::of(1.0 - c.lr * c.weight_decay);
-    let (beta1, one_less_beta1) = (E::of(c.beta1), E::of(1.0 - c.beta1));
-    let (beta2, one_less_beta2) = (E::of(c.beta2), E::of(1.0 - c.beta2));
-    let rate = E::of(c.lr / (1.0 - c.beta1.powf(step)));
-    let root_scale = E::of(1.0 / (1.0 - c.beta2.powf(step)).sqrt());
-    let (epsilon, scale) = (E::of(c.epsilon), E::of(c.grad_scale));
-    let bound = E::of(c.max_variance.unwrap_or(f64::INFINITY));
+    let [scale, keep, beta1, one_less_beta1, beta2, one_less_beta2, rate, root_scale, epsilon, bound] = c.rates::<E>();
     let chunk = rows_per_task(p.len(), 1);
     let moments = m.par_chunks_mut(chunk).zip_eq(v.par_chunks_mut(chunk));
     let tasks = p.par_chunks_mut(chunk).zip_eq(g.par_chunks(chunk)).zip_eq(moments);

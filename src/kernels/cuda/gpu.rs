@@ -10,7 +10,7 @@ use crate::kernels::Products;
 use cudarc::cublas::{CudaBlas, sys as blas};
 use cudarc::driver::result::{launch_kernel, module};
 use cudarc::driver::sys::CUfunction;
-use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, LaunchAsync, LaunchConfig};
+use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, LaunchAsync, LaunchConfig, ValidAsZeroBits};
 use dfdx::prelude::{Cuda, OwnedTape, Shape, SplitTape, Tensor, ZerosTensor};
 use dfdx::tensor::CudaError;
 use std::collections::HashMap;
@@ -135,9 +135,19 @@ impl Gpu {
         Ok(unsafe { self.driver.alloc(length.max(1)) }?)
     }
 
+    /// Zeros.
+    pub fn zeroed<T: DeviceRepr + ValidAsZeroBits>(&self, length: usize) -> Result<CudaSlice<T>, CudaError> {
+        Ok(self.driver.alloc_zeros(length)?)
+    }
+
     /// A copy of `values` on the GPU.
     pub fn copy<T: DeviceRepr + Unpin>(&self, values: Vec<T>) -> Result<CudaSlice<T>, CudaError> {
         Ok(self.driver.htod_copy(values)?)
+    }
+
+    /// The values of memory on the GPU, once all that was launched has run.
+    pub fn read<T: DeviceRepr + Clone + Default>(&self, memory: &CudaSlice<T>) -> Result<Vec<T>, CudaError> {
+        Ok(self.driver.dtoh_sync_copy(memory)?)
     }
 
     /// Where the values of a contiguous tensor lie.

@@ -3,6 +3,7 @@
 //! dfdx has its own kernels as PTX in the binary, but for a few that it compiles at run time with CUDA's headers; of those the
 //! ones that the models use are here ([`open`] loads them), so that a GPU machine needs the driver and cuBLAS alone.
 
+pub mod adamw;
 pub mod gpu;
 pub mod grids;
 mod libraries;
@@ -38,8 +39,9 @@ const NEEDED: [Module; 3] = [
 const TAKEN: [Module; 1] = [(ptx!("address"), gpu::ADDRESS, &["nans_to_fwd_f32", "set_table"])];
 
 /// Our own, in place of compositions. None has run on a GPU yet.
-const EXPERIMENTAL: [Module; 6] = [
+const EXPERIMENTAL: [Module; 7] = [
     (ptx!("activation"), "activation", &["bias_activation", "activation_backward", "column_sums"]),
+    (ptx!("adamw"), "adamw", &["adamw", "add_gradient", "square_parts", "square_sum", "moving_average"]),
     (ptx!("address"), "address", &["note"]),
     (ptx!("attention"), "attention", ATTENTION),
     (ptx!("cross_entropy"), "cross_entropy", &["cross_entropy_forward", "cross_entropy_backward"]),

@@ -11,7 +11,8 @@ pub use coder::coder;
 
 use super::config::{FirstStage, FirstStageKind};
 use super::stage::{Batch, Codec, Geometry, ImageTokenizer, Numbers, Reconstruction, Stage};
-use super::trainer::{Files, Sum, Trainer};
+use super::state::Files;
+use super::trainer::{Sum, Trainer};
 use crate::error::{Error, Result};
 use crate::models::clip::by_chunk;
 use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
