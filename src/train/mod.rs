@@ -6,13 +6,15 @@ pub mod clip_stage;
 pub mod config;
 pub mod durable;
 pub mod first_stage;
+#[cfg(feature = "cuda")]
+mod on_gpu;
 mod schedule;
 pub mod stage;
 mod trainer;
 pub mod transformer_stage;
 mod weights;
 
-pub use cached::{Cached, Engines, row_bytes};
+pub use cached::{Engines, Place, row_bytes};
 pub use stage::{
     Autoregressive, Batch, Codec, Geometry, ImageTokenizer, Numbers, Ranker, Reconstruction, Sequence, Stage,
     TokenModel,

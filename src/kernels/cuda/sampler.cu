@@ -9,7 +9,7 @@
 // Sums have one order, whatever B and F: a sample does not depend on its batch, nor on how it began.
 //
 // B = 8, H = 8, D = 64, p = 1000 of 256 + 32² under a row mask (264 keys). Bound: bytes. 8.7 MB of keys and values: 0.002 ms
-// at 4.8 TB/s (2.2 MFLOP: nothing). Of embeddings and norms, a launch. Not measured.
+// at 4.8 TB/s (4.3 MFLOP: nothing). Of embeddings and norms, a launch. Not measured.
 
 #include "device.h"
 
