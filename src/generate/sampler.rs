@@ -117,7 +117,7 @@ fn batch(model: &dyn Autoregressive, prompts: &[Prompt], empty: &[u32], options:
     let mut sequence = model.sequence(passes * prompts.len(), options.precision)?;
     let blank = vec![0; passes * prompts.len() * positions];
     let first = sequence.advance(Tokens { text: &text, image: &blank }, 0..layout.text + 1)?;
-    sequence.repeat(times);
+    sequence.repeat(times)?;
     let mut logits: Vec<f32> = first.chunks(codes).flat_map(|row| row.repeat(times)).collect();
     let text: Vec<u32> = text.chunks(layout.text).flat_map(|row| row.repeat(times)).collect();
 

@@ -8,7 +8,7 @@ use crate::models::transformer::Tokens;
 use crate::nn::{self, Init, Precision};
 use crate::ops::Mask;
 use crate::shape::{BlockShape, RudalleShape};
-use crate::train::{Autoregressive, Cached, Engines, Sequence, row_bytes};
+use crate::train::{Autoregressive, Engines, Place, Sequence, row_bytes};
 use dfdx::prelude::{ConstDim, Cpu};
 use std::ops::Range;
 
@@ -45,13 +45,13 @@ impl<S: RudalleShape> Autoregressive for Sampled<S> {
     }
 
     fn sequence(&self, batch: usize, precision: Precision) -> Result<Box<dyn Sequence + '_>> {
-        let engine = self.engines.get(precision, |precision| self.model.incremental(precision))?;
         // Version 3 has no start of text: everything stands one slot earlier.
         let (version, earlier) = (self.version, usize::from(self.version == Version::V3));
         let ids = move |batch, tokens: Tokens<'_>, slots: Range<usize>| {
             let slots = slots.start.saturating_sub(earlier)..slots.end - earlier;
             Rudalle::<S, f32, Cpu>::step_ids(version, batch, tokens, slots)
         };
-        Ok(Box::new(Cached::new(engine, &self.masks, batch, ids)))
+        let place = Place::gpu(<S::Block as BlockShape>::HeadDim::SIZE).unwrap_or(Place::Host);
+        self.engines.sequence(place, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
     }
 }

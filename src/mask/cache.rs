@@ -34,6 +34,18 @@ impl CachePlan {
         self.places[position]
     }
 
+    /// How many positions from `start` on, up to `end`, can put their keys in place before any of them reads: until one of them
+    /// takes a place that an earlier one sees.
+    pub fn together(&self, start: usize, end: usize) -> usize {
+        let mut read = vec![false; self.size];
+        let free = |&position: &usize| {
+            let free = !read[self.place(position)];
+            self.seen(position).iter().for_each(|&place| read[place as usize] = true);
+            free
+        };
+        (start..end).take_while(free).count()
+    }
+
     /// The places of the keys that `query` sees in its own step, by increasing key.
     pub fn seen(&self, query: usize) -> &[u32] {
         &self.seen[self.starts[query]..self.starts[query + 1]]
@@ -84,6 +96,19 @@ mod tests {
             let taken_again = |place| (plan.size()..plan.positions()).any(|position| plan.place(position) == place);
             prop_assert!(plan.pinned() == plan.size() || taken_again(plan.pinned()), "more places could be shared");
             let mut held = vec![usize::MAX; plan.size()];
+            let mut start = 0;
+            while start < layout.sequence() {
+                let end = start + plan.together(start, layout.sequence());
+                prop_assert!(end > start);
+                (start..end).for_each(|position| held[plan.place(position)] = position);
+                for query in start..end {
+                    let found: Vec<usize> = plan.seen(query).iter().map(|&place| held[place as usize]).collect();
+                    let expected: Vec<usize> = (0..=query).filter(|&key| pattern.sees(layout, query, key)).collect();
+                    prop_assert_eq!(found, expected, "positions {}..{} at once", start, end);
+                }
+                start = end;
+            }
+            held.fill(usize::MAX);
             for query in 0..layout.sequence() {
                 held[plan.place(query)] = query;
                 let found: Vec<usize> = plan.seen(query).iter().map(|&place| held[place as usize]).collect();

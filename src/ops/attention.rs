@@ -51,6 +51,12 @@ impl Mask {
         self.0.as_ref().map(|forms| forms.pattern)
     }
 
+    /// The places of a cache's keys, if not every key is seen.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn plan(&self) -> Option<&CachePlan> {
+        self.0.as_ref().map(|forms| &forms.plan)
+    }
+
     /// For `sequence` positions.
     fn tiles(&self, sequence: usize) -> Cow<'_, Tiles> {
         self.0.as_ref().map_or_else(|| Cow::Owned(Tiles::full(sequence, BLOCK)), |mask| Cow::Borrowed(&mask.tiles))

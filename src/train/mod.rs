@@ -1,5 +1,7 @@
 //! Training: what a spec says of a stage, schedules, the optimiser, and the stages behind their erased traits.
 
+#[cfg(feature = "cuda")]
+mod adamw_on_gpu;
 mod cached;
 pub mod checkpoint;
 pub mod clip_stage;
@@ -15,7 +17,7 @@ mod trainer;
 pub mod transformer_stage;
 mod weights;
 
-pub use cached::{Cached, Engines, row_bytes};
+pub use cached::{Engines, Place, row_bytes};
 pub use stage::{
     Autoregressive, Batch, Codec, Geometry, ImageTokenizer, Numbers, Ranker, Reconstruction, Sequence, Stage,
     TokenModel,

@@ -1,119 +1,58 @@
-//! AdamW where the weights are: on a GPU, with experimental kernels. The host sees a gradient's norm at each step, and the rest
-//! only for a checkpoint.
+//! Sequences that grow on a GPU, by kernels of our own.
 
-use super::config::Method;
-use super::state::State;
-use crate::error::{Error, Result};
-use crate::kernels::cpu::adamw::AdamW;
-use crate::kernels::cuda::adamw::Moments;
-use crate::kernels::cuda::experimental;
-use crate::kernels::cuda::gpu::{Address, Gpu};
-use crate::nn::{self, Parameter};
-use crate::ops::Backend;
-use cudarc::driver::CudaSlice;
-use dfdx::nn::TensorCollection;
-use dfdx::prelude::{Cuda, Gradients};
-use std::any::Any;
+use super::stage::Sequence;
+use crate::error::Result;
+use crate::kernels::cuda::gpu::Gpu;
+use crate::kernels::cuda::sampler::{Block, Map, Norm, Run, Transformer};
+use crate::models::transformer::Tokens;
+use crate::nn::{self, Incremental, IncrementalBlock};
+use crate::ops::Mask;
+use dfdx::tensor::CudaError;
+use std::ops::Range;
 
-/// The moments and the moving average of every parameter, on the GPU.
-#[derive(Debug)]
-pub struct OnGpu {
-    gpu: &'static Gpu,
-    moments: Vec<Moments>,
+/// A copy of `engine` on the GPU.
+pub fn copy(gpu: &'static Gpu, engine: &Incremental<f32>, masks: &[Mask]) -> Result<Transformer> {
+    let norm = |norm: &nn::Norm<f32>| Norm::new(gpu, &norm.gain, &norm.bias, norm.epsilon);
+    let norms = |norms: &[nn::Norm<f32>]| norms.iter().map(norm).collect::<std::result::Result<_, _>>();
+    let block = |block: &IncrementalBlock<f32>| -> std::result::Result<Block, CudaError> {
+        Ok(Block {
+            ln_1: norm(&block.ln_1)?,
+            qkv: Map::new(gpu, &block.qkv)?,
+            out: Map::new(gpu, &block.out)?,
+            ln_2: norm(&block.ln_2)?,
+            up: Map::new(gpu, &block.up)?,
+            down: Map::new(gpu, &block.down)?,
+            after: norms(&block.after)?,
+            activation: block.activation,
+            heads: block.heads,
+        })
+    };
+    let blocks = engine.blocks.iter().map(block).collect::<std::result::Result<_, _>>()?;
+    let plan = |mask| Mask::plan(mask).expect("a cache needs a mask that looks back only");
+    let plans: Vec<_> = masks.iter().map(plan).collect();
+    Ok(Transformer::new(gpu, &engine.tables, blocks, &plans, norms(&engine.norms)?, Map::new(gpu, &engine.head)?)?)
 }
 
-impl OnGpu {
-    /// A copy of `state` where `device` is a GPU that was opened with experimental kernels, and there are some for `method`;
-    /// and the model, with weights of its own then: they are moved in place.
-    pub fn new<D: Backend<f32>, M: TensorCollection<f32, D>>(
-        device: &D,
-        mut model: M,
-        state: &State,
-        method: Method,
-    ) -> Result<(M, Option<OnGpu>)> {
-        let on_gpu = method == Method::Adamw && (device as &dyn Any).is::<Cuda>();
-        let Some(gpu) = experimental().filter(|_| on_gpu) else { return Ok((model, None)) };
-        let mut weights = state.weights.iter();
-        // Written values are shared with no clone.
-        nn::import(&mut model, |name, _| match weights.next() {
-            Some(weight) => Ok(&weight.values),
-            None => Err(Error::data(name, "the model has more parameters than the state")),
-        })?;
-        Ok((model, Some(OnGpu { gpu, moments: moments(gpu, state)? })))
-    }
+/// Rows of tokens that grow together. `ids` says which rows of the tables the slots of a step sum.
+pub struct OnGpu<'a, F> {
+    run: Run<'a>,
+    ids: F,
+}
 
-    /// Takes `state` in place of what is there.
-    pub fn put(&mut self, state: &State) -> Result<()> {
-        self.moments = moments(self.gpu, state)?;
-        Ok(())
-    }
-
-    /// Everything as of now; the weights are those of `model`.
-    pub fn read<D: Backend<f32>, M: TensorCollection<f32, D> + Clone>(&self, model: &M) -> Result<State> {
-        let read = |memory: &CudaSlice<f32>| -> Result<Vec<f32>> { Ok(self.gpu.read(memory)?) };
-        Ok(State {
-            weights: nn::export(model)?,
-            mean: self.moments.iter().map(|of| read(&of.mean)).collect::<Result<_>>()?,
-            variance: self.moments.iter().map(|of| read(&of.variance)).collect::<Result<_>>()?,
-            average: self.moments.iter().filter_map(|of| of.average.as_ref()).map(read).collect::<Result<_>>()?,
-        })
-    }
-
-    /// Adds the gradients of a part of a batch to `sums`, empty before the first part.
-    pub fn add<D: Backend<f32>, M: TensorCollection<f32, D>>(
-        &self,
-        model: &mut M,
-        gradients: &mut Gradients<f32, D>,
-        sums: &mut Vec<CudaSlice<f32>>,
-    ) -> Result<()> {
-        if sums.is_empty() {
-            *sums = self.moments.iter().map(|of| of.sum(self.gpu)).collect::<std::result::Result<_, _>>()?;
-        }
-        let mut sums = sums.iter();
-        nn::gradient_addresses(model, gradients, |_, gradient| match sums.next() {
-            Some(sum) => Ok(self.gpu.add_gradient(sum, gradient)?),
-            None => Ok(()),
-        })
-    }
-
-    /// Σ g² of each gradient.
-    pub fn squares(&self, gradients: &[CudaSlice<f32>]) -> Result<Vec<f64>> {
-        Ok(self.gpu.squares(gradients)?)
-    }
-
-    /// Moves every weight by the constants that `of` gives, to a value of at most the one that it gives.
-    pub fn update<D: Backend<f32>, M: TensorCollection<f32, D>>(
-        &mut self,
-        model: &mut M,
-        weights: &[Parameter<f32>],
-        gradients: &[CudaSlice<f32>],
-        of: impl Fn(&Parameter<f32>) -> (AdamW, f32),
-    ) -> Result<()> {
-        let mut all = weights.iter().zip(gradients).zip(&self.moments);
-        nn::addresses(model, self.gpu, |_, at| match all.next() {
-            Some(((weight, gradient), moments)) => {
-                let (constants, top) = of(weight);
-                Ok(self.gpu.adamw(&constants, top, at, gradient, moments)?)
-            }
-            None => Ok(()),
-        })
-    }
-
-    /// average ← decay·average + (1 − decay)·weight
-    pub fn average<D: Backend<f32>, M: TensorCollection<f32, D>>(&mut self, model: &mut M, decay: f64) -> Result<()> {
-        let mut averages = self.moments.iter().filter_map(|of| of.average.as_ref());
-        nn::addresses(model, self.gpu, |_, at: Address| match averages.next() {
-            Some(average) => Ok(self.gpu.moving_average(average, at, decay)?),
-            None => Ok(()),
-        })
+impl<'a, F: Fn(usize, Tokens<'_>, Range<usize>) -> [Vec<u32>; 5]> OnGpu<'a, F> {
+    /// `batch` empty rows.
+    pub fn new(model: &'a Transformer, batch: usize, ids: F) -> Result<Self> {
+        Ok(OnGpu { run: Run::new(model, batch)?, ids })
     }
 }
 
-fn moments(gpu: &Gpu, state: &State) -> Result<Vec<Moments>> {
-    let all = state.mean.iter().zip(&state.variance).enumerate();
-    all.map(|(index, (mean, variance))| {
-        let average = state.average.get(index).map(Vec::as_slice);
-        Ok(Moments::new(gpu, mean, variance, average)?)
-    })
-    .collect()
+impl<F: Fn(usize, Tokens<'_>, Range<usize>) -> [Vec<u32>; 5]> Sequence for OnGpu<'_, F> {
+    fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>> {
+        let ids = (self.ids)(self.run.batch(), tokens, slots);
+        Ok(self.run.advance(&ids)?)
+    }
+
+    fn repeat(&mut self, times: usize) -> Result<()> {
+        Ok(self.run.repeat(times)?)
+    }
 }

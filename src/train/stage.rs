@@ -143,7 +143,7 @@ pub trait Sequence {
     /// start of the image are slots `0..text + 1`; slot `text + i` predicts image token i.
     fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>>;
     /// Each row `times` times, one after the other.
-    fn repeat(&mut self, times: usize);
+    fn repeat(&mut self, times: usize) -> Result<()>;
 }
 
 /// A reranker in training.

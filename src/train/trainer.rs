@@ -1,8 +1,8 @@
 //! What every stage shares: a model with its gradients, AdamW or Muon over all its parameters, the moving average, the checkpoint.
 
-use super::config::{Ema, Method, Optimizer};
 #[cfg(feature = "cuda")]
-use super::on_gpu::OnGpu;
+use super::adamw_on_gpu::AdamwOnGpu;
+use super::config::{Ema, Method, Optimizer};
 use super::state::{Files, State};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::{self, AdamW};
@@ -24,7 +24,7 @@ pub struct Trainer<M, D: Backend<f32>> {
     /// The model's weights again, and what the optimiser keeps of them. Where a GPU keeps it, this is what it began with.
     state: State,
     #[cfg(feature = "cuda")]
-    gpu: Option<OnGpu>,
+    gpu: Option<AdamwOnGpu>,
     optimizer: Optimizer,
     ema: Ema,
     total: u64,
@@ -61,7 +61,7 @@ where
     pub fn new(stage: &'static str, model: M, device: D, optimizer: Optimizer, ema: Ema, total: u64) -> Result<Self> {
         let state = State::new(nn::export(&model)?, ema.decay > 0.0);
         #[cfg(feature = "cuda")]
-        let (model, gpu) = OnGpu::new(&device, model, &state, optimizer.method)?;
+        let (model, gpu) = AdamwOnGpu::new(&device, model, &state, optimizer.method)?;
         Ok(Trainer {
             stage,
             model,

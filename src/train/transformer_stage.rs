@@ -1,6 +1,6 @@
 //! The transformer in training (paper B.2): text and image cross-entropy, each a mean over its own tokens, 1/8 and 7/8.
 
-use super::cached::{Cached, Engines, row_bytes};
+use super::cached::{Engines, Place, row_bytes};
 use super::config::TransformerStage as Config;
 use super::stage::{Autoregressive, Batch, Numbers, Sequence, Stage, TokenModel};
 use super::state::Files;
@@ -147,11 +147,12 @@ where
     }
 
     fn sequence(&self, batch: usize, precision: Precision) -> Result<Box<dyn Sequence + '_>> {
-        if !D::ON_HOST && precision == Precision::F32 {
+        let gpu = if D::ON_HOST { None } else { Place::gpu(<S::Block as BlockShape>::HeadDim::SIZE) };
+        if !D::ON_HOST && gpu.is_none() && precision == Precision::F32 {
             return Ok(Box::new(Uncached { stage: self, batch }));
         }
-        let engine = self.engines.get(precision, |precision| self.frozen.incremental(precision))?;
-        Ok(Box::new(Cached::new(engine, &self.masks, batch, Transformer::<S, f32, D>::step_ids)))
+        let (place, ids) = (gpu.unwrap_or(Place::Host), Transformer::<S, f32, D>::step_ids);
+        self.engines.sequence(place, precision, &self.masks, batch, ids, |precision| self.frozen.incremental(precision))
     }
 }
 
@@ -173,8 +174,9 @@ where
         Ok(logits.chunks(positions * codes).flat_map(|row| &row[next * codes..(next + 1) * codes]).copied().collect())
     }
 
-    fn repeat(&mut self, times: usize) {
+    fn repeat(&mut self, times: usize) -> Result<()> {
         self.batch *= times;
+        Ok(())
     }
 }
 
@@ -234,7 +236,7 @@ mod tests {
             assert_eq!(ours.len(), 2 * 32);
             assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-4), "{ours:?} {theirs:?}");
         }
-        uncached.repeat(3);
+        uncached.repeat(3).unwrap();
         assert_eq!(uncached.batch, 6);
     }
 }

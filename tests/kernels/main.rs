@@ -5,11 +5,13 @@ mod adamw;
 mod attention;
 mod copying;
 mod cross_entropy;
+mod few_rows;
 #[path = "../../src/kernels/cuda/grids.rs"]
 #[allow(dead_code)] // as many as there are kernels
 mod grids;
 mod gumbel;
 mod harness;
 mod norm;
+mod sampler;
 #[path = "../../src/kernels/cuda/tile_lists.rs"]
 mod tile_lists;

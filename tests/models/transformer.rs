@@ -209,7 +209,7 @@ fn a_repeated_sequence_goes_on_as_if_it_had_been_given_so_often() {
     let blank = vec![0; 2 * IMAGE];
     let mut few = stage.sequence(2, Precision::F32).unwrap();
     few.advance(Tokens { text: &text, image: &blank }, 0..TEXT + 1).unwrap();
-    few.repeat(3);
+    few.repeat(3).unwrap();
     let mut many = stage.sequence(6, Precision::F32).unwrap();
     many.advance(Tokens { text: &repeated_text, image: &image }, 0..TEXT + 1).unwrap();
     let next = TEXT + 1..TEXT + 4;

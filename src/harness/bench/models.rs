@@ -14,10 +14,10 @@ use crate::models::transformer::Tokens;
 use crate::nn::{self, Precision::*};
 use crate::ops::Backend;
 use crate::random::Rng;
-use crate::shape::{ClipShape, DvaeShape, TextTowerShape, TransformerShape};
+use crate::shape::{BlockShape, ClipShape, DvaeShape, TextTowerShape, TransformerShape};
 use crate::train::config::{Ema, FirstStage, Optimizer, Schedule, TransformerStage as Config};
 use crate::train::transformer_stage::TransformerStage;
-use crate::train::{Autoregressive, Batch, Stage, first_stage};
+use crate::train::{Autoregressive, Batch, Place, Stage, first_stage};
 use dfdx::prelude::*;
 use dfdx::tensor::Synchronize;
 use std::hint::black_box;
@@ -95,16 +95,17 @@ where
     let (slots, positions) = (<Shape as TransformerShape>::Text::SIZE, <Shape as TransformerShape>::Image::SIZE);
     let codes = stage.codes();
     let prompt = ids("text", slots, <Shape as TransformerShape>::TextVocab::SIZE);
-    // Weights of fewer bits are the processor's; a GPU has the memory for more candidates.
-    let (batches, precisions) =
-        if D::ON_HOST { (&[1, 8][..], &[F32, Bf16, Int8][..]) } else { (&[1, 8, 64][..], &[F32][..]) };
+    // A GPU has the memory for more candidates. Without a sampler on it, weights of fewer bits are the processor's.
+    let batches = if D::ON_HOST { &[1, 8][..] } else { &[1, 8, 64] };
+    let head = <<Shape as TransformerShape>::Block as BlockShape>::HeadDim::SIZE;
+    let precisions = if D::ON_HOST || Place::gpu(head).is_some() { &[F32, Bf16, Int8][..] } else { &[F32] };
     for (&batch, &precision) in batches.iter().flat_map(|b| precisions.iter().map(move |p| (b, p))) {
         let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision };
         let run = || -> Result<f64> {
             let mut sequence = stage.sequence(1, precision)?;
             let blank = vec![0; positions];
             let first = sequence.advance(Tokens { text: &prompt, image: &blank }, 0..slots + 1)?;
-            sequence.repeat(batch);
+            sequence.repeat(batch)?;
             let mut logits = first.repeat(batch);
             let text = prompt.repeat(batch);
             let mut image = vec![0; batch * positions];

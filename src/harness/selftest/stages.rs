@@ -11,6 +11,7 @@ use crate::models::presets;
 use crate::models::transformer::Tokens;
 use crate::nn::Precision;
 use crate::random::Rng;
+use crate::train::config::Schedule;
 use crate::train::{Batch, Files, Stage};
 use safetensors::SafeTensors;
 
@@ -22,6 +23,8 @@ const NUMBERS: f64 = 1e-4;
 const WEIGHTS: f64 = 1e-3;
 /// Greedy tokens may differ where the two likeliest are nearer than this.
 const TIE: f64 = 1e-3;
+/// Steps of training before tokens are drawn.
+const TRAINED: u64 = 20;
 /// Pairs of a batch.
 const PAIRS: usize = 4;
 
@@ -117,10 +120,17 @@ fn there_and_back(device: &mut dyn Stage, cpu: &mut dyn Stage) -> Result<f64> {
 }
 
 fn sampling(device: Device, spec: &Spec) -> Result<Vec<Row>> {
-    let (mut here, mut there) = (Device::Cpu.models(spec)?, device.models(spec)?);
-    here.transformer.freeze()?;
-    there.transformer.freeze()?;
+    let mut spec = spec.clone();
+    spec.transformer.optimizer.lr = Schedule::cosine(0.01, 0.01, 0);
+    spec.transformer.ema.decay = 0.0;
+    let (mut here, mut there) = (Device::Cpu.models(&spec)?, device.models(&spec)?);
     let given = batch(&here, "transformer");
+    // Fresh weights give every token the same logit, whatever an engine makes of them. The CPU trains them, both take them.
+    (0..TRAINED).try_for_each(|step| here.transformer.step(step, &given).map(drop))?;
+    let files = here.transformer.checkpoint()?;
+    for models in [&mut here, &mut there] {
+        models.transformer.restore(&|name| read(&files, name))?;
+    }
     let tokens = Tokens { text: &given.text, image: &given.codes };
     let wide = |logits: Vec<f32>| logits.into_iter().map(f64::from).collect::<Vec<_>>();
     let expected = wide(here.transformer.logits(PAIRS, tokens)?);
@@ -131,33 +141,59 @@ fn sampling(device: Device, spec: &Spec) -> Result<Vec<Row>> {
         .chunks(here.text.slots)
         .map(|text| Prompt { text: text.to_vec(), seeds: vec![0, 1], forced: Vec::new() })
         .collect();
-    let greedy = Options { temperature: 0.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
-    let drawn = Options { temperature: 1.0, ..greedy };
+    let mut rows = vec![Row { what: "transformer: logits".to_owned(), error, limit: NUMBERS }];
     let empty = here.text.fill(&[]);
-    let [ours, theirs] = [&here, &there].map(|models| sample(models.transformer.as_ref(), &prompts, &empty, &greedy));
-    let greedy = widest_gap(&here, &given.text, &ours?, &theirs?)?;
-    let [ours, theirs] = [&here, &there].map(|models| sample(models.transformer.as_ref(), &prompts, &empty, &drawn));
-    let (ours, theirs) = (ours?.concat(), theirs?.concat());
-    let differing = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
-    // A draw turns where the quantile of its seed meets the edge between two tokens: one in ten thousand by rounding.
-    let share = differing as f64 / ours.len() as f64;
-    Ok(vec![
-        Row { what: "transformer: logits".to_owned(), error, limit: NUMBERS },
-        Row { what: "sampling, greedy: gap where tokens differ".to_owned(), error: greedy, limit: TIE },
-        Row { what: "sampling, equal seeds: share that differs".to_owned(), error: share, limit: 0.05 },
-    ])
+    for (precision, name) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16"), (Precision::Int8, "int8")] {
+        let row = |what: &str, error, limit| Row { what: format!("sampling in {name}, {what}"), error, limit };
+        let [ours, theirs] = [&here, &there].map(|models| grown(models, tokens, precision));
+        rows.push(row("logits", relative(&wide(ours?), &wide(theirs?)), NUMBERS));
+        let greedy = Options { temperature: 0.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision };
+        let both = |options: &Options| {
+            [&here, &there].map(|models| sample(models.transformer.as_ref(), &prompts, &empty, options))
+        };
+        let [ours, theirs] = both(&greedy);
+        let gap = widest_gap(&here, &given.text, &ours?, &theirs?, precision)?;
+        rows.push(row("greedy: gap where tokens differ", gap, TIE));
+        let [ours, theirs] = both(&Options { temperature: 1.0, guidance: 1.5, ..greedy });
+        let (ours, theirs) = (ours?.concat(), theirs?.concat());
+        let differing = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
+        // A draw turns where the quantile of its seed meets the edge between two tokens: one in ten thousand by rounding.
+        rows.push(row("equal seeds: share that differs", differing as f64 / ours.len() as f64, 0.05));
+    }
+    Ok(rows)
+}
+
+/// The image logits of every row after the text, copies of which then grow by two tokens.
+fn grown(models: &Models, tokens: Tokens<'_>, precision: Precision) -> Result<Vec<f32>> {
+    let slots = models.text.slots;
+    let twice = |tokens: &[u32]| tokens.chunks(tokens.len() / PAIRS).flat_map(|row| row.repeat(2)).collect::<Vec<_>>();
+    let (text, image) = (twice(tokens.text), twice(tokens.image));
+    let copies = Tokens { text: &text, image: &image };
+    let mut sequence = models.transformer.sequence(PAIRS, precision)?;
+    let mut logits = sequence.advance(tokens, 0..slots + 1)?;
+    sequence.repeat(2)?;
+    for slot in slots + 1..slots + 3 {
+        logits.extend(sequence.advance(copies, slot..slot + 1)?);
+    }
+    Ok(logits)
 }
 
 /// The largest difference of the two likeliest logits where a picture's tokens first differ; 0 where all are equal.
-fn widest_gap(models: &Models, text: &[u32], ours: &[Vec<u32>], theirs: &[Vec<u32>]) -> Result<f64> {
-    let (slots, codes) = (models.text.slots, models.transformer.codes());
+fn widest_gap(
+    models: &Models,
+    text: &[u32],
+    ours: &[Vec<u32>],
+    theirs: &[Vec<u32>],
+    precision: Precision,
+) -> Result<f64> {
+    let slots = models.text.slots;
     let mut widest = 0.0;
     for (row, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
         let Some(first) = ours.iter().zip(theirs).position(|(a, b)| a != b) else { continue };
         // Two pictures for each text.
         let text = &text[row / 2 * slots..][..slots];
-        let logits = models.transformer.logits(1, Tokens { text, image: ours })?;
-        let mut here = logits[first * codes..][..codes].to_vec();
+        let mut sequence = models.transformer.sequence(1, precision)?;
+        let mut here = sequence.advance(Tokens { text, image: ours }, 0..slots + first + 1)?;
         here.sort_unstable_by(|a, b| b.total_cmp(a));
         widest = f64::max(widest, f64::from(here[0] - here[1]));
     }

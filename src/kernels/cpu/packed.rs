@@ -78,6 +78,25 @@ impl<E: Real> Packed<E> {
         self.bias.len()
     }
 
+    /// I.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// b (O).
+    pub fn bias(&self) -> &[E] {
+        &self.bias
+    }
+
+    /// In how many bits w is kept.
+    pub fn precision(&self) -> Precision {
+        match &self.weights {
+            Weights::Full(_) => Precision::F32,
+            Weights::Half(_) => Precision::Bf16,
+            Weights::Byte { .. } => Precision::Int8,
+        }
+    }
+
     /// y = x·wᵀ + b.
     pub fn forward(&self, x: &[E]) -> Vec<E> {
         let rows = x.len() / self.inputs;
@@ -255,6 +274,29 @@ impl<E: Real> Stored<E> for i8 {
     }
 }
 
+impl Packed<f32> {
+    /// Other memory than the host's gets these: the rows of w as they are kept, little-endian, each with zeros up to a multiple
+    /// of 16 bytes; and the scale of each output where they are whole numbers.
+    pub fn rows(&self) -> (Vec<u8>, Option<&[f32]>) {
+        match &self.weights {
+            Weights::Full(w) => (self.padded(w, |w| w.to_le_bytes()), None),
+            Weights::Half(w) => (self.padded(w, |w| w.0.to_le_bytes()), None),
+            Weights::Byte { values, scales } => (self.padded(values, |w| w.to_le_bytes()), Some(scales)),
+        }
+    }
+
+    fn padded<S: Copy, const N: usize>(&self, w: &[[S; LANES]], bytes: impl Fn(S) -> [u8; N]) -> Vec<u8> {
+        let row = (self.inputs * N).next_multiple_of(16);
+        let mut padded = Vec::with_capacity(self.outputs() * row);
+        for (output, w) in w.chunks(self.inputs.div_ceil(LANES).max(1)).enumerate() {
+            padded.extend(w.as_flattened().iter().flat_map(|&w| bytes(w)));
+            // In blocks of the host's it may end later or sooner; beyond the inputs there are zeros in either.
+            padded.resize((output + 1) * row, 0);
+        }
+        padded
+    }
+}
+
 impl Half {
     /// To nearest, ties to even; infinities and NaN stay what they are.
     fn round(x: f32) -> Half {
@@ -275,6 +317,31 @@ mod tests {
     fn naive(x: &[f64], w: &[f64], b: &[f64]) -> Vec<f64> {
         let inputs = w.len() / b.len();
         x.chunks(inputs).flat_map(|x| w.chunks(inputs).zip(b).map(|(w, b)| weighted(x, w) + b)).collect()
+    }
+
+    #[test]
+    fn rows_for_other_memory_hold_the_weights_and_then_zeros() {
+        for (inputs, precision) in [1, 4, 5, 8, 9, 16, 17, 33].into_iter().flat_map(|inputs| ALL.map(|p| (inputs, p))) {
+            let w = normals::<f32>("w", 3 * inputs);
+            let packed = Packed::new(w.clone(), vec![0.0; 3], inputs, precision);
+            let (bytes, scales) = packed.rows();
+            let each = [4, 2, 1][precision as usize];
+            let row = (inputs * each).next_multiple_of(16);
+            assert_eq!((bytes.len(), scales.map(<[f32]>::len)), (3 * row, (each == 1).then_some(3)));
+            for (output, bytes) in bytes.chunks(row).enumerate() {
+                let (kept, zeros) = bytes.split_at(inputs * each);
+                assert!(zeros.iter().all(|&byte| byte == 0));
+                for (input, kept) in kept.chunks(each).enumerate() {
+                    let unit = (0..inputs).map(|i| f32::from(u8::from(i == input))).collect::<Vec<_>>();
+                    let value = match *kept {
+                        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+                        [a, b] => f32::from_le_bytes([0, 0, a, b]),
+                        _ => f32::from(kept[0] as i8) * scales.unwrap()[output],
+                    };
+                    assert_eq!(value, packed.forward(&unit)[output]);
+                }
+            }
+        }
     }
 
     proptest! {

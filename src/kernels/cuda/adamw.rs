@@ -20,7 +20,7 @@ pub struct Moments {
 impl Moments {
     /// A copy on the GPU.
     pub fn new(gpu: &Gpu, mean: &[f32], variance: &[f32], average: Option<&[f32]>) -> Result<Moments, CudaError> {
-        let copy = |values: &[f32]| gpu.copy(values.to_vec());
+        let copy = |values: &[f32]| gpu.upload(values);
         Ok(Moments { mean: copy(mean)?, variance: copy(variance)?, average: average.map(copy).transpose()? })
     }
 

@@ -7,10 +7,13 @@
 use super::Module;
 use super::grids::Grid;
 use crate::kernels::Products;
+use crate::kernels::cpu::activation::Activation;
 use cudarc::cublas::{CudaBlas, sys as blas};
 use cudarc::driver::result::{launch_kernel, module};
-use cudarc::driver::sys::CUfunction;
-use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, LaunchAsync, LaunchConfig, ValidAsZeroBits};
+use cudarc::driver::sys::{CUfunction, CUstream};
+use cudarc::driver::{
+    CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DeviceSlice, LaunchAsync, LaunchConfig, ValidAsZeroBits,
+};
 use dfdx::prelude::{Cuda, OwnedTape, Shape, SplitTape, Tensor, ZerosTensor};
 use dfdx::tensor::CudaError;
 use std::collections::HashMap;
@@ -34,6 +37,11 @@ impl Address {
     /// Of a gradient, or of memory of our own.
     pub fn of<T>(memory: &impl DevicePtr<T>) -> Address {
         Address(*memory.device_ptr())
+    }
+
+    /// Of the value `count` further in f32 memory of our own.
+    pub fn offset(memory: &CudaSlice<f32>, count: usize) -> Address {
+        Address(*memory.device_ptr() + 4 * count as u64)
     }
 }
 
@@ -69,6 +77,19 @@ impl From<u32> for Parameter {
 impl From<f32> for Parameter {
     fn from(number: f32) -> Self {
         Parameter(number.to_bits().into())
+    }
+}
+
+impl From<Option<Activation>> for Parameter {
+    /// As functions.h counts them.
+    fn from(f: Option<Activation>) -> Self {
+        Parameter(f.map_or(0, |f| match f {
+            Activation::Relu => 1,
+            Activation::QuickGelu => 2,
+            Activation::TanhGelu => 3,
+            Activation::ErfGelu => 4,
+            Activation::Silu => 5,
+        }))
     }
 }
 
@@ -145,9 +166,38 @@ impl Gpu {
         Ok(self.driver.htod_copy(values)?)
     }
 
-    /// The values of memory on the GPU, once all that was launched has run.
-    pub fn read<T: DeviceRepr + Clone + Default>(&self, memory: &CudaSlice<T>) -> Result<Vec<T>, CudaError> {
+    /// The same of many values, which the host then need not keep: waits until they are there.
+    pub fn upload<T: DeviceRepr>(&self, values: &[T]) -> Result<CudaSlice<T>, CudaError> {
+        let mut memory = self.memory(values.len())?;
+        if !values.is_empty() {
+            self.driver.htod_sync_copy_into(values, &mut memory)?;
+        }
+        Ok(memory)
+    }
+
+    /// Writes `values`, as many as `memory` has, once what was launched before has run.
+    pub fn write<T: DeviceRepr + Unpin>(&self, values: Vec<T>, memory: &mut CudaSlice<T>) -> Result<(), CudaError> {
+        Ok(self.driver.htod_copy_into(values, memory)?)
+    }
+
+    /// Waits for what was launched before, and reads.
+    pub fn read<T: DeviceRepr>(&self, memory: &CudaSlice<T>) -> Result<Vec<T>, CudaError> {
         Ok(self.driver.dtoh_sync_copy(memory)?)
+    }
+
+    /// Each row of `length` values `times` times, one after the other.
+    pub fn repeated<T: DeviceRepr>(
+        &self,
+        x: &CudaSlice<T>,
+        length: usize,
+        times: usize,
+    ) -> Result<CudaSlice<T>, CudaError> {
+        let mut y = self.memory(x.len() * times)?;
+        for at in (0..x.len() * times).step_by(length) {
+            let from = at / length / times * length;
+            self.driver.dtod_copy(&x.slice(from..from + length), &mut y.slice_mut(at..at + length))?;
+        }
+        Ok(y)
     }
 
     /// Where the values of a contiguous tensor lie.
@@ -199,15 +249,29 @@ impl Gpu {
         grid: Grid,
         parameters: &[Parameter],
     ) -> Result<(), CudaError> {
+        self.launch_in(self.stream()?, kernel, grid, parameters)
+    }
+
+    pub(super) fn launch_in(
+        &self,
+        stream: CUstream,
+        kernel: (&'static str, &'static str),
+        grid: Grid,
+        parameters: &[Parameter],
+    ) -> Result<(), CudaError> {
         let mut parameters: Vec<u64> = parameters.iter().map(|parameter| parameter.0).collect();
         let mut pointers: Vec<*mut c_void> = parameters.iter_mut().map(|value| (&raw mut *value).cast()).collect();
         let [[x, y, z], [i, j, k]] = [grid.blocks, grid.threads];
-        let stream = *self.driver.cu_stream();
-        self.driver.bind_to_thread()?;
         // SAFETY: each caller gives the parameters that the kernel's source names, of which none is longer than 8 bytes and
-        // which are little-endian; the driver copies them before it returns.
+        // which are little-endian; the driver copies them before it returns. The stream is the driver's or one that is there.
         unsafe { launch_kernel(self.functions.get(kernel), (x, y, z), (i, j, k), 0, stream, &mut pointers) }?;
         Ok(())
+    }
+
+    /// The stream of all that is launched, from whatever thread.
+    pub(super) fn stream(&self) -> Result<CUstream, CudaError> {
+        self.driver.bind_to_thread()?;
+        Ok(*self.driver.cu_stream())
     }
 
     /// c (M, N) = a (M, K)·b (K, N), or c += a·b.

@@ -67,6 +67,23 @@ impl Grid {
         let threads = if width > 64 { 256 } else { 128 };
         Grid { blocks: [positions.div_ceil(64) as u32, heads as u32, batch as u32], threads: [threads, 1, 1] }
     }
+
+    /// A product with few rows: a block has eight rows and four outputs. How many threads there are decides the order of the
+    /// sums, so nothing but the inputs, of which each takes `at_once`, may.
+    pub fn few_rows([rows, inputs, outputs]: [usize; 3], at_once: usize) -> Grid {
+        let threads = (inputs.div_ceil(at_once).next_multiple_of(32) as u32).clamp(32, 256);
+        Grid { blocks: [rows.div_ceil(8) as u32, outputs.div_ceil(4) as u32, 1], threads: [threads, 1, 1] }
+    }
+
+    /// New keys and values in their places: a block for each of `positions` of each sequence.
+    pub fn store([batch, positions]: [usize; 2]) -> Grid {
+        Grid { blocks: [positions as u32, batch as u32, 1], threads: [256, 1, 1] }
+    }
+
+    /// Attention from a cache: a block for each head of each new position of each sequence.
+    pub fn attend([batch, heads, positions]: [usize; 3]) -> Grid {
+        Grid { blocks: [heads as u32, positions as u32, batch as u32], threads: [256, 1, 1] }
+    }
 }
 
 /// Whole warps, of which each thread holds 16 of `columns` values.

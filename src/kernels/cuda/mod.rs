@@ -5,8 +5,10 @@
 
 pub mod adamw;
 pub mod gpu;
+mod graph;
 pub mod grids;
 mod libraries;
+pub mod sampler;
 pub mod tile_lists;
 
 use crate::error::{Error, Result};
@@ -39,14 +41,16 @@ const NEEDED: [Module; 3] = [
 const TAKEN: [Module; 1] = [(ptx!("address"), gpu::ADDRESS, &["nans_to_fwd_f32", "set_table"])];
 
 /// Our own, in place of compositions. None has run on a GPU yet.
-const EXPERIMENTAL: [Module; 7] = [
+const EXPERIMENTAL: [Module; 9] = [
     (ptx!("activation"), "activation", &["bias_activation", "activation_backward", "column_sums"]),
     (ptx!("adamw"), "adamw", &["adamw", "add_gradient", "square_parts", "square_sum", "moving_average"]),
     (ptx!("address"), "address", &["note"]),
     (ptx!("attention"), "attention", ATTENTION),
     (ptx!("cross_entropy"), "cross_entropy", &["cross_entropy_forward", "cross_entropy_backward"]),
+    (ptx!("few_rows"), "few_rows", &["few_rows_f32", "few_rows_bf16", "few_rows_int8"]),
     (ptx!("gumbel"), "gumbel", &["gumbel_forward", "gumbel_backward", "kl_forward", "kl_backward"]),
     (ptx!("norm"), "norm", &["norm_forward", "norm_backward", "norm_backward_sums"]),
+    (ptx!("sampler"), "sampler", &["embed_sum", "norm_rows", "store", "attend"]),
 ];
 
 /// For the widths of heads that are compiled, in f32 and in TF32.

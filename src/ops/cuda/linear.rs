@@ -7,17 +7,6 @@ use crate::kernels::cuda::grids::Grid;
 use dfdx::prelude::*;
 use dfdx::tensor::CudaError;
 
-/// How activation.cu counts them; 0 is none.
-fn number(f: Option<Activation>) -> usize {
-    f.map_or(0, |f| match f {
-        Activation::Relu => 1,
-        Activation::QuickGelu => 2,
-        Activation::TanhGelu => 3,
-        Activation::ErfGelu => 4,
-        Activation::Silu => 5,
-    })
-}
-
 /// y (R, O) = f(x (R, I)·wᵀ + b), with y in `shape`.
 pub(super) fn linear<X: Shape, Y: Shape, T: Tape<f32, Cuda>>(
     gpu: &'static Gpu,
@@ -40,7 +29,7 @@ pub(super) fn linear<X: Shape, Y: Shape, T: Tape<f32, Cuda>>(
     gpu.product([rows, inputs, outputs], of_x, of_w.transposed(), product, false)?;
     if b.is_some() || f.is_some() {
         let bias = b.as_ref().map_or(Ok(Address::NONE), |b| gpu.address(b))?;
-        let sizes = [rows.into(), outputs.into(), number(f).into()];
+        let sizes = [rows.into(), outputs.into(), f.into()];
         let tensors = [product.into(), bias.into(), before_at.into(), y_at.into()];
         gpu.launch(
             ("activation", "bias_activation"),
@@ -53,7 +42,7 @@ pub(super) fn linear<X: Shape, Y: Shape, T: Tape<f32, Cuda>>(
         let dy = y_slot.address(grads)?;
         // Only this closure reads the gradient of y: its memory can take that of the product.
         if let Some(before) = &before {
-            let sizes = [(rows * outputs).into(), number(f).into(), 0usize.into()];
+            let sizes = [(rows * outputs).into(), f.into(), 0usize.into()];
             let tensors = [dy.into(), before.into(), dy.into()];
             gpu.launch(
                 ("activation", "activation_backward"),
@@ -79,7 +68,7 @@ pub(super) fn activation<S: Shape, T: Tape<f32, Cuda>>(
     f: Activation,
 ) -> Result<Tensor<S, f32, Cuda, T>, CudaError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
-    let (count, kind) = (x.shape().num_elements(), number(Some(f)));
+    let (count, kind) = (x.shape().num_elements(), Some(f));
     let (x_at, y, y_at) = gpu.beside(&x)?;
     let none = Address::NONE;
     // One row: where columns end matters to a bias only.
