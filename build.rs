@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Each is src/kernels/cuda/NAME.cu.
-const KERNELS: [&str; 8] =
-    ["activation", "address", "attention", "concat", "cross_entropy", "gumbel", "norm", "reshape"];
+const KERNELS: [&str; 9] =
+    ["activation", "address", "attention", "concat", "conv", "cross_entropy", "gumbel", "norm", "reshape"];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
-    println!("cargo:rerun-if-changed=src/kernels/cuda/device.h");
+    for header in ["device", "tile"] {
+        println!("cargo:rerun-if-changed=src/kernels/cuda/{header}.h");
+    }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     for name in KERNELS {
         let (source, ptx) = (format!("src/kernels/cuda/{name}.cu"), out.join(format!("{name}.ptx")));
