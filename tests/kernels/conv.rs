@@ -168,7 +168,7 @@ impl Case {
 fn any_case() -> impl Strategy<Value = (Case, How)> {
     let kernel = prop_oneof![Just(1usize), Just(3), Just(5), Just(7)];
     let sizes = (1..=3usize, 1..=7usize, 1..=7usize, 1..=11usize, 1..=11usize);
-    let how = (prop_oneof![Just(64usize), Just(128)], 1..=4usize, any::<bool>());
+    let how = (prop_oneof![3 => Just(64usize), 1 => Just(128)], 1..=4usize, any::<bool>());
     (sizes, kernel, any::<bool>(), how).prop_map(
         |((batch, height, width, inputs, outputs), kernel, relu, (side, parts, exact))| {
             (Case { batch, height, width, inputs, outputs, kernel, relu }, How { side, parts, exact })
@@ -177,7 +177,7 @@ fn any_case() -> impl Strategy<Value = (Case, How)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn equals_the_definition_and_its_gradients((case, how) in any_case()) {
         case.check(how);
@@ -187,11 +187,10 @@ proptest! {
 #[test]
 fn several_tiles_and_their_remainders() {
     let case = |inputs, outputs, kernel, relu| Case { batch: 2, height: 9, width: 11, inputs, outputs, kernel, relu };
-    for exact in [true, false] {
-        case(20, 70, 3, true).check(How { side: 64, parts: 3, exact });
-        case(133, 6, 1, true).check(How { side: 128, parts: 2, exact });
-        case(3, 130, 7, false).check(How { side: 128, parts: 1, exact });
-    }
+    case(20, 70, 3, true).check(How { side: 64, parts: 3, exact: true });
+    case(20, 70, 3, true).check(How { side: 64, parts: 2, exact: false });
+    case(133, 6, 1, true).check(How { side: 128, parts: 2, exact: true });
+    case(3, 130, 5, false).check(How { side: 128, parts: 1, exact: false });
 }
 
 #[test]
