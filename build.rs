@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Each is src/kernels/cuda/NAME.cu.
-const KERNELS: [&str; 11] = [
+const KERNELS: [&str; 12] = [
     "activation",
     "adamw",
     "address",
     "attention",
     "concat",
+    "conv",
     "cross_entropy",
     "few_rows",
     "gumbel",
@@ -24,7 +25,7 @@ fn main() {
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
-    for header in ["device", "functions"] {
+    for header in ["device", "functions", "tile"] {
         println!("cargo:rerun-if-changed=src/kernels/cuda/{header}.h");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -3,6 +3,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod conv;
 mod copying;
 mod cross_entropy;
 mod few_rows;

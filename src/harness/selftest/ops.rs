@@ -84,7 +84,7 @@ enum Case {
     LayerNorm,
     Activation(Activation),
     Attention(Option<Pattern>),
-    Conv(Input),
+    Conv(Input, usize),
     MaxPool,
     Upsample,
     GatherRows,
@@ -116,7 +116,10 @@ fn cases() -> Vec<(String, Case)> {
     cases.extend(ACTIVATIONS.map(|f| (format!("activation {f:?}"), Case::Activation(f))));
     cases.push(("attention, all".to_owned(), Case::Attention(None)));
     cases.extend(PATTERNS.map(|pattern| (format!("attention, {pattern}"), Case::Attention(Some(pattern)))));
-    cases.extend([Input::Picture, Input::Linear, Input::Relu].map(|x| (format!("convolution {x:?}"), Case::Conv(x))));
+    for kernel in [3, 1] {
+        let inputs = [Input::Picture, Input::Linear, Input::Relu];
+        cases.extend(inputs.map(|x| (format!("convolution {kernel}×{kernel} {x:?}"), Case::Conv(x, kernel))));
+    }
     let rest = [
         ("max pool", Case::MaxPool),
         ("upsample", Case::Upsample),
@@ -182,9 +185,9 @@ impl Case {
                 };
                 i.outcome(y?, &[&qkv])
             }
-            Case::Conv(input) => {
-                let x = i.leaf((2usize, 6usize, 5usize, Const::<4>))?;
-                let (w, b) = (i.leaf((Const::<8>, Const::<4>, Const::<3>, Const::<3>))?, i.leaf((Const::<8>,))?);
+            Case::Conv(input, kernel) => {
+                let x = i.leaf((2usize, 6usize, 5usize, Const::<3>))?;
+                let (w, b) = (i.leaf((Const::<10>, Const::<3>, kernel, kernel))?, i.leaf((Const::<10>,))?);
                 let traced = x.leaky_trace();
                 let y =
                     if operation { D::conv2d(traced, &w, &b, input) } else { conv::composed(traced, &w, &b, input) };
@@ -271,7 +274,7 @@ where
     Error: From<D::Err>,
 {
     let mut cases = cases();
-    cases.retain(|(_, case)| matches!(case, Case::Linear(_) | Case::Attention(_) | Case::Conv(_)));
+    cases.retain(|(_, case)| matches!(case, Case::Linear(_) | Case::Attention(_) | Case::Conv(..)));
     cases.iter_mut().for_each(|(name, _)| *name = format!("{name}, {to}"));
     compared(device, Path::Operation, cases, limit)
 }

@@ -146,3 +146,33 @@ __device__ static inline void mma_bf16(float d[4], const unsigned a[4], const un
 }
 
 #endif
+
+// A lane's g and t, as the products above count them.
+__device__ static inline unsigned lane_group() { return threadIdx.x % 32 / 4; }
+__device__ static inline unsigned lane_in_group() { return threadIdx.x % 4; }
+
+// Factors of `multiply`, made ready once: rounded to TF32 or, where Kind is EXACT, as they are.
+__device__ static inline float rounded(float x) {
+    return __uint_as_float(to_tf32(x));
+}
+
+template <class Kind>
+__device__ static inline float4 ready(float4 x) {
+    if (Kind::EXACT) return x;
+    return {rounded(x.x), rounded(x.y), rounded(x.z), rounded(x.w)};
+}
+
+// d += a·b, fragments as mma_tf32 takes them. What EXACT leaves out is the product of the lower parts, 2⁻²² of the whole.
+template <class Kind>
+__device__ static inline void multiply(float *d, const float *a, const float *b) {
+    unsigned a_high[4], a_low[4], b_high[2], b_low[2];
+    for (int i = 0; i < 4; i++) a_high[i] = Kind::EXACT ? to_tf32(a[i]) : __float_as_uint(a[i]);
+    for (int i = 0; i < 2; i++) b_high[i] = Kind::EXACT ? to_tf32(b[i]) : __float_as_uint(b[i]);
+    if (Kind::EXACT) {
+        for (int i = 0; i < 4; i++) a_low[i] = to_tf32(a[i] - __uint_as_float(a_high[i]));
+        for (int i = 0; i < 2; i++) b_low[i] = to_tf32(b[i] - __uint_as_float(b_high[i]));
+        mma_tf32(d, a_low, b_high);
+        mma_tf32(d, a_high, b_low);
+    }
+    mma_tf32(d, a_high, b_high);
+}

@@ -84,6 +84,24 @@ impl Grid {
     pub fn attend([batch, heads, positions]: [usize; 3]) -> Grid {
         Grid { blocks: [heads as u32, positions as u32, batch as u32], threads: [256, 1, 1] }
     }
+
+    /// A block for each tile of a product (rows, columns), and for each part of its depth: tile.h.
+    pub fn tiles([rows, columns]: [usize; 2], side: usize, parts: usize) -> Grid {
+        let tiles = rows.div_ceil(side) * columns.div_ceil(side);
+        Grid { blocks: [tiles.max(1) as u32, parts as u32, 1], threads: [2 * side as u32, 1, 1] }
+    }
+}
+
+/// The side of a product's tiles: 128, where as large ones fill a GPU.
+pub fn tile_side([rows, columns]: [usize; 2], parts: usize) -> usize {
+    let tiles = rows.div_ceil(128) * columns.div_ceil(128) * parts;
+    if rows.min(columns) > 64 && tiles >= 128 { 128 } else { 64 }
+}
+
+/// Parts of a product's depth, of 256 or more, that together fill a GPU a few times.
+pub fn depth_parts([rows, columns]: [usize; 2], depth: usize) -> usize {
+    let tiles = rows.div_ceil(64) * columns.div_ceil(64);
+    depth.div_ceil(256).clamp(1, (512 / tiles.max(1)).max(1))
 }
 
 /// Whole warps, of which each thread holds 16 of `columns` values.

@@ -41,11 +41,12 @@ const NEEDED: [Module; 3] = [
 const TAKEN: [Module; 1] = [(ptx!("address"), gpu::ADDRESS, &["nans_to_fwd_f32", "set_table"])];
 
 /// Our own, in place of compositions. None has run on a GPU yet.
-const EXPERIMENTAL: [Module; 9] = [
+const EXPERIMENTAL: [Module; 10] = [
     (ptx!("activation"), "activation", &["bias_activation", "activation_backward", "column_sums"]),
     (ptx!("adamw"), "adamw", &["adamw", "add_gradient", "square_parts", "square_sum", "moving_average"]),
     (ptx!("address"), "address", &["note"]),
     (ptx!("attention"), "attention", ATTENTION),
+    (ptx!("conv"), "conv", CONV),
     (ptx!("cross_entropy"), "cross_entropy", &["cross_entropy_forward", "cross_entropy_backward"]),
     (ptx!("few_rows"), "few_rows", &["few_rows_f32", "few_rows_bf16", "few_rows_int8"]),
     (ptx!("gumbel"), "gumbel", &["gumbel_forward", "gumbel_backward", "kl_forward", "kl_backward"]),
@@ -80,6 +81,24 @@ const ATTENTION: &[&str] = &[
     "attention_keys_32_exact",
     "attention_keys_64_exact",
     "attention_keys_128_exact",
+];
+
+/// For the sides of tiles, in TF32 and in f32.
+const CONV: &[&str] = &[
+    "conv_pack",
+    "conv_add",
+    "conv_forward_64",
+    "conv_forward_128",
+    "conv_input_64",
+    "conv_input_128",
+    "conv_weight_64",
+    "conv_weight_128",
+    "conv_forward_64_exact",
+    "conv_forward_128_exact",
+    "conv_input_64_exact",
+    "conv_input_128_exact",
+    "conv_weight_64_exact",
+    "conv_weight_128_exact",
 ];
 
 static GPU: OnceLock<Gpu> = OnceLock::new();

@@ -85,7 +85,7 @@ pub(super) fn activation<S: Shape, T: Tape<f32, Cuda>>(
 }
 
 /// sums (C) += the sums of the columns of x (R, C).
-fn column_sums(gpu: &Gpu, x: Address, sums: Address, rows: usize, columns: usize) -> Result<(), CudaError> {
+pub(super) fn column_sums(gpu: &Gpu, x: Address, sums: Address, rows: usize, columns: usize) -> Result<(), CudaError> {
     let grid = Grid::column_sums(rows, columns);
     let parts = grid.blocks[1] as usize;
     let pass = |grid: Grid, x: Address, sums: Address, rows: usize, add: usize| {

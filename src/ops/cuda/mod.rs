@@ -4,6 +4,7 @@
 //! for its backward pass is memory of our own, which goes with the tape.
 
 mod attention;
+mod conv;
 mod cross_entropy;
 mod gumbel;
 mod linear;
@@ -17,7 +18,6 @@ use crate::shape::{BlockShape, Ranked, Rows};
 use dfdx::prelude::*;
 use dfdx::tensor::CudaError;
 
-impl ConvOp<f32> for Cuda {}
 impl GatherOp<f32> for Cuda {}
 impl LaplaceOp<f32> for Cuda {}
 impl PoolOp<f32> for Cuda {}
@@ -44,6 +44,20 @@ impl AttentionOp<f32> for Cuda {
         match (experimental(), attention_width(dim)) {
             (Some(gpu), Some(width)) => Ok(typed(attention::attention(gpu, erase(qkv), mask, [heads, dim, width])?)),
             _ => super::attention::composed::<W, B, S, f32, Self, T>(qkv, mask),
+        }
+    }
+}
+
+impl ConvOp<f32> for Cuda {
+    fn conv2d<B: Dim, H: Dim, W: Dim, I: Dim, O: Dim, K: Dim, T: Tape<f32, Self>>(
+        x: Tensor<(B, H, W, I), f32, Self, T>,
+        w: &Tensor<(O, I, K, K), f32, Self>,
+        b: &Tensor<(O,), f32, Self>,
+        input: Input,
+    ) -> Result<Tensor<(B, H, W, O), f32, Self, T>, CudaError> {
+        match experimental() {
+            Some(gpu) => Ok(typed(conv::conv2d(gpu, erase(x), erase(w.clone()), erase(b.clone()), input)?)),
+            None => super::conv::composed(x, w, b, input),
         }
     }
 }
