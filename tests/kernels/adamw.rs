@@ -1,4 +1,4 @@
-//! The optimiser, adamw.cu, and copies in bfloat16, cast.cu.
+//! The optimiser: adamw.cu.
 
 use super::grids::Grid;
 use super::harness::{Kernels, error, noted, tensor, tensor_mut, uniform};
@@ -11,10 +11,8 @@ type AddGradient = unsafe extern "C" fn(*mut f32, u64, u64);
 type Average = unsafe extern "C" fn(*mut f32, u64, u64, f32);
 type SquareParts = unsafe extern "C" fn(u64, *mut f64, u64);
 type SquareSum = unsafe extern "C" fn(*const f64, *mut f64, u32);
-type ToBf16 = unsafe extern "C" fn(u64, *mut u16, u64);
 
 static ADAMW: LazyLock<Kernels> = LazyLock::new(|| Kernels::build("adamw"));
-static CAST: LazyLock<Kernels> = LazyLock::new(|| Kernels::build("cast"));
 
 const LR: f64 = 0.01;
 const DECAY: f64 = 0.045;
@@ -112,30 +110,6 @@ proptest! {
         // SAFETY: both have `count` values.
         ADAMW.launch(grid.blocks, grid.threads, || unsafe { kernel(at, noted(&weights), count as u64, decay) });
         prop_assert!(error(&average, &expected) < 1e-6);
-    }
-
-    #[test]
-    fn copies_are_rounded_to_bfloat16(count in 1..5000usize, seed in 0..1000u64) {
-        let kernel: ToBf16 = CAST.function("to_bf16");
-        let mut x = uniform(count, seed);
-        // In the middle between two: to the even one.
-        x.iter_mut().zip([257.0 / 256.0, 259.0 / 256.0, -0.0, f32::INFINITY]).for_each(|(x, edge)| *x = edge);
-        let mut y = vec![0xffff; count + 1];
-        let (at, y_at, grid) = (tensor(&x), y.as_mut_ptr(), Grid::values(count.div_ceil(8)));
-        // SAFETY: y has a word for each value.
-        CAST.launch(grid.blocks, grid.threads, || unsafe { kernel(noted(&at), y_at, count as u64) });
-        let rounded = |x: f32| -> u16 {
-            let (low, high) = (x.to_bits() >> 16, (x.to_bits() >> 16) + 1);
-            let distance = |bits: u32| (f64::from(f32::from_bits(bits << 16)) - f64::from(x)).abs();
-            // Of the two, the one of which twice the distance is less; the even one of both.
-            if !x.is_finite() || distance(low) < distance(high) || (distance(low) == distance(high) && low % 2 == 0) {
-                low as u16
-            } else {
-                high as u16
-            }
-        };
-        let expected: Vec<u16> = x.iter().map(|&x| rounded(x)).chain([0xffff]).collect();
-        prop_assert_eq!(y, expected);
     }
 }
 

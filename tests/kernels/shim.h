@@ -211,36 +211,16 @@ static inline unsigned to_tf32(float x) {
     return (__float_as_uint(x) + 0x1000) & ~0x1fffu;
 }
 
-static inline unsigned to_bf16x2(float low, float high) {
-    auto round = [](float x) {
-        unsigned bits = __float_as_uint(x);
-        return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    };
-    return round(low) | round(high) << 16;
-}
-
-// The tensor cores' products, with the fragments' layout as PTX's documentation gives it.
-static inline void mma(float d[4], const unsigned a[4], const unsigned b[2], int depth, float (*at)(const uint32_t (*)[8], int, int, bool)) {
+// The tensor cores' product, with the fragments' layout as PTX's documentation gives it.
+static inline void mma_tf32(float d[4], const unsigned a[4], const unsigned b[2]) {
     unsigned words[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
     auto warp = shim::share(words, 6);
     int lane = shim::linear() % 32, group = lane / 4, t = lane % 4;
     for (int i = 0; i < 4; i++) {
         int row = group + i / 2 * 8, column = 2 * t + i % 2;
-        for (int k = 0; k < depth; k++) d[i] += at(warp, row, k, false) * at(warp, column, k, true);
+        for (int k = 0; k < 8; k++) {
+            unsigned a = warp[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2], b = warp[column * 4 + k % 4][4 + k / 4];
+            d[i] += __uint_as_float(a) * __uint_as_float(b);
+        }
     }
-}
-
-static inline void mma_tf32(float d[4], const unsigned a[4], const unsigned b[2]) {
-    mma(d, a, b, 8, [](const uint32_t (*warp)[8], int row, int k, bool is_b) {
-        int lane = row % 8 * 4 + k % 4;
-        return __uint_as_float(is_b ? warp[lane][4 + k / 4] : warp[lane][row / 8 + k / 4 * 2]);
-    });
-}
-
-static inline void mma_bf16(float d[4], const unsigned a[4], const unsigned b[2]) {
-    mma(d, a, b, 16, [](const uint32_t (*warp)[8], int row, int k, bool is_b) {
-        int lane = row % 8 * 4 + k % 8 / 2;
-        unsigned pair = is_b ? warp[lane][4 + k / 8] : warp[lane][row / 8 + k / 8 * 2];
-        return __uint_as_float(k % 2 ? pair & 0xffff0000u : pair << 16);
-    });
 }
