@@ -88,7 +88,7 @@ def run_one(path, write):
                 return await super().async_execute_cell(cell, index, **options)
             finally:
                 self.seconds[index] = time.monotonic() - started
-                if not cell.outputs:
+                if cell.cell_type == "code" and not cell.outputs:
                     await self.hear(cell, index)
 
         async def hear(self, cell, index):
@@ -96,9 +96,11 @@ def run_one(path, write):
             until = time.monotonic() + 1
             while (left := until - time.monotonic()) > 0:
                 try:
-                    self.process_message(await self.kc.iopub_channel.get_msg(timeout=left), cell, index)
+                    message = await self.kc.iopub_channel.get_msg(timeout=left)
                 except queue.Empty:
                     return
+                if message["msg_type"] == "stream":
+                    self.process_message(message, cell, index)
 
     book = nbformat.read(path, as_version=4)
     for cell in book.cells:
