@@ -1,5 +1,6 @@
 //! A first stage to encode and decode pictures with: that of a run, or a published one from an imported file.
 
+use super::device::Device;
 use super::models::Models;
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
@@ -13,16 +14,17 @@ use crate::train::{Codec, first_stage};
 use dfdx::prelude::Cpu;
 use std::path::Path;
 
-/// The first stage of the run at `path`, or of the file there that `experiment import` wrote: OpenAI's dVAE or a Gumbel
+/// The first stage of the run at `path`, on `device`, or of the file there that `experiment import` wrote: OpenAI's dVAE or a Gumbel
 /// VQGAN.
 ///
 /// # Errors
-/// [`Error::Data`] where there is neither, or the file holds another model.
-pub fn open(path: &Path) -> Result<Box<dyn Codec>> {
+/// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] for a file on a GPU.
+pub fn open(path: &Path, device: Device) -> Result<Box<dyn Codec>> {
     if !path.is_file() {
-        let (_, _, models, _) = Models::open(path)?;
+        let (_, _, models, _) = Models::open(path, device)?;
         return Ok(models.first);
     }
+    device.only_cpu(path)?;
     let weights = Weights::open(path)?;
     match weights.kind() {
         Some(Kind::OpenaiDvae) => Ok(Box::new(dvae::<paper::Dvae>(&weights)?)), // the released one has the paper's sizes

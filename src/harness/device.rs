@@ -4,6 +4,8 @@ use super::models::Models;
 use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
+#[cfg(feature = "cli")]
+use std::{fmt::Display, path::Path};
 
 /// A device that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,15 +42,54 @@ impl Device {
         Error::Device("no CUDA in this build: build it with --features cuda, or leave out --device cuda".into())
     }
 
-    /// The models of a spec, their parameters on this device.
+    /// The models of a spec, their parameters on this device, to be trained there.
     ///
     /// # Errors
     /// Those of [`Models::build`]; [`Error::Device`] where there is no such device, or too little memory on it.
     pub fn models(self, spec: &Spec) -> Result<Models> {
         match self {
             Device::Cpu => Models::build(spec),
-            Device::Cuda(kernels) => on_gpu(spec, kernels),
+            Device::Cuda(kernels) => on_gpu(spec, kernels, true),
         }
+    }
+
+    /// [`Device::models`] that are only used: they need not fit with what training keeps.
+    ///
+    /// # Errors
+    /// Those of [`Device::models`].
+    pub fn models_to_use(self, spec: &Spec) -> Result<Models> {
+        match self {
+            Device::Cpu => Models::build(spec),
+            Device::Cuda(kernels) => on_gpu(spec, kernels, false),
+        }
+    }
+
+    /// Readies a GPU for what samples there by kernels of our own alone: an imported transformer, named `what`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a GPU with other kernels; [`Error::Device`] where there is none.
+    #[cfg(feature = "cli")]
+    pub(super) fn own_kernels(self, what: impl Display) -> Result<()> {
+        match self {
+            Device::Cpu => Ok(()),
+            Device::Cuda(Kernels::Experimental) => open(Kernels::Experimental).map(drop),
+            Device::Cuda(Kernels::Composed) => {
+                let how = "expected --cuda-kernels experimental, or no --device cuda";
+                Err(Error::Usage(format!("{what} samples on a GPU by kernels of our own alone: {how}")))
+            }
+        }
+    }
+
+    /// Refuses a GPU for the imported file `path`, whose model runs on the processor.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    #[cfg(feature = "cli")]
+    pub(super) fn only_cpu(self, path: &Path) -> Result<()> {
+        if self == Device::Cpu {
+            return Ok(());
+        }
+        Err(Error::Usage(format!("{}: imported weights run on the CPU: leave out --device cuda", path.display())))
     }
 
     /// `run`, in which dfdx panics where a GPU is lost between two kernels: that is an error of the device.
@@ -67,12 +108,20 @@ impl Device {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn on_gpu(_: &Spec, _: Kernels) -> Result<Models> {
+fn on_gpu(_: &Spec, _: Kernels, _: bool) -> Result<Models> {
     Err(Device::no_cuda())
 }
 
+#[cfg(all(feature = "cli", not(feature = "cuda")))]
+fn open(_: Kernels) -> Result<()> {
+    Err(Device::no_cuda())
+}
+
+#[cfg(all(feature = "cli", feature = "cuda"))]
+use crate::kernels::cuda::open;
+
 #[cfg(feature = "cuda")]
-fn on_gpu(spec: &Spec, kernels: Kernels) -> Result<Models> {
+fn on_gpu(spec: &Spec, kernels: Kernels, training: bool) -> Result<Models> {
     use crate::kernels::{Products, cuda};
     let device = cuda::open(kernels)?;
     match cuda::experimental() {
@@ -84,8 +133,10 @@ fn on_gpu(spec: &Spec, kernels: Kernels) -> Result<Models> {
             return Err(Error::Usage(what.into()));
         }
     }
-    let (free, _) = cuda::memory(&device)?;
-    fits(spec, free)?;
+    if training {
+        let (free, _) = cuda::memory(&device)?;
+        fits(spec, free)?;
+    }
     super::models::on_device(spec, &device)
 }
 

@@ -3,6 +3,7 @@
 //! score of samples under the blurs of the paper's Figure 9.
 
 use super::bounds::bounds;
+use super::device::Device;
 use super::generator::Generator;
 use super::measure::{held_out, options};
 use super::models::Models;
@@ -47,12 +48,12 @@ pub struct Asked {
     pub coco: bool,
 }
 
-/// Measures the run at `path` and writes [`FILE`] there; `say` hears what is going on.
+/// Measures the run at `path` on `device` and writes [`FILE`] there; `say` hears what is going on.
 ///
 /// # Errors
 /// [`Error::Data`] where there is no finished run or its data is missing, and what models and network say.
-pub fn evaluate(path: &Path, asked: &Asked, say: &mut dyn FnMut(String)) -> Result<(PathBuf, Value)> {
-    let (run, spec, models, bpe) = Models::open(path)?;
+pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(String)) -> Result<(PathBuf, Value)> {
+    let (run, spec, models, bpe) = Models::open(path, device)?;
     let sources = Sources::open(&run_dir::read_spec(&run, presets::NAMES)?, models.first.geometry().side)?;
     let side = models.first.geometry().side;
     let mut sets = Map::new();

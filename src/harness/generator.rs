@@ -1,6 +1,7 @@
 //! From captions to pictures: the models of a run, or ruDALL-E's from imported files, behind what `sample` asks of them.
 
 use super::codec;
+use super::device::Device;
 use super::measure::picture;
 use super::models::Models;
 use super::reranker::Reranker;
@@ -57,12 +58,12 @@ pub struct Drawn {
 }
 
 impl Generator {
-    /// The models of the run at `path`.
+    /// The models of the run at `path`, on `device`.
     ///
     /// # Errors
     /// Those of [`Models::open`].
-    pub fn of_run(path: &Path) -> Result<Generator> {
-        let (run, spec, models, bpe) = Models::open(path)?;
+    pub fn of_run(path: &Path, device: Device) -> Result<Generator> {
+        let (run, spec, models, bpe) = Models::open(path, device)?;
         Generator::of_models(&run, &spec, models, bpe)
     }
 
@@ -80,11 +81,13 @@ impl Generator {
         })
     }
 
-    /// ruDALL-E: the transformer that `experiment import rudalle` wrote to `path`.
+    /// ruDALL-E: the transformer that `experiment import rudalle` wrote to `path`. On a GPU it samples there; everything else
+    /// runs on the CPU.
     ///
     /// # Errors
-    /// [`Error::Data`] where a file is missing or holds another model.
-    pub fn of_rudalle(path: &Path, files: Rudalle<'_>) -> Result<Generator> {
+    /// [`Error::Data`] where a file is missing or holds another model; [`Error::Usage`] for a GPU without kernels of our own.
+    pub fn of_rudalle(path: &Path, files: Rudalle<'_>, device: Device) -> Result<Generator> {
+        device.own_kernels("ruDALL-E")?;
         let weights = Weights::open(path)?;
         if weights.kind() != Some(Kind::Rudalle) {
             return Err(codec::unexpected(path, &[Kind::Rudalle], weights.kind()));
@@ -95,8 +98,8 @@ impl Generator {
             let what = format!("expected at most {words} tokens, got {}", tokenizer.vocabulary());
             return Err(Error::data(files.tokenizer, what));
         }
-        let codec = codec::open(files.decoder)?;
-        let reranker = files.reranker.map(|clip| Reranker::open(clip, files.merges)).transpose()?;
+        let codec = codec::open(files.decoder, Device::Cpu)?;
+        let reranker = files.reranker.map(|clip| Reranker::open(clip, files.merges, Device::Cpu)).transpose()?;
         let tokens = Box::new(rudalle::transformer::<Malevich>(&weights, files.version)?);
         Generator::of_parts(tokens, codec, tokenizer, reranker)
     }

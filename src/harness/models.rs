@@ -1,5 +1,6 @@
 //! The models of a spec, behind their erased traits, and those of a finished run with their weights.
 
+use super::device::Device;
 use super::run_dir;
 use super::schema::did_you_mean;
 use super::spec::Spec;
@@ -38,15 +39,15 @@ impl Models {
         on_device(spec, &Cpu::default())
     }
 
-    /// The models of the run at `path` with the weights of their last checkpoints, and its tokenizer.
+    /// The models of the run at `path` with the weights of their last checkpoints, on `device`, and its tokenizer.
     ///
     /// # Errors
-    /// [`Error::Data`] where there is no run, or a stage has no checkpoint yet.
-    pub fn open(path: &Path) -> Result<(PathBuf, Spec, Models, Bpe)> {
+    /// [`Error::Data`] where there is no run, or a stage has no checkpoint yet; [`Error::Device`] without that device.
+    pub fn open(path: &Path, device: Device) -> Result<(PathBuf, Spec, Models, Bpe)> {
         let run = run_dir::find(path)?;
         let spec = run_dir::read_spec(&run, presets::NAMES)?.spec;
         let bpe = Bpe::load(run.join(TOKENIZER))?;
-        let mut models = Models::build(&spec)?;
+        let mut models = device.models_to_use(&spec)?;
         let checkpoints = run.join("checkpoints");
         let found = models.restore(&checkpoints)?;
         match found.into_iter().find(|(_, step)| step.is_none()) {

@@ -1,6 +1,7 @@
 //! A CLIP to judge pictures with: that of a run, or a published one from an imported file.
 
 use super::codec::unexpected;
+use super::device::Device;
 use super::models::{Models, TOKENIZER};
 use crate::data::{Picture, augment, preprocess};
 use crate::error::{Error, Result};
@@ -26,16 +27,18 @@ enum Reads {
 }
 
 impl Reranker {
-    /// The CLIP of the run at `path`, or of the file there that `experiment import` wrote. `merges` is the published
-    /// tokenizer's file; left out, it lies beside the imported one under its published name.
+    /// The CLIP of the run at `path`, on `device`, or of the file there that `experiment import` wrote. `merges` is the
+    /// published tokenizer's file; left out, it lies beside the imported one under its published name.
     ///
     /// # Errors
-    /// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] without merges.
-    pub fn open(path: &Path, merges: Option<&Path>) -> Result<Reranker> {
+    /// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] without merges, or for a file on
+    /// a GPU.
+    pub fn open(path: &Path, merges: Option<&Path>, device: Device) -> Result<Reranker> {
         if !path.is_file() {
-            let (run, _, models, _) = Models::open(path)?;
+            let (run, _, models, _) = Models::open(path, device)?;
             return Reranker::of_run(&run, models.clip, models.clip_text);
         }
+        device.only_cpu(path)?;
         let clip = published(path)?;
         let merges = merges.map_or_else(|| beside(path), |merges| Ok(merges.to_owned()))?;
         Ok(Reranker { clip, reads: Reads::AsPublished(Box::new(ClipBpe::load(merges)?)) })

@@ -27,8 +27,13 @@ pub fn transformer<S: RudalleShape>(weights: &Weights, version: Version) -> Resu
     weights.fits(&nn::describe::<Rudalle<S, f32, Cpu>, f32, Cpu>())?;
     let mut model: Rudalle<S, f32, Cpu> = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(0.0))?;
     nn::import(&mut model, |name, shape| weights.parameter(name, shape))?;
+    Ok(sampled(model, version))
+}
+
+/// That of `model`.
+pub(super) fn sampled<S: RudalleShape>(model: Rudalle<S, f32, Cpu>, version: Version) -> impl Autoregressive + use<S> {
     let layout = Layout { text: S::Text::SIZE, grid: S::Grid::SIZE };
-    Ok(Sampled { model, version, masks: masks(S::DEPTH, layout, version), engines: Engines::default() })
+    Sampled { model, version, masks: masks(S::DEPTH, layout, version), engines: Engines::default() }
 }
 
 impl<S: RudalleShape> Autoregressive for Sampled<S> {

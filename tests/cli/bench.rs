@@ -13,6 +13,7 @@ fn what_a_device_does_not_offer_is_a_wrong_use() {
     let offered = "not offered on cuda: expected one of train-s, train-l, sample-l, dvae-train, dvae-256, clip-b32";
     bench(&["gemm", "--device", "cuda"]).failed(2, offered);
     bench(&["train-s", "attention", "--device", "cuda"]).failed(2, offered);
+    bench(&["malevich", "--device", "cuda"]).failed(2, offered);
     bench(&["train-s", "--products", "tf32"])
         .failed(2, "--products tf32: expected f32, or --device cuda --cuda-kernels");
     bench(&["train-s", "--device", "cuda", "--products", "bf16"]).failed(2, "--products bf16: expected f32");

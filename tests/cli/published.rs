@@ -29,6 +29,8 @@ fn a_vqgan_of_any_size_codes_and_decodes() {
     let back = Picture::open(place.path("back.png")).unwrap();
     assert_eq!((back.width, back.height), (48, 32));
     place.experiment(&["rerank", X, "--caption", "a", "in.png"]).failed(4, "its kind is taming-gumbel");
+    let on_gpu = place.experiment(&["encode", X, "in.png", "--device", "cuda"]);
+    on_gpu.failed(2, "X.safetensors: imported weights run on the CPU: leave out --device cuda");
 }
 
 #[test]
@@ -44,6 +46,8 @@ fn a_transformer_of_another_size_is_refused_by_name() {
     with("vqgan", "missing").failed(4, "missing");
     with(X, "bpe.model").failed(4, "its kind is rudalle");
     with("vqgan", "bpe.model").failed(4, "text_embeddings.weight: expected shape [16512, 2048]");
+    let files = ["--decoder", "vqgan", "--tokenizer", "bpe.model", "--device", "cuda"];
+    place.experiment(&[&sample[..], &files].concat()).failed(2, "kernels of our own alone: expected --cuda-kernels");
     let place = place.write("large.model", "1 0\n9601 16384\n1 0 2 3\n");
     place
         .experiment(&[&sample[..], &["--decoder", "vqgan", "--tokenizer", "large.model"]].concat())

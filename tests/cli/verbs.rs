@@ -64,6 +64,20 @@ fn a_candidate_does_not_depend_on_how_many_are_drawn() {
     assert!(five.iter().any(|(_, _, picture)| *picture != five[0].2), "five times the same picture");
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_run_is_used_on_the_device_that_is_asked_for() {
+    let place = Place::with_run().write("a.png", png(16, 16, 0));
+    for asked in [
+        &["sample", "results/tiny", "--caption", "a"][..],
+        &["encode", "results/tiny", "a.png"],
+        &["rerank", "results/tiny", "--caption", "a", "a.png"],
+        &["eval", "results/tiny"],
+    ] {
+        place.experiment(&[asked, &["--device", "cuda"]].concat()).failed(6, "no CUDA in this build");
+    }
+}
+
 #[test]
 fn a_primed_sample_keeps_the_rows_it_was_given() {
     let place = Place::with_run().write("given.png", png(16, 16, 90));

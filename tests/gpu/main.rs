@@ -3,6 +3,7 @@
 
 #![cfg(feature = "cuda")]
 
+use dalle::data::Picture;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -119,4 +120,69 @@ fn the_selftest_passes() {
         let said = experiment(&["selftest", "--device", "cuda", "--cuda-kernels", kernels]);
         assert_eq!(said.status.code(), Some(0), "{kernels}: {}{}", text(&said.stdout), text(&said.stderr));
     }
+}
+
+/// A spec of every stage, in steps that software can do; and with what it trained, pictures as the CPU draws them.
+#[test]
+fn every_stage_trains_and_what_it_trained_is_used() {
+    let out = tempfile::tempdir().unwrap();
+    let path = |name: &str| out.path().join(name).to_str().unwrap().to_owned();
+    let short: Vec<String> = ["first_stage", "transformer", "clip"]
+        .iter()
+        .flat_map(|stage| {
+            [("steps", 4), ("batch", 4), ("validate_every", 4)].map(|(key, n)| format!("{stage}.{key}={n}"))
+        })
+        .chain(["pairs", "seen", "held_out", "two_objects"].map(|key| format!("evaluate.{key}=2")))
+        .chain(
+            ["sample.candidates=2", "sample.shown=2", "data.validation_scenes=8", "data.train_scenes=32"]
+                .map(String::from),
+        )
+        .flat_map(|set| ["--set".to_owned(), set])
+        .collect();
+    for kernels in ["composed", "experimental"] {
+        let device = ["--device", "cuda", "--cuda-kernels", kernels].map(String::from);
+        let runs = path(kernels);
+        let said = done(&[&["experiments/ci.yaml", "--out", &runs].map(String::from)[..], &short, &device].concat());
+        let run = Path::new(said.trim_end().lines().last().unwrap()).parent().unwrap().to_owned();
+        let facts: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
+        assert_eq!(
+            (facts["status"].as_str(), facts["gpu"].as_str()),
+            (Some("done"), Some("a GPU of software")),
+            "{facts}"
+        );
+        assert!(facts["device"].as_str().unwrap().starts_with("cuda"), "{facts}");
+
+        let run = run.to_str().unwrap();
+        let sample = |name: &str, device: &[String]| -> PathBuf {
+            let folder = path(&format!("{kernels}-{name}"));
+            let asked = ["sample", run, "--caption", "a red circle", "--n", "2", "--out", &folder].map(String::from);
+            done(&[&asked[..], device].concat());
+            Path::new(&folder).join("sheet.png")
+        };
+        let (here, there) = (sample("cpu", &[]), sample("cuda", &device));
+        assert!(alike(&here, &there), "{} {}", here.display(), there.display());
+        let picture = here.with_file_name("0-0.png");
+        let coded = |device: &[String]| {
+            done(&[&["encode", run, picture.to_str().unwrap()].map(String::from)[..], device].concat())
+        };
+        assert_eq!(coded(&[]), coded(&device));
+        let asked = ["rerank", run, "--caption", "a red circle", picture.to_str().unwrap()].map(String::from);
+        assert_eq!(done(&asked), done(&[&asked[..], &device].concat()));
+        let asked = ["eval", run, "--pairs", "2", "--resamples", "0"].map(String::from);
+        done(&[&asked[..], &device].concat());
+    }
+}
+
+/// What a command that succeeds prints.
+fn done(arguments: &[String]) -> String {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let said = experiment(&arguments);
+    assert_eq!(said.status.code(), Some(0), "{arguments:?}: {}{}", text(&said.stdout), text(&said.stderr));
+    text(&said.stdout)
+}
+
+/// Whether two pictures differ by no more than rounding.
+fn alike(one: &Path, other: &Path) -> bool {
+    let (one, other) = (Picture::open(one).unwrap(), Picture::open(other).unwrap());
+    one.rgb.len() == other.rgb.len() && one.rgb.iter().zip(&other.rgb).all(|(&a, &b)| a.abs_diff(b) <= 1)
 }

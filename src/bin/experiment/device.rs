@@ -30,6 +30,12 @@ enum Choice {
 }
 
 impl DeviceArgs {
+    /// `work` on the device that is asked for; where that fails, its error.
+    pub fn run(&self, work: impl FnOnce(Device) -> Result<()>) -> Result<()> {
+        let device = self.device()?;
+        device.guarded(|| work(device))
+    }
+
     /// The device that is asked for.
     pub fn device(&self) -> Result<Device> {
         match (self.device, self.cuda_kernels) {

@@ -1,8 +1,10 @@
 //! `experiment eval`: a finished run measured on its validation sets.
 
+use crate::device::DeviceArgs;
 use crate::{say, usage};
 use clap::Args;
 use dalle::evaluate::network::{Network, Reading};
+use dalle::harness::device::Device;
 use dalle::harness::eval::{Asked, evaluate};
 use dalle::harness::reranker::Reranker;
 use dalle::{Error, Result};
@@ -40,16 +42,18 @@ pub struct EvalArgs {
     /// The captions are MS-COCO's: published figures go beside.
     #[arg(long)]
     coco: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
-pub fn eval(args: &EvalArgs) -> Result<()> {
+pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
     let reading =
         Reading { side: args.side, mean: channels("--mean", &args.mean)?, std: channels("--std", &args.std)? };
     if reading.std.contains(&0.0) {
         return usage("--std: expected numbers other than 0");
     }
     let judge = |path: &PathBuf| -> Result<(String, Reranker)> {
-        Ok((path.display().to_string(), Reranker::open(path, args.merges.as_deref())?))
+        Ok((path.display().to_string(), Reranker::open(path, args.merges.as_deref(), Device::Cpu)?))
     };
     let asked = Asked {
         pairs: args.pairs,
@@ -58,7 +62,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
         resamples: args.resamples,
         coco: args.coco,
     };
-    let (run, found) = evaluate(&args.run, &asked, &mut |line| eprintln!("{line}"))?;
+    let (run, found) = evaluate(&args.run, device, &asked, &mut |line| eprintln!("{line}"))?;
     for (name, set) in found["sets"].as_object().into_iter().flatten() {
         say(name)?;
         lines("", set)?;

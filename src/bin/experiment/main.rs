@@ -12,6 +12,7 @@ mod weights;
 use clap::{Parser, Subcommand};
 use dalle::kernels::heap::{self, Heap};
 use dalle::{Error, Result};
+use device::DeviceArgs;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -65,6 +66,8 @@ enum Verb {
         /// Where the tokens go; standard output if left out.
         #[arg(long)]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        device: DeviceArgs,
     },
     /// Tokens (from `encode`) back to a picture.
     Decode {
@@ -75,6 +78,8 @@ enum Verb {
         /// The PNG to write.
         #[arg(long, default_value = "decoded.png")]
         out: PathBuf,
+        #[command(flatten)]
+        device: DeviceArgs,
     },
     /// Pictures by how well they match a caption, best first; several captions classify each picture.
     Rerank(verbs::RerankArgs),
@@ -99,7 +104,7 @@ enum Verb {
     Selftest {
         // The CPU runs what a device without kernels of its own would.
         #[command(flatten)]
-        device: device::DeviceArgs,
+        device: DeviceArgs,
     },
     /// Measures a finished run on its validation sets, with intervals.
     Eval(eval::EvalArgs),
@@ -142,14 +147,18 @@ fn execute(cli: Cli) -> Result<()> {
         None => run::run(&cli.run),
         Some(Verb::Check { specs, sets }) => verbs::check(&specs, &sets),
         Some(Verb::Plan { spec, sets }) => verbs::plan(&spec, &sets),
-        Some(Verb::Sample(args)) => sample::sample(&args),
-        Some(Verb::Encode { run, image, out }) => verbs::encode(&run, &image, out.as_deref()),
-        Some(Verb::Decode { run, tokens, out }) => verbs::decode(&run, &tokens, &out),
-        Some(Verb::Rerank(args)) => verbs::rerank(&args),
+        Some(Verb::Sample(args)) => args.device.run(|device| sample::sample(&args, device)),
+        Some(Verb::Encode { run, image, out, device }) => {
+            device.run(|device| verbs::encode(&run, &image, out.as_deref(), device))
+        }
+        Some(Verb::Decode { run, tokens, out, device }) => {
+            device.run(|device| verbs::decode(&run, &tokens, &out, device))
+        }
+        Some(Verb::Rerank(args)) => args.device.run(|device| verbs::rerank(&args, device)),
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
-        Some(Verb::Bench(args)) => bench::bench(&args),
-        Some(Verb::Selftest { device }) => verbs::selftest(device.device()?),
-        Some(Verb::Eval(args)) => eval::eval(&args),
+        Some(Verb::Bench(args)) => args.device.run(|device| bench::bench(&args, device)),
+        Some(Verb::Selftest { device }) => device.run(verbs::selftest),
+        Some(Verb::Eval(args)) => args.device.run(|device| eval::eval(&args, device)),
         Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
         Some(Verb::Data(args)) => verbs::data(&args),
         Some(Verb::Import(args)) => weights::import_weights(&args),

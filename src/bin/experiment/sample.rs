@@ -1,9 +1,11 @@
 //! `experiment sample`: pictures of captions, with a run or with ruDALL-E's published files.
 
+use crate::device::DeviceArgs;
 use crate::{say, usage};
 use clap::{Args, ValueEnum};
 use dalle::data::{Picture, augment};
 use dalle::generate::{self, Options, rank};
+use dalle::harness::device::Device;
 use dalle::harness::generator::{Generator, Rudalle};
 use dalle::models::rudalle::Version;
 use dalle::nn::Precision;
@@ -53,6 +55,8 @@ pub struct SampleArgs {
     #[arg(long, default_value = "samples")]
     out: PathBuf,
     #[command(flatten)]
+    pub device: DeviceArgs,
+    #[command(flatten)]
     published: Published,
 }
 
@@ -100,14 +104,14 @@ enum Release {
     V3,
 }
 
-pub fn sample(args: &SampleArgs) -> Result<()> {
+pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
     if args.n == 0 || args.keep == 0 {
         return usage("--n and --keep must be at least 1");
     }
     if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));
     }
-    let generator = open(&args.model, &args.published)?;
+    let generator = open(&args.model, &args.published, device)?;
     let forced = match &args.prime {
         None => Vec::new(),
         Some(path) => {
@@ -153,9 +157,9 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     say(file.display())
 }
 
-fn open(model: &Path, published: &Published) -> Result<Generator> {
+fn open(model: &Path, published: &Published, device: Device) -> Result<Generator> {
     if !model.is_file() {
-        return Generator::of_run(model);
+        return Generator::of_run(model, device);
     }
     let (Some(decoder), Some(tokenizer)) = (&published.decoder, &published.tokenizer) else {
         return usage("a file of import rudalle needs --decoder and --tokenizer");
@@ -165,7 +169,7 @@ fn open(model: &Path, published: &Published) -> Result<Generator> {
         Release::V3 => Version::V3,
     };
     let (reranker, merges) = (published.clip.as_deref(), published.merges.as_deref());
-    Generator::of_rudalle(model, Rudalle { decoder, tokenizer, version, reranker, merges })
+    Generator::of_rudalle(model, Rudalle { decoder, tokenizer, version, reranker, merges }, device)
 }
 
 /// A picture's centre square, resized to `side`, as values in [0, 1].

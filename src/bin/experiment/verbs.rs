@@ -1,5 +1,6 @@
 //! The verbs besides running a spec: each reads its inputs, asks the library, prints a result.
 
+use crate::device::DeviceArgs;
 use crate::{say, usage};
 use clap::Args;
 use dalle::data::shapes::{Prompts, Split, prompts};
@@ -35,7 +36,7 @@ pub fn check(specs: &[PathBuf], sets: &[String]) -> Result<()> {
 }
 
 pub fn selftest(device: Device) -> Result<()> {
-    let test = device.guarded(|| Selftest::run(device))?;
+    let test = Selftest::run(device)?;
     say(&test)?;
     match (test.failed(), test.0.len()) {
         (0, _) => Ok(()),
@@ -51,9 +52,9 @@ pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
 /// The most pixels that `encode` and `decode` take at once: a model holds hundreds of bytes for each.
 const MAX_PIXELS: usize = 1 << 20;
 
-pub fn encode(run: &Path, image: &Path, out: Option<&Path>) -> Result<()> {
+pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device) -> Result<()> {
     let picture = Picture::open(image)?;
-    let codec = codec::open(run)?;
+    let codec = codec::open(run, device)?;
     let stride = codec.stride();
     let (height, width) = (picture.height, picture.width);
     if height == 0 || height % stride != 0 || width == 0 || width % stride != 0 {
@@ -71,7 +72,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>) -> Result<()> {
     }
 }
 
-pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
+pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device) -> Result<()> {
     let bytes = std::fs::read(tokens).map_err(|error| Error::data(tokens, format!("cannot be read: {error}")))?;
     let bad = |what: String| Error::data(tokens, what);
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("expected the JSON of encode: {e}")))?;
@@ -80,7 +81,7 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path) -> Result<()> {
         number.ok_or_else(|| bad(format!("{key}: expected a number from 1 to 4096")))
     };
     let (rows, columns) = (side("height")?, side("width")?);
-    let codec = codec::open(run)?;
+    let codec = codec::open(run, device)?;
     let (limit, most) = (codec.vocabulary(), MAX_PIXELS / codec.stride().pow(2));
     if rows * columns > most {
         return Err(bad(format!("expected at most {most} tokens, got {rows}×{columns}")));
@@ -113,9 +114,11 @@ pub struct RerankArgs {
     /// The pictures.
     #[arg(required = true)]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
-pub fn rerank(args: &RerankArgs) -> Result<()> {
+pub fn rerank(args: &RerankArgs, device: Device) -> Result<()> {
     if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));
     }
@@ -124,7 +127,7 @@ pub fn rerank(args: &RerankArgs) -> Result<()> {
     }
     let put = |caption: &String| args.template.as_ref().map_or(caption.clone(), |t| t.replace("{}", caption));
     let captions: Vec<String> = args.captions.iter().map(put).collect();
-    let reranker = Reranker::open(&args.model, args.merges.as_deref())?;
+    let reranker = Reranker::open(&args.model, args.merges.as_deref(), device)?;
     let (features, texts) = (reranker.files(&args.images)?, reranker.captions(&captions)?);
     let scores = cosines(&features, &texts, texts.len() / captions.len());
     if captions.len() == 1 {

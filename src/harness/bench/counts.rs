@@ -8,7 +8,7 @@
 use crate::harness::plan::Flops;
 use crate::harness::plan::walk::Part;
 use crate::mask::{Layout, Pattern};
-use crate::shape::{BlockShape, TransformerShape};
+use crate::shape::BlockShape;
 use dfdx::shapes::ConstDim;
 
 /// Bytes of a value.
@@ -72,21 +72,32 @@ pub fn forward(parts: &[Part], name: &str, batch: usize, values: usize) -> Count
 /// Image tokens `first..` of `batch` rows of one prompt, a token of each row at a time: the matrices of the blocks and of the head
 /// once a step; the prompt's keys and values once a step for all rows, each row's own that the patterns show it (of which the newest
 /// are written). Norms, biases, rows of the embeddings and logits are left out; a weight has `weight` bytes.
-pub fn sampling<S: TransformerShape>(patterns: &[Pattern], batch: usize, first: usize, weight: f64) -> Count {
-    let layout = Layout { text: S::Text::SIZE, grid: S::Grid::SIZE };
-    let (width, mlp) = (<S::Block as BlockShape>::Dim::SIZE, <S::Block as BlockShape>::Mlp::SIZE);
+pub fn sampling<B: BlockShape>(
+    patterns: &[Pattern],
+    layout: Layout,
+    codes: usize,
+    batch: usize,
+    first: usize,
+    weight: f64,
+) -> Count {
     let own = |pattern: &Pattern| -> usize {
         let keys = |query: usize| (layout.text..=query).filter(|&key| pattern.sees(layout, query, key)).count();
         (layout.text + first..layout.sequence()).map(keys).sum()
     };
     let (steps, batch) = ((layout.image() - first) as f64, batch as f64);
-    let weights = (patterns.len() * (4 * width * width + 2 * width * mlp) + width * S::Codes::SIZE) as f64;
+    let weights = matrices::<B>(patterns.len(), codes) as f64;
     let (shared, own) = (steps * (patterns.len() * layout.text) as f64, patterns.iter().map(own).sum::<usize>() as f64);
-    let width = width as f64;
+    let width = B::Dim::SIZE as f64;
     Count {
         flops: batch * (2.0 * steps * weights + 4.0 * width * (shared + own)),
         bytes: weight * steps * weights + VALUE * 2.0 * width * (shared + batch * own),
     }
+}
+
+/// Weights of the matrices of `depth` blocks and of a head of `codes`.
+pub fn matrices<B: BlockShape>(depth: usize, codes: usize) -> usize {
+    let (width, mlp) = (B::Dim::SIZE, B::Mlp::SIZE);
+    depth * (4 * width * width + 2 * width * mlp) + width * codes
 }
 
 #[cfg(test)]
@@ -96,6 +107,7 @@ mod tests {
     use crate::mask::paper_order;
     use crate::models::clip::published::VitB32;
     use crate::models::presets::{bench_s, tiny};
+    use crate::shape::TransformerShape;
 
     #[test]
     fn a_product_a_copy_and_a_layers_attention() {
@@ -144,12 +156,16 @@ mod tests {
     /// picture: the four before it and itself, or itself, the one before, and the three above.
     #[test]
     fn a_token_reads_weights_keys_and_values() {
-        let count = sampling::<tiny::Transformer>(&paper_order(2, 3), 3, 15, 4.0);
+        type Shape = tiny::Transformer;
+        let layout = Layout { text: 12, grid: 4 };
+        let last =
+            |weight| sampling::<<Shape as TransformerShape>::Block>(&paper_order(2, 3), layout, 32, 3, 15, weight);
+        let count = last(4.0);
         let (weights, text, own) = (2 * 12 * 32 * 32 + 32 * 32, 2 * 12, 2 * 5);
         assert_eq!(count.flops, (3 * (2 * weights + 4 * 32 * (text + own))) as f64);
         assert_eq!(count.bytes, (4 * (weights + 2 * 32 * (text + 3 * own))) as f64);
         assert_eq!(count, Count { flops: 166_656.0, bytes: 116_224.0 });
-        let int8 = sampling::<tiny::Transformer>(&paper_order(2, 3), 3, 15, 1.0);
+        let int8 = last(1.0);
         assert_eq!(count.bytes - int8.bytes, (3 * weights) as f64);
     }
 }

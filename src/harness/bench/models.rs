@@ -1,27 +1,26 @@
-//! The works of models, one function each, on any device. Models have random weights; inputs are random too.
+//! The works of models, one function each, on any device; those that draw tokens are in `sampling.rs`. Models have random weights;
+//! inputs are random too.
 
-use super::timing::{Bench, Measurement};
+use super::sampling::{malevich, sample_l};
+use super::timing::Bench;
 use super::{Emit, Work, counts};
 use crate::error::{Error, Result};
-use crate::generate::{Options, draw};
 use crate::harness::plan::walk;
 use crate::mask::paper_order;
 use crate::models::clip::published::VitB32;
 use crate::models::clip::{self, Clip};
 use crate::models::dvae::{self, Dvae};
 use crate::models::presets::{bench_l, bench_s, paper};
-use crate::models::transformer::Tokens;
-use crate::nn::{self, Precision::*};
+use crate::nn;
 use crate::ops::Backend;
 use crate::random::Rng;
-use crate::shape::{BlockShape, ClipShape, DvaeShape, TextTowerShape, TransformerShape};
+use crate::shape::{ClipShape, DvaeShape, TextTowerShape, TransformerShape};
 use crate::train::config::{Ema, FirstStage, Optimizer, Schedule, TransformerStage as Config};
 use crate::train::transformer_stage::TransformerStage;
-use crate::train::{Autoregressive, Batch, Place, Stage, first_stage};
+use crate::train::{Batch, Stage, first_stage};
 use dfdx::prelude::*;
 use dfdx::tensor::Synchronize;
 use std::hint::black_box;
-use std::time::Instant;
 
 /// The optimiser of every training work: AdamW with clipping.
 const OPTIMIZER: Optimizer = Optimizer {
@@ -42,7 +41,7 @@ pub trait Timed: Backend<f32> + Synchronize {}
 impl<D: Backend<f32> + Synchronize> Timed for D {}
 
 /// In the order in which they are measured.
-pub fn works<D: Timed>() -> [Work<D>; 6]
+pub fn works<D: Timed>() -> [Work<D>; 7]
 where
     Error: From<D::Err>,
 {
@@ -53,6 +52,7 @@ where
         ("dvae-train", dvae_train),
         ("dvae-256", dvae_256),
         ("clip-b32", clip_b32),
+        (super::MALEVICH, malevich),
     ]
 }
 
@@ -79,74 +79,8 @@ where
     emit(bench.bounded("$", (batch * S::Seq::SIZE) as f64 / seconds, "tokens/s", rate))
 }
 
-fn config(batch: usize, kernel: usize) -> Config {
+pub(super) fn config(batch: usize, kernel: usize) -> Config {
     Config { steps: 1000, batch, conv_kernel: kernel, optimizer: OPTIMIZER, ema: NO_AVERAGE, ..Config::default() }
-}
-
-/// Image tokens 16 to 1023 of one prompt's candidates, whose prefix is computed once. Drawing is the host's, and timed.
-fn sample_l<D: Timed>(bench: &Bench<D>, emit: Emit<'_>) -> Result<()>
-where
-    Error: From<D::Err>,
-{
-    const UNTIMED: usize = 16;
-    const KERNEL: usize = 11;
-    type Shape = bench_l::Transformer;
-    let stage = TransformerStage::<Shape, D>::new(&config(1, KERNEL), 0, bench.device.clone())?;
-    let (slots, positions) = (<Shape as TransformerShape>::Text::SIZE, <Shape as TransformerShape>::Image::SIZE);
-    let codes = stage.codes();
-    let prompt = ids("text", slots, <Shape as TransformerShape>::TextVocab::SIZE);
-    // A GPU has the memory for more candidates. Without a sampler on it, weights of fewer bits are the processor's.
-    let batches = if D::ON_HOST { &[1, 8][..] } else { &[1, 8, 64] };
-    let head = <<Shape as TransformerShape>::Block as BlockShape>::HeadDim::SIZE;
-    let precisions = if D::ON_HOST || Place::gpu(head).is_some() { &[F32, Bf16, Int8][..] } else { &[F32] };
-    for (&batch, &precision) in batches.iter().flat_map(|b| precisions.iter().map(move |p| (b, p))) {
-        let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision };
-        let run = || -> Result<f64> {
-            let mut sequence = stage.sequence(1, precision)?;
-            let blank = vec![0; positions];
-            let first = sequence.advance(Tokens { text: &prompt, image: &blank }, 0..slots + 1)?;
-            sequence.repeat(batch)?;
-            let mut logits = first.repeat(batch);
-            let text = prompt.repeat(batch);
-            let mut image = vec![0; batch * positions];
-            let mut started = Instant::now();
-            for position in 0..positions {
-                if position == UNTIMED {
-                    bench.wait()?;
-                    started = Instant::now();
-                }
-                for (row, logits) in logits.chunks(codes).enumerate() {
-                    let u = Rng::new(0, "bench", position as u64, row as u64).uniform();
-                    image[row * positions + position] = draw(logits, &options, u);
-                }
-                if position + 1 < positions {
-                    let slot = slots + position + 1;
-                    logits = sequence.advance(Tokens { text: &text, image: &image }, slot..slot + 1)?;
-                }
-            }
-            bench.wait()?;
-            Ok(started.elapsed().as_secs_f64())
-        };
-        let mut seconds = [run()?, run()?, run()?];
-        seconds.sort_by(f64::total_cmp);
-        let steps = (positions - UNTIMED) as f64 / seconds[1];
-        // A step reads every weight but the tables once.
-        let tables = (<Shape as TransformerShape>::TextRows::SIZE + <Shape as TransformerShape>::ImageRows::SIZE) * 512;
-        let text_head = <Shape as TransformerShape>::TextVocab::SIZE * 512;
-        let weights = stage.num_parameters() - tables - text_head;
-        let (suffix, bytes) = match precision {
-            F32 => ("", 4.0),
-            Bf16 => ("-bf16", 2.0),
-            Int8 => ("-int8", 1.0),
-        };
-        let patterns = paper_order(<Shape as TransformerShape>::DEPTH, KERNEL);
-        let rate = counts::sampling::<Shape>(&patterns, batch, UNTIMED, bytes) / seconds[1];
-        let measured = bench.figure(&format!("$-b{batch}{suffix}"), batch as f64 * steps, "image tokens/s", rate);
-        let machine = bench.machine.filter(|_| batch == 1);
-        let share = machine.map(|machine| bytes * weights as f64 * steps / machine.bytes);
-        emit(Measurement { fraction_of_peak: share, ..measured })?;
-    }
-    Ok(())
 }
 
 /// OpenAI's encoder and decoder with a quarter of the width, on 64 × 64.
@@ -236,7 +170,8 @@ pub fn random(stream: &str, count: usize) -> Vec<f32> {
     (0..count).map(|_| rng.normal() as f32).collect()
 }
 
-fn ids(stream: &str, count: usize, below: usize) -> Vec<u32> {
+/// Numbers below `below`.
+pub fn ids(stream: &str, count: usize, below: usize) -> Vec<u32> {
     let mut rng = Rng::new(0, stream, 0, 0);
     (0..count).map(|_| rng.below(below) as u32).collect()
 }
