@@ -7,6 +7,7 @@ use crate::models::transformer::Tokens;
 use crate::nn::Precision;
 use crate::random::Rng;
 use crate::train::Autoregressive;
+use rayon::prelude::*;
 
 /// How tokens are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -123,23 +124,23 @@ fn batch(model: &dyn Autoregressive, prompts: &[Prompt], empty: &[u32], options:
 
     let mut image = vec![0u32; passes * rows * positions];
     for position in 0..positions {
-        for row in 0..rows {
+        let token = |row: usize| -> u32 {
             let prompt = &prompts[row / times];
-            let token = match prompt.forced.get(position) {
-                Some(Some(forced)) => *forced,
-                _ => {
-                    let mut rng = Rng::new(prompt.seeds[row % times], "token", position as u64, 0);
-                    let own = &logits[row * codes..(row + 1) * codes];
-                    if guided {
-                        let without = &logits[(rows + row) * codes..(rows + row + 1) * codes];
-                        let g = options.guidance as f32;
-                        let mixed: Vec<f32> = own.iter().zip(without).map(|(&c, &u)| u + g * (c - u)).collect();
-                        draw(&mixed, options, rng.uniform())
-                    } else {
-                        draw(own, options, rng.uniform())
-                    }
-                }
-            };
+            if let Some(Some(forced)) = prompt.forced.get(position) {
+                return *forced;
+            }
+            let u = Rng::new(prompt.seeds[row % times], "token", position as u64, 0).uniform();
+            let own = &logits[row * codes..(row + 1) * codes];
+            if !guided {
+                return draw(own, options, u);
+            }
+            let without = &logits[(rows + row) * codes..(rows + row + 1) * codes];
+            let g = options.guidance as f32;
+            let mixed: Vec<f32> = own.iter().zip(without).map(|(&c, &u)| u + g * (c - u)).collect();
+            draw(&mixed, options, u)
+        };
+        let tokens: Vec<u32> = (0..rows).into_par_iter().map(token).collect();
+        for (row, token) in tokens.into_iter().enumerate() {
             for pass in 0..passes {
                 image[(pass * rows + row) * positions + position] = token;
             }

@@ -17,6 +17,7 @@ use crate::shape::{BlockShape, RudalleShape, TransformerShape};
 use crate::train::transformer_stage::TransformerStage;
 use crate::train::{Autoregressive, Place};
 use dfdx::prelude::{ConstDim, Cpu};
+use rayon::prelude::*;
 use std::time::Instant;
 
 /// Image tokens that are drawn before the clock starts.
@@ -122,10 +123,10 @@ impl Model<'_> {
                 bench.wait()?;
                 started = Instant::now();
             }
-            for (row, logits) in logits.chunks(codes).enumerate() {
-                let u = Rng::new(0, "bench", position as u64, row as u64).uniform();
-                image[row * positions + position] = draw(logits, &options, u);
-            }
+            let token =
+                |(row, logits)| draw(logits, &options, Rng::new(0, "bench", position as u64, row as u64).uniform());
+            let tokens: Vec<u32> = logits.par_chunks(codes).enumerate().map(token).collect();
+            image.chunks_mut(positions).zip(tokens).for_each(|(row, token)| row[position] = token);
             if position + 1 < positions {
                 let slot = slots + position + 1;
                 logits = sequence.advance(Tokens { text: &text, image: &image }, slot..slot + 1)?;
