@@ -9,8 +9,9 @@ Jupyter calls a cell good whose code panicked or returned an error: evcxr only p
 stderr anything but progress, if it raises without the tag `raises-exception` or does not raise with it, and the notebook
 fails unless a last cell that is not in the file still computes. A panic ends the kernel's child.
 
-Each notebook runs in a process group of its own that is ended as a whole. The time of every cell is printed. A warm cell should
-take at most 1.5 s without its own work (95 % of them); cells tagged `work` train, wait or compile on purpose and are left out.
+Each notebook runs in a process group of its own that is ended as a whole. The time of every cell is printed, and how much of it
+was its own work: what the processors did for the code that was compiled, shared among them all. A warm cell should take at most
+1.5 s without that (95 % of them); cells tagged `work` train, wait or compile on purpose and are left out.
 """
 
 import argparse
@@ -69,6 +70,18 @@ def wrong_with(cell):
     return None
 
 
+def computed(kernel):
+    """Seconds for which every processor together has run what this kernel's cells compiled to, in a child of the same name."""
+    seconds = 0.0
+    for children in Path(f"/proc/{kernel}/task").glob("*/children"):
+        for child in children.read_text().split():
+            name, _, rest = Path(f"/proc/{child}/stat").read_text().partition("(")[2].rpartition(") ")
+            if name.startswith("evcxr"):
+                user, system = rest.split()[11:13]
+                seconds += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") / os.cpu_count()
+    return seconds
+
+
 def run_one(path, write):
     """Executes one notebook; prints a JSON line with what it found."""
     import nbformat
@@ -76,18 +89,19 @@ def run_one(path, write):
     from nbclient.exceptions import CellExecutionError
 
     class Client(NotebookClient):
-        seconds = {}
+        seconds, own = {}, {}
 
         async def async_start_new_kernel(self, **options):
             await super().async_start_new_kernel(**options)
             print("KERNEL", self.km.provisioner.pid, flush=True)
 
         async def async_execute_cell(self, cell, index, **options):
-            started = time.monotonic()
+            started, before = time.monotonic(), computed(self.km.provisioner.pid)
             try:
                 return await super().async_execute_cell(cell, index, **options)
             finally:
                 self.seconds[index] = time.monotonic() - started
+                self.own[index] = max(0.0, computed(self.km.provisioner.pid) - before)
                 if cell.cell_type == "code" and not cell.outputs:
                     await self.hear(cell, index)
 
@@ -116,7 +130,7 @@ def run_one(path, write):
         failure = str(error)[-2000:]
     cells = [(i, c) for i, c in enumerate(book.cells) if c.cell_type == "code"]
     found = [{"cell": number, "wrong": wrong_with(cell), "seconds": round(client.seconds.get(i, 0.0), 2),
-              "work": "work" in cell.metadata.get("tags", [])} for number, (i, cell) in enumerate(cells)]
+              "own": round(client.own.get(i, 0.0), 2), "work": "work" in cell.metadata.get("tags", [])} for number, (i, cell) in enumerate(cells)]
     done = stream(cells[-1][1], "stdout").strip() == "the kernel still computes: 42"
     if not done and not failure and not any(cell["wrong"] for cell in found):
         failure = "the last cell did not compute: the kernel's child was lost"
@@ -202,17 +216,19 @@ def main():
         print(f"{path.name}: {result['seconds']} s, {result['bytes'] / 1024:.0f} KiB")
         for cell in result["cells"]:
             name = f"cell {cell['cell']:2}" if cell["cell"] else "start  "
-            print(f"  {name}  {cell['seconds']:7.2f} s{'  work' if cell['work'] else ''}")
+            print(f"  {name}  {cell['seconds']:7.2f} s, own work {cell['own']:5.2f} s{'  work' if cell['work'] else ''}")
             if cell["wrong"]:
                 print("    " + cell["wrong"].replace("\n", "\n    "))
         if result["failure"]:
             print("  " + result["failure"].replace("\n", "\n  "))
         if result["failure"] or any(cell["wrong"] for cell in result["cells"]):
             failed.append(path.name)
-        warm += [cell["seconds"] for cell in result["cells"] if cell["cell"] and not cell["work"]]
-    if warm:
-        warm.sort()
-        print(f"{len(warm)} warm cells: median {warm[len(warm) // 2]:.2f} s, 95 % within {warm[-(-19 * len(warm) // 20) - 1]:.2f} s")
+        warm += [cell for cell in result["cells"] if cell["cell"] and not cell["work"]]
+    for what, seconds in [("", [cell["seconds"] for cell in warm]), (" without their own work", [cell["seconds"] - cell["own"] for cell in warm])]:
+        if seconds:
+            seconds.sort()
+            most = seconds[-(-19 * len(seconds) // 20) - 1]
+            print(f"{len(seconds)} warm cells{what}: median {seconds[len(seconds) // 2]:.2f} s, 95 % within {most:.2f} s")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
