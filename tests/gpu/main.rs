@@ -130,11 +130,11 @@ fn every_stage_trains_and_what_it_trained_is_used() {
     let short: Vec<String> = ["first_stage", "transformer", "clip"]
         .iter()
         .flat_map(|stage| {
-            [("steps", 4), ("batch", 4), ("validate_every", 4)].map(|(key, n)| format!("{stage}.{key}={n}"))
+            [("steps", 2), ("batch", 2), ("validate_every", 2)].map(|(key, n)| format!("{stage}.{key}={n}"))
         })
         .chain(["pairs", "seen", "held_out", "two_objects"].map(|key| format!("evaluate.{key}=2")))
         .chain(
-            ["sample.candidates=2", "sample.shown=2", "data.validation_scenes=8", "data.train_scenes=32"]
+            ["sample.candidates=2", "sample.shown=2", "data.validation_scenes=2", "data.train_scenes=32"]
                 .map(String::from),
         )
         .flat_map(|set| ["--set".to_owned(), set])
