@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <map>
 #include <string>
+#include <unistd.h>
 #include <sys/stat.h>
 #include <vector>
 
@@ -136,8 +137,10 @@ int cuModuleLoadData(Module **module, const void *image) {
     std::string folder = std::getenv("SOFTWARE_GPU"), path = folder + "/" + key(kernels), library = path + ".so";
     struct stat there;
     if (stat(library.c_str(), &there) != 0) {
-        std::string command = "g++ -std=c++17 -O1 -w -shared -fPIC -I" + folder + " -o " + library + ".part " + path +
-                              ".cpp && mv " + library + ".part " + library;
+        // Two processes may build it at once: each writes a file of its own.
+        std::string part = library + "." + std::to_string(getpid());
+        std::string command = "g++ -std=c++17 -O1 -w -shared -fPIC -I" + folder + " -o " + part + " " + path + ".cpp && mv " +
+                              part + " " + library;
         if (std::system(command.c_str()) != 0) return NO_BINARY;
     }
     void *opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
