@@ -18,6 +18,7 @@ pub mod load;
 pub mod measure;
 pub mod memory;
 pub mod models;
+pub mod notice;
 pub mod parse;
 pub mod pipeline;
 pub mod plan;

@@ -73,6 +73,7 @@ fn finish(run: &mut RunDir, outcome: Result<()>) -> Result<()> {
 
 fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) -> Result<()> {
     let spec = &loaded.spec;
+    run.speak(watch.progress);
     let sources = Sources::open(loaded, models.first.geometry().side)?;
     let bpe = tokenizer(spec, run, &sources, models.text)?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];

@@ -1,7 +1,8 @@
 //! Progress on stderr: a bar with step, loss, rate and ETA on a terminal, plain lines every few seconds elsewhere.
 
+use super::notice;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines.
@@ -37,7 +38,9 @@ impl Progress {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
             let template = "{prefix:>12} [{bar:24}] {pos}/{len} {msg}";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            Sink::Bar(bar.with_style(style.progress_chars("=> ")).with_prefix(name.to_owned()))
+            let bar = bar.with_style(style.progress_chars("=> ")).with_prefix(name.to_owned());
+            notice::beside(Some(bar.clone()));
+            Sink::Bar(bar)
         } else {
             Sink::Lines
         };
@@ -68,10 +71,15 @@ impl Progress {
     /// Ends the bar, or writes the last line.
     pub fn finish(mut self) {
         self.show(Instant::now());
+        self.abandon();
+        self.sink = Sink::Quiet;
+    }
+
+    fn abandon(&self) {
         if let Sink::Bar(bar) = &self.sink {
             bar.abandon();
+            notice::beside(None);
         }
-        self.sink = Sink::Quiet;
     }
 
     fn show(&self, now: Instant) {
@@ -83,8 +91,7 @@ impl Progress {
                 bar.set_position(step);
                 bar.set_message(text);
             }
-            // A closed stderr must not end a run.
-            Sink::Lines => drop(writeln!(stderr(), "{}: step {step}/{} {text}", self.name, self.total)),
+            Sink::Lines => notice::line(format_args!("{}: step {step}/{} {text}", self.name, self.total)),
             Sink::Quiet => {}
         }
     }
@@ -93,9 +100,7 @@ impl Progress {
 impl Drop for Progress {
     /// A stage that ends in an error leaves its bar where it stood.
     fn drop(&mut self) {
-        if let Sink::Bar(bar) = &self.sink {
-            bar.abandon();
-        }
+        self.abandon();
     }
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 use super::load::{Loaded, load};
+use super::notice;
 use super::spec::Spec;
 use crate::train::checkpoint;
 pub use crate::train::durable::write_atomic;
@@ -30,6 +31,7 @@ pub struct RunDir {
     /// Time of the sessions before this one.
     earlier: Duration,
     started: Instant,
+    speaks: bool,
     _lock: Lock,
 }
 
@@ -72,7 +74,7 @@ impl RunDir {
             "cpu": cpu(),
             "threads": rayon::current_num_threads(),
         });
-        let mut dir = RunDir { path, run, metrics, earlier: Duration::ZERO, started: Instant::now(), _lock: lock };
+        let mut dir = RunDir { path, run, metrics, earlier: Duration::ZERO, started: Instant::now(), speaks: false, _lock: lock };
         // Last: a folder without run.json is not yet a run.
         dir.update(|_| {})?;
         Ok(dir)
@@ -96,7 +98,7 @@ impl RunDir {
         let earlier = Duration::try_from_secs_f64(earlier).unwrap_or_default();
         write_lines(&path, &lines)?;
         let metrics = open_metrics(&path)?;
-        let mut dir = RunDir { path, run, metrics, earlier, started: Instant::now(), _lock: lock };
+        let mut dir = RunDir { path, run, metrics, earlier, started: Instant::now(), speaks: false, _lock: lock };
         dir.update(|run| {
             run["status"] = json!("running");
             run["exit"] = Value::Null;
@@ -160,6 +162,31 @@ impl RunDir {
     /// What `run.json` holds.
     pub fn run(&self) -> &Value {
         &self.run
+    }
+
+    /// Says on stderr, and keeps in `run.json`'s `warnings`, that something in `stage` wants a look: `kind` is a word for
+    /// programs ("few-codes"), `text` says what is wrong and what to do. One that was said before is not said again.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn warn(&mut self, stage: &str, kind: &str, text: &str) -> Result<()> {
+        let warning = json!({"stage": stage, "kind": kind, "text": text});
+        let known = self.run["warnings"].as_array().is_some_and(|known| known.contains(&warning));
+        if known {
+            return Ok(());
+        }
+        if self.speaks {
+            notice::line(format_args!("warning: {stage}: {text}"));
+        }
+        self.update(|run| match run["warnings"].as_array_mut() {
+            Some(warnings) => warnings.push(warning),
+            None => run["warnings"] = json!([warning]),
+        })
+    }
+
+    /// Whether warnings go to stderr too.
+    pub fn speak(&mut self, speaks: bool) {
+        self.speaks = speaks;
     }
 
     /// Ends the run with the exit code that the process will return.
