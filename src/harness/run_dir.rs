@@ -74,7 +74,8 @@ impl RunDir {
             "cpu": cpu(),
             "threads": rayon::current_num_threads(),
         });
-        let mut dir = RunDir { path, run, metrics, earlier: Duration::ZERO, started: Instant::now(), speaks: false, _lock: lock };
+        let mut dir =
+            RunDir { path, run, metrics, earlier: Duration::ZERO, started: Instant::now(), speaks: false, _lock: lock };
         // Last: a folder without run.json is not yet a run.
         dir.update(|_| {})?;
         Ok(dir)
