@@ -4,7 +4,7 @@
 use super::parse::{self, MOST_BYTES};
 use super::problem::{self, Place, Problem, Source};
 use super::spec::Spec;
-use super::{schema, set};
+use super::{defaults, schema, set};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -53,7 +53,7 @@ pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Resul
     }
     problems.extend(schema::check(&root, presets));
     if problems.is_empty() {
-        match serde_yaml::from_value(root.to_value()) {
+        match serde_yaml::from_value(defaults::fill(root.to_value())) {
             Ok(spec) => return Ok(spec),
             Err(error) => problems.push(Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")),
         }

@@ -65,7 +65,21 @@ pub fn clip(stage: &dyn Ranker, size: usize, held: &[f32], text: &[u32]) -> Resu
     let width = images.len() / size.max(1);
     let scores = cosines(&images, &texts, width);
     let right = scores.chunks(size).enumerate().filter(|(i, row)| rank(row)[0] == *i).count();
-    Ok(vec![("val_accuracy", right as f64 / size.max(1) as f64)])
+    Ok(vec![
+        ("val_accuracy", right as f64 / size.max(1) as f64),
+        ("val_loss", contrastive_loss(&scores, size, stage.scale())),
+    ])
+}
+
+/// The symmetric cross-entropy of `size`² cosines at the model's scale, in nats.
+fn contrastive_loss(scores: &[f32], size: usize, scale: f32) -> f64 {
+    let at = |i: usize, j: usize| f64::from(scale) * f64::from(scores[i * size + j]);
+    let nll = |of: &dyn Fn(usize) -> f64, right: usize| {
+        let top = (0..size).map(of).fold(f64::NEG_INFINITY, f64::max);
+        top + (0..size).map(|j| (of(j) - top).exp()).sum::<f64>().ln() - of(right)
+    };
+    let both = |i: usize| nll(&|j| at(i, j), i) + nll(&|j| at(j, i), i);
+    (0..size).map(both).sum::<f64>() / (2 * size).max(1) as f64
 }
 
 /// How the spec draws.

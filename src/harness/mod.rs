@@ -8,6 +8,7 @@ pub mod bench;
 mod bounds;
 #[cfg(feature = "cli")]
 pub mod codec;
+pub mod defaults;
 pub mod device;
 #[cfg(feature = "cli")]
 pub mod eval;
@@ -37,3 +38,4 @@ pub mod signals;
 pub mod sources;
 pub mod spec;
 pub mod table;
+pub mod validation;

@@ -66,6 +66,7 @@ impl Models {
         let mut found = [("", None); 3];
         for (found, stage) in found.iter_mut().zip(stages) {
             *found = (stage.name(), restore(stage, checkpoints)?);
+            freeze_best(stage, checkpoints)?;
         }
         Ok(found)
     }
@@ -88,6 +89,21 @@ pub fn restore(stage: &mut dyn Stage, checkpoints: &Path) -> Result<Option<u64>>
         }
         None => Ok(None),
     }
+}
+
+/// The folder of a stage's best weights, among its checkpoints.
+pub const BEST: &str = "best";
+
+/// Fixes the best weights of `stage` under `checkpoints` for use: the step they are of, if any are kept there.
+pub fn freeze_best(stage: &mut dyn Stage, checkpoints: &Path) -> Result<Option<u64>> {
+    let folder = checkpoints.join(stage.name()).join(BEST);
+    let Some(found) = checkpoint::latest(&folder)? else { return Ok(None) };
+    // An older one is not the best.
+    if let Some(warning) = found.warnings.first() {
+        return Err(Error::data(&folder, warning.clone()));
+    }
+    stage.freeze_at(&|name| found.read(name))?;
+    Ok(Some(found.step))
 }
 
 /// [`Models::build`] on any device.

@@ -6,16 +6,19 @@ use super::device::Device;
 use super::load::Loaded;
 use super::measure::{self, picture};
 use super::memory::Peak;
-use super::models::{Models, TOKENIZER, restore};
+use super::models::{BEST, Models, TOKENIZER, freeze_best};
 use super::progress::Progress;
 use super::run_dir::{RunDir, write_atomic};
 use super::signals::Stop;
 use super::sources::{Sources, view};
 use super::spec::Spec;
+use super::validation::{self, Validations};
 use crate::data::{BadCounts, Example, Loader, View};
 use crate::error::{Error, Result};
 use crate::random::Rng;
 use crate::text::{Bpe, ClipVocab, TextVocab};
+use crate::train::config::Keep;
+use crate::train::first_stage::usage;
 use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, Stage, TokenModel, checkpoint};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -23,6 +26,11 @@ use std::time::Instant;
 
 /// Steps between two lines of training metrics.
 const LOG_EVERY: u64 = 10;
+
+/// Fewer than one in so many codes in use wants a warning.
+const FEW_CODES: usize = 8;
+/// A share of the first average that wants a warning.
+const START_LEFT: f64 = 0.01;
 
 /// How a run is watched and stopped.
 pub struct Watch {
@@ -146,6 +154,20 @@ pub fn clip_text<'c>(bpe: &Bpe, vocab: ClipVocab, captions: impl Iterator<Item =
     captions.flat_map(|caption| vocab.fill(&bpe.encode(caption))).collect()
 }
 
+/// The plan of a stage's spec, whose best weights `metric` tells.
+macro_rules! plan {
+    ($spec:ident, $metric:literal) => {
+        Plan {
+            steps: $spec.steps,
+            validate: $spec.validate_every,
+            checkpoint: $spec.checkpoint_every,
+            keep: $spec.keep,
+            patience: $spec.patience,
+            metric: $metric,
+        }
+    };
+}
+
 struct Context<'a> {
     spec: &'a Spec,
     watch: &'a Watch,
@@ -178,9 +200,19 @@ impl<'a> Context<'a> {
             stage.freeze()?;
             measure::first_stage(stage, &held)
         };
-        let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
+        let plan = plan!(spec, "val_nll");
         train(models.first.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        models.first.freeze()?;
+        let geometry = models.first.geometry();
+        let (used, _) = usage(&models.first.encode(held.len() / (3 * side * side), &held)?, geometry.codes);
+        if used * FEW_CODES < geometry.codes {
+            let name = models.first.name();
+            let text = format!(
+                "validation pictures use {used} of {} codes: pictures will be poor in detail; raise first_stage.kl_weight.from, \
+                 or train on more, or more varied, pictures",
+                geometry.codes
+            );
+            run.warn(name, "few-codes", &text)?;
+        }
         count_bad(run, "first_stage", loader.bad())
     }
 
@@ -208,9 +240,8 @@ impl<'a> Context<'a> {
             stage.freeze()?;
             measure::transformer(stage, held.len(), &held_text, &held_codes)
         };
-        let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
+        let plan = plan!(spec, "val_image_loss");
         train(models.transformer.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        models.transformer.freeze()?;
         count_bad(run, "transformer", loader.bad())
     }
 
@@ -232,9 +263,8 @@ impl<'a> Context<'a> {
             stage.freeze()?;
             measure::clip(stage, held.len(), &held_pixels, &held_text)
         };
-        let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
+        let plan = plan!(spec, "val_loss");
         train(models.clip.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        models.clip.freeze()?;
         count_bad(run, "clip", loader.bad())
     }
 }
@@ -287,9 +317,14 @@ struct Plan {
     steps: u64,
     validate: u64,
     checkpoint: u64,
+    keep: Keep,
+    patience: u64,
+    /// The figure of a validation that says which weights are the best: less is better.
+    metric: &'static str,
 }
 
-/// The loop that every stage runs: restore, step, log, measure, checkpoint, stop.
+/// The loop that every stage runs: restore, step, log, measure, keep the best, checkpoint, stop. The stage is left with the
+/// weights that are kept, to be used.
 fn train<S: ?Sized>(
     stage: &mut S,
     erased: fn(&mut S) -> &mut dyn Stage,
@@ -300,41 +335,122 @@ fn train<S: ?Sized>(
     validate: &mut dyn FnMut(&mut S) -> Result<Numbers>,
 ) -> Result<()> {
     let name = erased(stage).name();
-    let from = restore(erased(stage), &run.path().join("checkpoints"))?.unwrap_or(0);
+    let folder = run.checkpoints(name);
+    let (mut from, mut validations) = (0, Validations::default());
+    if let Some(found) = checkpoint::latest(&folder)? {
+        erased(stage).restore(&|name| found.read(name))?;
+        (from, validations) = (found.step, Validations::read(&found)?);
+    }
     run.rewind(name, from)?;
-    if from >= plan.steps {
-        return Ok(());
+    if from < plan.steps && !validations.ended {
+        let mut bar =
+            if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
+        let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
+        let started = Instant::now();
+        Peak::forget();
+        for step in from..plan.steps {
+            let inputs = batch(step)?;
+            let mut numbers = erased(stage).step(step, &inputs)?;
+            let (done, loss) = (step + 1, numbers[0].1);
+            bar.step(done, loss);
+            validations.step(loss);
+            let last = done == plan.steps;
+            let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
+            if measured {
+                let figures = validate(stage)?;
+                validations.add(done, figure(&figures, plan.metric, name, done)?);
+                numbers.extend(figures);
+            }
+            if measured || step.is_multiple_of(LOG_EVERY) {
+                run.metrics(name, done, &numbers)?;
+            }
+            if measured {
+                if let Some((first, now)) = validations.diverged() {
+                    let what =
+                        format!("{} is {now:.4}, at first it was {first:.4}: the stage has diverged", plan.metric);
+                    return Err(Error::Diverged { stage: name.into(), step: done, what });
+                }
+                if plan.keep == Keep::Best && validations.improved() {
+                    checkpoint::write(folder.join(BEST), done, &erased(stage).averaged_file()?)?;
+                }
+                validations.ended = plan.patience > 0 && validations.without_improvement() >= plan.patience;
+            }
+            let stopped = watch.stop.requested();
+            let ends = last || validations.ended;
+            if ends || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
+                let mut files = erased(stage).checkpoint()?;
+                files.push((validation::FILE, validations.to_bytes()?));
+                checkpoint::write(&folder, done, &files)?;
+                let seconds = earlier + started.elapsed().as_secs_f64();
+                run.update(|facts| {
+                    facts["timings"][name] = json!(seconds);
+                    facts["memory"][name] = json!(Peak::now());
+                })?;
+            }
+            if let Some(signal) = stopped {
+                return Err(Error::Interrupted { signal, run: run.path().to_owned() });
+            }
+            if ends {
+                break;
+            }
+        }
+        bar.finish();
     }
-    let mut bar = if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
-    let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
-    let started = Instant::now();
-    Peak::forget();
-    for step in from..plan.steps {
-        let inputs = batch(step)?;
-        let mut numbers = erased(stage).step(step, &inputs)?;
-        let done = step + 1;
-        bar.step(done, numbers[0].1);
-        let last = done == plan.steps;
-        let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
-        if measured {
-            numbers.extend(validate(stage)?);
-        }
-        if measured || step.is_multiple_of(LOG_EVERY) {
-            run.metrics(name, done, &numbers)?;
-        }
-        let stopped = watch.stop.requested();
-        if last || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
-            checkpoint::write(run.checkpoints(name), done, &erased(stage).checkpoint()?)?;
-            let seconds = earlier + started.elapsed().as_secs_f64();
-            run.update(|facts| {
-                facts["timings"][name] = json!(seconds);
-                facts["memory"][name] = json!(Peak::now());
-            })?;
-        }
-        if let Some(signal) = stopped {
-            return Err(Error::Interrupted { signal, run: run.path().to_owned() });
-        }
+    keep(erased(stage), run, plan, &validations)
+}
+
+/// The named figure of a validation.
+fn figure(figures: &Numbers, metric: &'static str, stage: &str, step: u64) -> Result<f64> {
+    let found = figures.iter().find(|(name, _)| *name == metric).map_or(f64::NAN, |(_, value)| *value);
+    if found.is_finite() {
+        return Ok(found);
     }
-    bar.finish();
+    Err(Error::Numeric { stage: stage.into(), step, tensor: metric.into(), value: found.to_string() })
+}
+
+/// Fixes the weights that are kept, writes down which they are, and says what the validations give reason to say.
+fn keep(stage: &mut dyn Stage, run: &mut RunDir, plan: &Plan, validations: &Validations) -> Result<()> {
+    let name = stage.name();
+    let folder = run.checkpoints(name).join(BEST);
+    let last = validations.last();
+    let kept = match (plan.keep, validations.best()) {
+        (Keep::Best, Some(best)) => {
+            let found = freeze_best(stage, &run.path().join("checkpoints"))?;
+            if found != Some(best.step) {
+                let found = found.map_or("none".to_owned(), |step| format!("that of step {step}"));
+                return Err(Error::data(&folder, format!("expected the weights of step {}, found {found}", best.step)));
+            }
+            Some(best)
+        }
+        _ => {
+            stage.freeze()?;
+            last
+        }
+    };
+    if let (Some(kept), Some(last)) = (kept, last) {
+        let fact = json!({"step": kept.step, "metric": plan.metric, "value": kept.value, "of": last.step});
+        run.update(|facts| facts["kept"][name] = fact)?;
+    }
+    if let Some((best, last)) = validations.overfits() {
+        let advice = match plan.keep {
+            Keep::Best => {
+                "the weights of that step are kept; fewer steps, more pictures or data.augment would do better"
+            }
+            Keep::Last => "the last weights are kept: set keep: best, fewer steps, or train on more pictures",
+        };
+        let text = format!(
+            "{} was best at step {} of {} ({:.4}) and has risen to {:.4} while the training loss fell: {advice}",
+            plan.metric, best.step, last.step, best.value, last.value
+        );
+        run.warn(name, "overfits", &text)?;
+    }
+    let share = stage.share_of_start();
+    if share > START_LEFT {
+        let text = format!(
+            "the averaged weights are still to {:.0} % those of the first average: lower ema.every, or train longer",
+            100.0 * share
+        );
+        run.warn(name, "average-lags", &text)?;
+    }
     Ok(())
 }

@@ -111,6 +111,8 @@ const FIRST_STAGE: Kind = Kind::Map(&[
     row("straight_through", Kind::Flag),
     row("clamp_log_b", POSITIVE),
     row("commitment", NOT_NEGATIVE),
+    row("keep", KEEP),
+    row("patience", ANY),
     row("validate_every", COUNT),
     row("checkpoint_every", COUNT),
 ]);
@@ -127,6 +129,8 @@ const TRANSFORMER: Kind = Kind::Map(&[
     row("text_weight", SHARE),
     row("pad_loss", Kind::Flag),
     row("caption_dropout", BELOW_ONE),
+    row("keep", KEEP),
+    row("patience", ANY),
     row("validate_every", COUNT),
     row("checkpoint_every", COUNT),
 ]);
@@ -138,6 +142,8 @@ const CLIP: Kind = Kind::Map(&[
     row("ema", EMA),
     row("max_scale", FROM_ONE),
     row("reconstructed", SHARE),
+    row("keep", KEEP),
+    row("patience", ANY),
     row("validate_every", COUNT),
     row("checkpoint_every", COUNT),
 ]);
@@ -155,6 +161,7 @@ const SAMPLE: Kind = Kind::Map(&[
 const OPTIMIZER: Kind = Kind::Map(&[
     row("method", Kind::Choice(&["adamw", "muon"])),
     row("lr", schedule!(NOT_NEGATIVE)),
+    row("plateau", PLATEAU),
     row("beta1", BELOW_ONE),
     row("beta2", BELOW_ONE),
     row("epsilon", POSITIVE),
@@ -162,6 +169,16 @@ const OPTIMIZER: Kind = Kind::Map(&[
     row("clip", NOT_NEGATIVE),
     row("max_variance", NOT_NEGATIVE),
 ]);
+
+const PLATEAU: Kind = Kind::Map(&[
+    row("patience", ANY),
+    row("factor", Kind::Real((Bound::Excluded(0.0), Bound::Excluded(1.0)))),
+    row("times", ANY),
+    row("threshold", BELOW_ONE),
+    row("smoothing", BELOW_ONE),
+]);
+
+const KEEP: Kind = Kind::Choice(&["best", "last"]);
 
 const EMA: Kind = Kind::Map(&[row("decay", BELOW_ONE), row("every", COUNT)]);
 

@@ -77,18 +77,27 @@ pub struct DataSpec {
     pub max_bad: f64,
 }
 
-impl Default for DataSpec {
-    fn default() -> Self {
+impl DataSpec {
+    /// The default for a kind of source. Pictures in files are few: each is seen mirrored and cropped as well. Scenes are drawn
+    /// without end, and their captions say where things are.
+    pub fn of(kind: DataKind) -> Self {
+        let files = kind != DataKind::Shapes;
         DataSpec {
-            kind: DataKind::Shapes,
+            kind,
             train_scenes: 20_000,
             validation_scenes: 512,
             train: Vec::new(),
             validation: BTreeMap::new(),
-            augment: false,
-            flip: false,
+            augment: files,
+            flip: files,
             max_bad: 0.1,
         }
+    }
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        DataSpec::of(DataKind::Shapes)
     }
 }
 
