@@ -6,6 +6,7 @@
 #[cfg(feature = "cli")]
 pub mod bench;
 mod bounds;
+pub mod captions;
 #[cfg(feature = "cli")]
 pub mod codec;
 pub mod device;
