@@ -47,6 +47,9 @@ impl Tally {
     }
 }
 
+/// Below this many samples the share of broken ones says nothing, unless there are no more.
+const FEW: usize = 20;
+
 /// The distinct samples that were met: `seen = used + filtered + broken`.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
@@ -81,6 +84,15 @@ impl Counts {
             Some(bad) if bad.is_filtered() => self.filtered.add(bad),
             Some(bad) => self.broken.add(bad),
         }
+    }
+
+    /// Whether more than `share` of the samples that were met are broken, of a source of `len`. Before all are met two
+    /// standard deviations are granted to chance, and a few say nothing.
+    pub fn too_broken(&self, share: f64, len: usize) -> bool {
+        let whole = self.seen() >= len;
+        let seen = self.seen() as f64;
+        let chance = if whole { 0.0 } else { 2.0 * (seen * share * (1.0 - share)).max(0.0).sqrt() };
+        (whole || self.seen() >= FEW) && self.broken.total() as f64 > seen * share + chance
     }
 
     /// "3 of 26 samples are broken (3 decode), 4 are filtered out (4 aspect)".
@@ -126,6 +138,7 @@ mod tests {
         counts.add(4, Some(&Flaw::new("decode", "torn").of("b")));
         assert_eq!(counts.summary(), "1 of 5 samples are broken (1 decode), 1 are filtered out (1 aspect)");
         assert_eq!(counts.broken.first(), "b: torn");
+        assert!(counts.too_broken(0.1, 5) && !counts.too_broken(0.2, 5) && !counts.too_broken(0.1, 6));
     }
 
     proptest! {

@@ -36,7 +36,7 @@ pub struct Loader<'a> {
     counts: Counts,
 }
 
-/// Below this many samples the share of broken ones says nothing, unless there are no more.
+/// Samples that are read at once at least, where it is not known how many of them can be used.
 const FEW: usize = 20;
 /// How many replacements are tried for one sample that cannot be used.
 const REPLACEMENTS: u64 = 64;
@@ -86,18 +86,25 @@ impl<'a> Loader<'a> {
         if examples.len() < batch { Err(self.refuse("no good sample to put in its place")) } else { Ok(examples) }
     }
 
-    /// `limit` samples of the source, each with its first caption, those that cannot be used left out: for evaluation. They
+    /// `limit` usable samples of the source, or all where there are fewer, each with its first caption: for evaluation. They
     /// are spread over the source, whose order may group its pictures; fewer of them are the first of more.
     ///
     /// # Errors
     /// [`Error::Data`] if the share of broken samples is above the limit, or no sample can be used.
     pub fn spread(&mut self, limit: usize) -> Result<Vec<Example>> {
-        let mut indices = Rng::new(self.seed, "data/spread", 0, 0).permutation(self.source.len());
-        indices.truncate(limit);
-        let read = |index| (index, self.read(index, &mut Rng::new(self.seed, &self.stream, 0, index as u64), false));
-        let read: Vec<Met> = indices.into_par_iter().map(read).collect();
-        let examples = self.count(read.into_iter());
-        self.check()?;
+        let order = Rng::new(self.seed, "data/spread", 0, 0).permutation(self.source.len());
+        let (mut examples, mut rest) = (Vec::new(), order.as_slice());
+        while examples.len() < limit && !rest.is_empty() {
+            let (some, others) = rest.split_at(rest.len().min(FEW.max(limit - examples.len())));
+            let read = |&index: &usize| {
+                (index, self.read(index, &mut Rng::new(self.seed, &self.stream, 0, index as u64), false))
+            };
+            let read: Vec<Met> = some.par_iter().map(read).collect();
+            examples.extend(self.count(read.into_iter()));
+            self.check()?;
+            rest = others;
+        }
+        examples.truncate(limit);
         if examples.is_empty() && limit > 0 { Err(self.refuse("expected at least one good one")) } else { Ok(examples) }
     }
 
@@ -135,18 +142,12 @@ impl<'a> Loader<'a> {
         Ok(Example { index, key, picture, caption })
     }
 
-    /// Refuses a source with too many broken samples. Before all are seen, two standard deviations are granted to chance.
+    /// Refuses a source with too many broken samples.
     fn check(&self) -> Result<()> {
-        let whole = self.counts.seen() == self.source.len();
-        if self.counts.seen() < FEW && !whole {
-            return Ok(());
+        match self.counts.too_broken(self.max_bad, self.source.len()) {
+            true => Err(self.refuse(&format!("data.max_bad is {}", self.max_bad))),
+            false => Ok(()),
         }
-        let (seen, share) = (self.counts.seen() as f64, self.max_bad);
-        let chance = if whole { 0.0 } else { 2.0 * (seen * share * (1.0 - share)).max(0.0).sqrt() };
-        if self.counts.broken.total() as f64 > seen * share + chance {
-            return Err(self.refuse(&format!("data.max_bad is {share}")));
-        }
-        Ok(())
     }
 
     fn refuse(&self, why: &str) -> Error {
@@ -277,9 +278,12 @@ mod tests {
         assert_eq!(few, more[..few.len()]);
         assert!(few.iter().any(|&index| index < 100) && few.iter().any(|&index| index >= 200), "{few:?}");
         assert_eq!((all.len(), all.contains(&1)), (299, false));
+        // Those that cannot be used make room for others.
+        let mostly = Greys { len: 300, small: (0..290).collect(), ..Greys::default() };
+        assert_eq!(loader(&mostly, 0.1).spread(10).unwrap().len(), 10);
         let mute = Greys { len: 4, broken: (0..4).collect(), ..Greys::default() };
         let error = loader(&mute, 1.0).spread(2).unwrap_err();
-        assert!(error.exit_code() == 4 && error.to_string().contains("2 of 2 samples are broken"), "{error}");
+        assert!(error.exit_code() == 4 && error.to_string().contains("4 of 4 samples are broken"), "{error}");
     }
 
     proptest! {

@@ -115,13 +115,8 @@ pub fn everything(
         for (name, source) in &sources.validation {
             proceed()?;
             let count = spec.sample.shown.div_ceil(sources.validation.len().max(1)).max(1);
-            let mut picked = Vec::new();
-            // Spread over the set, whose order may group its pictures.
-            for i in 0..count.min(source.len()) {
-                if let Ok(sample) = source.get(i * source.len() / count.min(source.len())) {
-                    picked.push(sample.captions[0].clone());
-                }
-            }
+            let examples = held_out(spec, name, source.as_ref(), models.first.geometry().side, count)?;
+            let picked: Vec<String> = examples.into_iter().map(|example| example.caption).collect();
             let drawn = draw(spec, models, bpe, name, &picked)?;
             results.entry("rerank_curve").or_insert_with(|| curve(&drawn, None));
             shown.push((name.as_str(), picked, drawn, None));

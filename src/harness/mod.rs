@@ -37,4 +37,5 @@ pub mod set;
 pub mod signals;
 pub mod sources;
 pub mod spec;
+pub mod survey;
 pub mod table;

@@ -24,9 +24,7 @@ pub struct Sources {
 
 /// What the validation set is called that was held out.
 pub const HELD_OUT: &str = "validation";
-/// A look at a training set begins with so many samples, and goes on where none of them can be used.
-const LOOK: usize = 32;
-/// So many samples of a set are looked at before a run, at the most.
+/// So many samples of a validation set are looked at before a run, at the most.
 const MOST: usize = 1024;
 
 impl Sources {
@@ -72,15 +70,10 @@ impl Sources {
     /// # Errors
     /// [`Error::Data`] for a set of which too much, or everything, is broken or filtered out.
     pub fn look(&self, spec: &Spec, side: usize) -> Result<()> {
-        let look = (spec.seed, "data/look");
-        let mut loader = Loader::new(self.train.as_ref(), &self.name, View::Evaluation, side, look, spec.data.max_bad)?;
-        let mut some = LOOK.min(MOST);
-        while let Err(error) = loader.spread(some) {
-            if some >= self.train.len().min(MOST) {
-                return Err(error);
-            }
-            some *= 4;
-        }
+        // How many are broken is for the training to say, which reads them all.
+        let mut loader =
+            Loader::new(self.train.as_ref(), &self.name, View::Evaluation, side, (spec.seed, "data/look"), 1.0)?;
+        loader.spread(1)?;
         for (name, source) in &self.validation {
             let pairs = if spec.evaluate.pairs == 0 { MOST } else { spec.evaluate.pairs.clamp(64, MOST) };
             measured(spec, name, source.as_ref(), side, pairs)?;
