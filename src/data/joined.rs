@@ -77,18 +77,24 @@ impl Source for Part {
 }
 
 /// Takes a seeded `share` of the samples out of `whole`, at least one and never all: (what stays, what was taken), both in
-/// the order of `whole`.
+/// the order of `whole`. Where none of them is `usable` more are taken, until one is.
 ///
 /// # Errors
 /// [`Error::Data`] naming `name` if there are fewer than two samples.
-pub fn hold_out(whole: Box<dyn Source>, name: &Path, share: f64, seed: u64) -> Result<(Part, Part)> {
+pub fn hold_out(
+    whole: Box<dyn Source>,
+    name: &Path,
+    (share, seed): (f64, u64),
+    usable: &dyn Fn(&dyn Source, usize) -> bool,
+) -> Result<(Part, Part)> {
     let len = whole.len();
     if len < 2 {
         let what = format!("expected at least two samples, one to train on and one to hold out, got {len}");
         return Err(Error::data(name, what));
     }
-    let count = ((len as f64 * share).round() as usize).clamp(1, len - 1);
     let mut taken = Rng::new(seed, "data/held-out", 0, 0).permutation(len);
+    let first = taken.iter().take(1024).position(|&index| usable(whole.as_ref(), index)).unwrap_or(0);
+    let count = ((len as f64 * share).round() as usize).max(first + 1).clamp(1, len - 1);
     let mut stays = taken.split_off(count);
     taken.sort_unstable();
     stays.sort_unstable();
@@ -151,7 +157,8 @@ mod tests {
 
         #[test]
         fn every_sample_is_either_held_out_or_stays(len in 2usize..60, share in 0.0f64..1.0, seed: u64) {
-            let split = || hold_out(Box::new(joined(&[len / 2, len - len / 2])), Path::new("x"), share, seed).unwrap();
+            let whole = || Box::new(joined(&[len / 2, len - len / 2]));
+            let split = || hold_out(whole(), Path::new("x"), (share, seed), &|_, _| true).unwrap();
             let numbers = |part: &Part| (0..part.len()).map(|index| number(part, index)).collect::<Vec<_>>();
             let (stays, taken) = split();
             let (stays, taken) = (numbers(&stays), numbers(&taken));
@@ -166,16 +173,19 @@ mod tests {
 
     #[test]
     fn one_sample_cannot_be_split() {
-        let error = hold_out(Box::new(Numbers(0, 1)), Path::new("pictures"), 0.5, 0).err().unwrap();
+        let error = hold_out(Box::new(Numbers(0, 1)), Path::new("pictures"), (0.5, 0), &|_, _| true).err().unwrap();
         assert_eq!((error.exit_code(), error.to_string().contains("pictures")), (4, true));
     }
 
     #[test]
     fn another_seed_holds_out_others() {
         let taken = |seed| {
-            let (_, part) = hold_out(Box::new(Numbers(0, 100)), Path::new("x"), 0.2, seed).unwrap();
+            let (_, part) = hold_out(Box::new(Numbers(0, 100)), Path::new("x"), (0.2, seed), &|_, _| true).unwrap();
             part.indices
         };
         assert_ne!(taken(0), taken(1));
+        // Only sample 7 can be used: it is held out, and with it all that come before it.
+        let (_, part) = hold_out(Box::new(Numbers(0, 100)), Path::new("x"), (0.0, 3), &|_, index| index == 7).unwrap();
+        assert!(part.indices.contains(&7));
     }
 }

@@ -153,7 +153,11 @@ impl Index<'_> {
             let stored_end = offset.saturating_add(len);
             if stored_end > facts.len() {
                 let expected = format!("{len} bytes of {}", entry.path_bytes().escape_ascii());
-                return Err(broken(offset, &expected, &format!("{} before the end", facts.len() - offset)));
+                return Err(broken(
+                    offset,
+                    &expected,
+                    &format!("{} before the end", facts.len().saturating_sub(offset)),
+                ));
             }
             end = stored_end.next_multiple_of(BLOCK);
             let name: String = String::from_utf8_lossy(&entry.path_bytes()).nfc().collect();
@@ -161,7 +165,7 @@ impl Index<'_> {
             let extension = extension.to_lowercase();
             let kind = entry.header().entry_type();
             let Some(role) = self.extensions.role(&extension) else {
-                if let Some((stem, role)) = self.extensions.split(&name[key.len() - file_name(key).len()..])
+                if let Some((stem, role)) = self.extensions.split(file_name(&name))
                     && kind.is_file()
                 {
                     dotted.entry(key.to_owned()).or_default().entry(stem.to_owned()).or_default().push(role);

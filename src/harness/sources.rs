@@ -7,6 +7,7 @@ use crate::data::shapes::Split;
 use crate::data::{Example, Extensions, Flaw, Folder, Joined, Loader, Shapes, Source, Tally, View, WebDataset};
 use crate::data::{hold_out, paths};
 use crate::error::{Error, Result};
+use crate::random::Rng;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -56,7 +57,11 @@ impl Sources {
         let name = data.train.first().map_or_else(|| root.clone(), |first| root.join(first));
         let train = open(data, &root, &data.train)?;
         if data.validation.is_empty() {
-            let (train, held) = hold_out(train, &name, data.validation_share, seed)?;
+            let usable = |source: &dyn Source, index| {
+                let mut rng = Rng::new(seed, "data/held-out", 1, index as u64);
+                source.get(index).is_ok_and(|sample| View::Evaluation.apply(&sample.picture, side, &mut rng).is_ok())
+            };
+            let (train, held) = hold_out(train, &name, (data.validation_share, seed), &usable)?;
             let validation = vec![(HELD_OUT.to_owned(), Box::new(held) as Box<dyn Source>)];
             return Ok(Sources { train: Box::new(train), validation, name, held_out: Some(data.validation_share) });
         }
