@@ -74,9 +74,13 @@ pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(
     for (name, source) in &sources.validation {
         let pairs = held_out(&spec, name, source.as_ref(), side, asked.pairs)?;
         say(format!("{name}: {} captions, the best of {} pictures each", pairs.len(), spec.sample.candidates));
+        let captions: Vec<String> = pairs.iter().map(|pair| pair.caption.clone()).collect();
+        let cut = generator.cut(&captions);
+        cut.iter().for_each(|cut| say(format!("warning: {name}: {cut}")));
         let samples = samples(&generator, &spec, name, &pairs)?;
         let entry = &mut sets[name.as_str()];
         entry["samples"] = against_captions(judge, &pairs, &samples)?;
+        entry["captions_cut"] = json!(cut);
         if let Some(network) = &asked.network {
             entry["network"] =
                 seen_by(network, &spec, asked, &pairs, &samples, &mut |line| say(format!("{name}: {line}")))?;

@@ -1,5 +1,6 @@
 //! From captions to pictures: the models of a run, or ruDALL-E's from imported files, behind what `sample` asks of them.
 
+use super::captions::Cut;
 use super::codec;
 use super::device::Device;
 use super::measure::picture;
@@ -137,6 +138,21 @@ impl Generator {
     /// What the codec says.
     pub fn encode(&self, pixels: &[f32]) -> Result<Vec<u32>> {
         Ok(self.codec.encode_any(self.side(), self.side(), pixels)?.2)
+    }
+
+    /// What is cut of captions that are longer than the transformer, or the CLIP, reads: a line for each, to be said.
+    pub fn cut(&self, captions: &[String]) -> Vec<String> {
+        let (room, lengths): (usize, Vec<usize>) = match &self.text {
+            Text::Trained(bpe, vocab) => (vocab.room(), captions.iter().map(|c| bpe.encode(c).len()).collect()),
+            // Start and end take two.
+            Text::Rudalle(yttm) => (
+                self.tokens.layout().text.saturating_sub(2),
+                captions.iter().map(|c| yttm.encode(&c.to_lowercase()).len()).collect(),
+            ),
+        };
+        let cut = Some(Cut::of(room, lengths.into_iter())).filter(Cut::any);
+        let lines = [("transformer", cut), ("CLIP", self.reranker.as_ref().and_then(|clip| clip.cut(captions)))];
+        lines.into_iter().filter_map(|(model, cut)| Some(format!("{model}: {}", cut?))).collect()
     }
 
     /// A picture for each of `seeds`, for each caption; `forced` tokens are given, not drawn.

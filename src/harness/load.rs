@@ -1,10 +1,10 @@
 //! A file and `--set` arguments to a checked [`Spec`]: read with a cap, parsed to a tree with places, overridden, held against
 //! the schema, and only then read by serde.
 
-use super::parse::{self, MOST_BYTES};
+use super::parse::{self, Data, MOST_BYTES};
 use super::problem::{self, Place, Problem, Source};
 use super::spec::Spec;
-use super::{defaults, schema, set};
+use super::{defaults, expect, schema, set};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -54,7 +54,20 @@ pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Resul
     problems.extend(schema::check(&root, presets));
     if problems.is_empty() {
         match serde_yaml::from_value(defaults::fill(root.to_value())) {
-            Ok(spec) => return Ok(spec),
+            Ok(spec) => {
+                // What only the whole spec can say.
+                let lines = root.get("expect").map(|node| &node.data);
+                for (at, what) in expect::unknown(&spec) {
+                    let place = match lines {
+                        Some(Data::List(items)) => items.get(at).map_or(&root.place, |item| &item.place),
+                        _ => &root.place,
+                    };
+                    problems.push(Problem::new(place, format!("`expect[{at}]`: {what}"), ""));
+                }
+                if problems.is_empty() {
+                    return Ok(spec);
+                }
+            }
             Err(error) => problems.push(Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")),
         }
     }

@@ -5,10 +5,10 @@ use super::bounds::bounds;
 use super::models::Models;
 use super::pipeline::{clip_text, pixels};
 use super::run_dir::write_atomic;
-use super::sources::Sources;
+use super::sources::{Sources, measured};
 use super::spec::{DataKind, SampleSpec, Spec};
 use crate::data::shapes::{Attribute, Claim, Prompts, kinds, prompts};
-use crate::data::{Example, Loader, Picture, Source, View};
+use crate::data::{Example, Picture, Source};
 use crate::error::Result;
 use crate::evaluate::measure::Estimate;
 use crate::evaluate::oracle::judge;
@@ -22,10 +22,10 @@ use crate::train::{ImageTokenizer, Numbers, Ranker, TokenModel};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// The first `limit` good examples of a validation set (0: all), centre-cropped.
+/// `limit` good examples of a validation set (0: all), spread over it, centre-cropped: fewer are the first of more.
 pub fn held_out(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit: usize) -> Result<Vec<Example>> {
     let limit = if limit == 0 { source.len() } else { limit };
-    Loader::new(source, name, View::Evaluation, side, (spec.seed, name), spec.data.max_bad)?.first(limit)
+    measured(spec, name, source, side, limit)
 }
 
 /// A first stage on validation pictures, as metrics.
@@ -129,13 +129,8 @@ pub fn everything(
         for (name, source) in &sources.validation {
             proceed()?;
             let count = spec.sample.shown.div_ceil(sources.validation.len().max(1)).max(1);
-            let mut picked = Vec::new();
-            // Spread over the set, whose order may group its pictures.
-            for i in 0..count.min(source.len()) {
-                if let Ok(sample) = source.get(i * source.len() / count.min(source.len())) {
-                    picked.push(sample.captions[0].clone());
-                }
-            }
+            let examples = held_out(spec, name, source.as_ref(), models.first.geometry().side, count)?;
+            let picked: Vec<String> = examples.into_iter().map(|example| example.caption).collect();
             let drawn = draw(spec, models, bpe, name, &picked)?;
             results.entry("rerank_curve").or_insert_with(|| curve(&drawn, None));
             shown.push((name.as_str(), picked, drawn, None));

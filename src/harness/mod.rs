@@ -6,6 +6,7 @@
 #[cfg(feature = "cli")]
 pub mod bench;
 mod bounds;
+pub mod captions;
 #[cfg(feature = "cli")]
 pub mod codec;
 pub mod defaults;
@@ -37,5 +38,6 @@ pub mod set;
 pub mod signals;
 pub mod sources;
 pub mod spec;
+pub mod survey;
 pub mod table;
 pub mod validation;

@@ -2,21 +2,23 @@
 //!
 //! Each stage goes on from its newest checkpoint, so that a run that was stopped anywhere resumes with the same bits.
 
+use super::captions::{Cut, tokenizer};
 use super::device::Device;
 use super::load::Loaded;
 use super::measure::{self, picture};
 use super::memory::Peak;
-use super::models::{BEST, Models, TOKENIZER, freeze_best};
+use super::models::{BEST, Models, freeze_best};
+use super::notice;
 use super::progress::Progress;
 use super::run_dir::{RunDir, write_atomic};
 use super::signals::Stop;
 use super::sources::{Sources, view};
 use super::spec::Spec;
 use super::validation::{self, Validations};
-use crate::data::{BadCounts, Example, Loader, View};
+use crate::data::{Counts, Example, Loader, Tally, View};
 use crate::error::{Error, Result};
 use crate::random::Rng;
-use crate::text::{Bpe, ClipVocab, TextVocab};
+use crate::text::{Bpe, ClipVocab};
 use crate::train::config::Keep;
 use crate::train::first_stage::usage;
 use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, Stage, TokenModel, checkpoint};
@@ -82,8 +84,14 @@ fn finish(run: &mut RunDir, outcome: Result<()>) -> Result<()> {
 fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) -> Result<()> {
     let spec = &loaded.spec;
     run.speak(watch.progress);
-    let sources = Sources::open(loaded, models.first.geometry().side)?;
-    let bpe = tokenizer(spec, run, &sources, models.text)?;
+    let side = models.first.geometry().side;
+    let sources = Sources::open(loaded, side)?;
+    let found = sources.record(run)?;
+    if watch.progress {
+        notice::line(format_args!("data: {found}"));
+    }
+    sources.look(spec, side)?;
+    let bpe = tokenizer(spec, run, &sources, &models, watch.progress)?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];
     run.update(|facts| {
         facts["parameters"] = json!({"first_stage": counts[0], "transformer": counts[1], "clip": counts[2]})
@@ -108,21 +116,6 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
         facts["timings"]["evaluation"] = json!(seconds);
     })?;
     super::expect::check(&spec.expect, &results)
-}
-
-/// The run's tokenizer: trained on the captions of the training set, or read back on resume.
-fn tokenizer(spec: &Spec, run: &RunDir, sources: &Sources, text: TextVocab) -> Result<Bpe> {
-    let path = run.path().join(TOKENIZER);
-    if path.exists() {
-        return Bpe::load(path);
-    }
-    // Captions past the first ten thousand pairs change a small vocabulary no more.
-    let captions = (0..sources.train.len().min(10_000)).filter_map(|i| sources.train.get(i).ok());
-    let captions = captions.flat_map(|sample| sample.captions);
-    let vocabulary = if spec.text.vocabulary == 0 { text.bpe } else { spec.text.vocabulary };
-    let bpe = Bpe::train(captions, vocabulary)?;
-    bpe.save(&path)?;
-    Ok(bpe)
 }
 
 /// `masks.json`: which layer uses which pattern, and each pattern's dense mask.
@@ -213,7 +206,7 @@ impl<'a> Context<'a> {
             );
             run.warn(name, "few-codes", &text)?;
         }
-        count_bad(run, "first_stage", loader.bad())
+        count(run, "first_stage", loader.counts())
     }
 
     fn transformer(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
@@ -225,12 +218,14 @@ impl<'a> Context<'a> {
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
         let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
         let mut codes = Codes::new(first, !data.augment && !data.flip);
+        let mut cut = Cut::new(text.room());
         let mut batch = |step| {
             let examples = loader.batch(step, spec.batch)?;
             let mut batch = Batch { size: examples.len(), codes: codes.of(&examples)?, ..Batch::default() };
             for (index, example) in examples.iter().enumerate() {
                 let mut rng = Rng::new(self.spec.seed, "text", step, index as u64);
                 let ids = bpe.encode_dropout(&example.caption, self.spec.text.dropout, &mut rng);
+                cut.add(ids.len());
                 let uncaptioned = rng.chance(spec.caption_dropout);
                 batch.text.extend(text.fill(if uncaptioned { &[] } else { &ids }));
             }
@@ -242,7 +237,8 @@ impl<'a> Context<'a> {
         };
         let plan = plan!(spec, "val_image_loss");
         train(models.transformer.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        count_bad(run, "transformer", loader.bad())
+        cut.record(run, "transformer")?;
+        count(run, "transformer", loader.counts())
     }
 
     fn clip(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
@@ -253,8 +249,10 @@ impl<'a> Context<'a> {
         let (held_pixels, held_text) = (pixels(&held), text(&held));
         let mut loader = self.loader("clip", view(&self.spec.data, false), side)?;
         let mut codes = Codes::new(models.first.as_ref(), !self.spec.data.augment);
+        let mut cut = Cut::new(vocab.room());
         let mut batch = |step| {
             let mut examples = loader.batch(step, spec.batch)?;
+            examples.iter().for_each(|example| cut.add(bpe.encode(&example.caption).len()));
             let mut rng = Rng::new(self.spec.seed, "clip/reconstructed", step, 0);
             codes.reconstruct(&mut examples, |_| rng.chance(spec.reconstructed))?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), text: text(&examples), ..Batch::default() })
@@ -265,14 +263,16 @@ impl<'a> Context<'a> {
         };
         let plan = plan!(spec, "val_loss");
         train(models.clip.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        count_bad(run, "clip", loader.bad())
+        cut.record(run, "clip")?;
+        count(run, "clip", loader.counts())
     }
 }
 
-/// The codes of training pictures. Pictures that look the same every time have the same codes every time: those are kept.
+/// The codes of training pictures. Pictures that look the same every time have the same codes every time: those are kept, by
+/// the sample's place in the source.
 struct Codes<'a> {
     first: &'a dyn ImageTokenizer,
-    cache: Option<HashMap<String, Vec<u32>>>,
+    cache: Option<HashMap<usize, Vec<u32>>>,
 }
 
 impl<'a> Codes<'a> {
@@ -294,23 +294,35 @@ impl<'a> Codes<'a> {
 
     fn of(&mut self, examples: &[Example]) -> Result<Vec<u32>> {
         let Some(cache) = &mut self.cache else { return self.first.encode(examples.len(), &pixels(examples)) };
-        let fresh: Vec<Example> = examples.iter().filter(|e| !cache.contains_key(&e.key)).cloned().collect();
+        let fresh: Vec<Example> = examples.iter().filter(|e| !cache.contains_key(&e.index)).cloned().collect();
         if !fresh.is_empty() {
             let grid = self.first.geometry().grid;
             let codes = self.first.encode(fresh.len(), &pixels(&fresh))?;
-            cache.extend(fresh.iter().map(|e| e.key.clone()).zip(codes.chunks(grid * grid).map(<[u32]>::to_vec)));
+            cache.extend(fresh.iter().map(|e| e.index).zip(codes.chunks(grid * grid).map(<[u32]>::to_vec)));
         }
-        Ok(examples.iter().flat_map(|e| &cache[&e.key]).copied().collect())
+        Ok(examples.iter().flat_map(|e| &cache[&e.index]).copied().collect())
     }
 }
 
-/// `run.json`'s `bad_samples`: per stage and reason.
-fn count_bad(run: &mut RunDir, stage: &str, bad: &BadCounts) -> Result<()> {
-    if bad.total() == 0 {
-        return Ok(());
+/// `run.json`'s `samples`: what became of those that a stage met; and `bad_samples`: the broken ones, with the first of each
+/// reason. Many that are not used are a warning.
+fn count(run: &mut RunDir, stage: &str, counts: &Counts) -> Result<()> {
+    let (seen, broken, filtered) = (counts.seen(), &counts.broken, &counts.filtered);
+    if seen == 0 {
+        return Ok(()); // a stage that was finished before
     }
-    let counts = json!({"by_reason": bad.by_reason, "examples": bad.examples});
-    run.update(|facts| facts["bad_samples"][stage] = counts)
+    run.update(|facts| {
+        facts["samples"][stage] = counts.to_json();
+        if broken.total() > 0 {
+            facts["bad_samples"][stage] = json!({"by_reason": broken.by_reason, "examples": broken.examples});
+        }
+    })?;
+    let share = |tally: &Tally| tally.total() as f64 / seen as f64;
+    if share(broken) > 0.05 || share(filtered) > 0.25 {
+        let first = if share(broken) > 0.05 { broken.first() } else { filtered.first() };
+        run.warn(stage, "samples-skipped", &format!("{}; first: {first}", counts.summary()))?;
+    }
+    Ok(())
 }
 
 struct Plan {

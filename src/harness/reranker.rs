@@ -1,5 +1,6 @@
 //! A CLIP to judge pictures with: that of a run, or a published one from an imported file.
 
+use super::captions::Cut;
 use super::codec::unexpected;
 use super::device::Device;
 use super::models::{Models, TOKENIZER};
@@ -91,6 +92,17 @@ impl Reranker {
             Reads::AsPublished(bpe) => bpe.slots(self.clip.context()).fill(&bpe.encode(caption)),
         });
         self.clip.texts(&ids.collect::<Vec<u32>>())
+    }
+
+    /// How many captions are longer than the text tower reads, where there is such.
+    pub fn cut(&self, captions: &[String]) -> Option<Cut> {
+        let (room, lengths): (usize, Vec<usize>) = match &self.reads {
+            Reads::AsTrained(bpe, vocab) => (vocab.room(), captions.iter().map(|c| bpe.encode(c).len()).collect()),
+            Reads::AsPublished(bpe) => {
+                (bpe.slots(self.clip.context()).room(), captions.iter().map(|c| bpe.encode(c).len()).collect())
+            }
+        };
+        Some(Cut::of(room, lengths.into_iter())).filter(Cut::any)
     }
 
     /// A picture as the picture tower takes it.

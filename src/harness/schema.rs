@@ -20,6 +20,7 @@ const SHARE: Kind = Kind::Real((Bound::Included(0.0), Bound::Included(1.0)));
 const BELOW_ONE: Kind = Kind::Real((Bound::Included(0.0), Bound::Excluded(1.0)));
 const ANY: Kind = Kind::Whole(0);
 const COUNT: Kind = Kind::Whole(1);
+const WORDS: Kind = Kind::List(0, &Kind::Glob);
 
 /// What a value may be.
 enum Kind {
@@ -96,6 +97,8 @@ const DATA: Kind = Kind::Map(&[
     row("validation", Kind::Named(&Kind::List(1, &Kind::Glob))),
     row("augment", Kind::Flag),
     row("flip", Kind::Flag),
+    row("validation_share", BELOW_ONE),
+    row("extensions", Kind::Map(&[row("picture", WORDS), row("caption", WORDS)])),
     row("max_bad", SHARE),
 ]);
 
@@ -347,6 +350,11 @@ impl Walk<'_> {
             Some(Node { data: Data::Text(text), .. }) => text,
             Some(_) => return,
         };
+        let unheld = data.get("validation_share").is_some_and(|node| match node.data {
+            Data::Whole(share) => share == 0,
+            Data::Real(share) => share == 0.0,
+            _ => false,
+        });
         for key in ["train", "validation"] {
             let given = data.get(key);
             let filled = given.is_some_and(|node| match &node.data {
@@ -355,7 +363,8 @@ impl Walk<'_> {
                 _ => true,
             });
             match kind {
-                "webdataset" | "folder" if !filled => {
+                // Without a validation set some of the training set is held out.
+                "webdataset" | "folder" if !filled && (key == "train" || unheld) => {
                     let place = &given.or(data.get("kind")).unwrap_or(data).place;
                     let example =
                         if key == "train" { "train: [\"pictures/*\"]" } else { "validation: {name: [\"held-out/*\"]}" };

@@ -7,6 +7,7 @@ use dalle::data::{Picture, augment};
 use dalle::generate::{self, Options, rank};
 use dalle::harness::device::Device;
 use dalle::harness::generator::{Generator, Rudalle};
+use dalle::harness::notice;
 use dalle::models::rudalle::Version;
 use dalle::nn::Precision;
 use dalle::random::Rng;
@@ -134,6 +135,9 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
         let seed = |candidate| Rng::new(args.seed, "sample/cli", caption as u64, candidate).bits();
         (0..args.n as u64).map(seed).collect()
     };
+    for cut in generator.cut(&args.captions) {
+        notice::line(format_args!("warning: {cut}"));
+    }
     let drawn = generator.draw(&args.captions, &seeds, &forced, &options)?;
     std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
     // Nothing chooses without a CLIP.
