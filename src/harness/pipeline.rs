@@ -16,6 +16,7 @@ use crate::data::{BadCounts, Example, Loader, View};
 use crate::error::{Error, Result};
 use crate::random::Rng;
 use crate::text::{Bpe, ClipVocab, TextVocab};
+use crate::train::checkpoint::Older;
 use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, Stage, TokenModel, checkpoint};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -103,9 +104,10 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
 }
 
 /// The run's tokenizer: trained on the captions of the training set, or read back on resume.
-fn tokenizer(spec: &Spec, run: &RunDir, sources: &Sources, text: TextVocab) -> Result<Bpe> {
+fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, text: TextVocab) -> Result<Bpe> {
     let path = run.path().join(TOKENIZER);
     if path.exists() {
+        run.seal(TOKENIZER)?;
         return Bpe::load(path);
     }
     // Captions past the first ten thousand pairs change a small vocabulary no more.
@@ -113,7 +115,7 @@ fn tokenizer(spec: &Spec, run: &RunDir, sources: &Sources, text: TextVocab) -> R
     let captions = captions.flat_map(|sample| sample.captions);
     let vocabulary = if spec.text.vocabulary == 0 { text.bpe } else { spec.text.vocabulary };
     let bpe = Bpe::train(captions, vocabulary)?;
-    bpe.save(&path)?;
+    run.write_sealed(TOKENIZER, bpe.json()?.as_bytes())?;
     Ok(bpe)
 }
 
@@ -300,7 +302,10 @@ fn train<S: ?Sized>(
     validate: &mut dyn FnMut(&mut S) -> Result<Numbers>,
 ) -> Result<()> {
     let name = erased(stage).name();
-    let from = restore(erased(stage), &run.path().join("checkpoints"))?.unwrap_or(0);
+    let checkpoints = run.path().join("checkpoints");
+    // Training on from an older one ends with the same bits, but it is said that it was needed.
+    let mut older = Older::Told(&mut |text| run.warn(name, "fell-back", text));
+    let from = restore(erased(stage), &checkpoints, &mut older)?.unwrap_or(0);
     run.rewind(name, from)?;
     if from >= plan.steps {
         return Ok(());
