@@ -99,7 +99,8 @@ impl Generator {
             return Err(Error::data(files.tokenizer, what));
         }
         let codec = codec::open(files.decoder, Device::Cpu, Which::Newest)?;
-        let reranker = files.reranker.map(|clip| Reranker::open(clip, files.merges, Device::Cpu, Which::Newest)).transpose()?;
+        let reranker =
+            files.reranker.map(|clip| Reranker::open(clip, files.merges, Device::Cpu, Which::Newest)).transpose()?;
         let tokens = Box::new(rudalle::transformer::<Malevich>(&weights, files.version)?);
         Generator::of_parts(tokens, codec, tokenizer, reranker)
     }

@@ -194,7 +194,8 @@ mod tests {
             let found = differences(theirs, ours).unwrap();
             found.iter().map(|found| (found.path.clone(), refused(found, ours, begun).unwrap())).collect()
         };
-        let allowed = |sets: &[&str], begun| answers(&with(&[]), &with(sets), begun).iter().all(|(_, why)| why.is_none());
+        let allowed =
+            |sets: &[&str], begun| answers(&with(&[]), &with(sets), begun).iter().all(|(_, why)| why.is_none());
         for free in [
             "sample.candidates=3",
             "evaluate.pairs=7",

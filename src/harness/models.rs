@@ -12,9 +12,9 @@ use crate::models::presets;
 use crate::ops::Backend;
 use crate::shape::Preset;
 use crate::text::{Bpe, ClipVocab, TextVocab};
+use crate::train::checkpoint::Older;
 use crate::train::clip_stage::ClipStage;
 use crate::train::transformer_stage::TransformerStage;
-use crate::train::checkpoint::Older;
 use crate::train::{ImageTokenizer, Ranker, Stage, TokenModel, checkpoint, first_stage};
 use crate::with_preset;
 use dfdx::tensor::Cpu;
@@ -77,11 +77,7 @@ impl Models {
     ///
     /// # Errors
     /// Those of [`restore`].
-    pub fn restore(
-        &mut self,
-        checkpoints: &Path,
-        older: &mut Older<'_>,
-    ) -> Result<[(&'static str, Option<u64>); 3]> {
+    pub fn restore(&mut self, checkpoints: &Path, older: &mut Older<'_>) -> Result<[(&'static str, Option<u64>); 3]> {
         let stages = [self.first.as_mut() as &mut dyn Stage, self.transformer.as_mut(), self.clip.as_mut()];
         let mut found = [("", None); 3];
         for (found, stage) in found.iter_mut().zip(stages) {

@@ -7,11 +7,9 @@ use super::run_dir;
 use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::{self, BEST, Older};
-use std::fs;
+use crate::train::config::FirstStageKind;
 use std::path::{Path, PathBuf};
 
-/// Stages of a run, each with a folder of checkpoints.
-const STAGES: usize = 3;
 /// Differences that an error names.
 const NAMED: usize = 8;
 
@@ -92,18 +90,22 @@ pub fn is_finished(begun: &Begun) -> Result<bool> {
     if !begun.changes.is_empty() || run_dir::read_run(&begun.path)?["status"] != "done" {
         return Ok(false);
     }
-    let checkpoints = begun.path.join("checkpoints");
-    let mut whole = 0;
-    for stage in fs::read_dir(&checkpoints).map_err(Error::io("read", &checkpoints))? {
-        let stage = stage.map_err(Error::io("read", &checkpoints))?.path();
+    let first = match begun.loaded.spec.first_stage.kind {
+        FirstStageKind::Dvae => "dvae",
+        FirstStageKind::Vqvae => "vqvae",
+    };
+    for stage in [first, "transformer", "clip"] {
+        let checkpoints = begun.path.join("checkpoints").join(stage);
         let mut damaged = false;
         let mut older = Older::Told(&mut |_| {
             damaged = true;
             Ok(())
         });
-        let found = checkpoint::latest(&stage, &mut older)?.is_some();
-        checkpoint::latest(stage.join(BEST), &mut older)?;
-        whole += usize::from(found && !damaged);
+        let found = checkpoint::latest(&checkpoints, &mut older)?;
+        checkpoint::latest(checkpoints.join(BEST), &mut older)?;
+        if found.is_none() || damaged {
+            return Ok(false);
+        }
     }
-    Ok(whole == STAGES)
+    Ok(true)
 }

@@ -524,7 +524,10 @@ mod tests {
         fs::create_dir(best.join("step-6.tmp")).unwrap();
         clean(dir).unwrap();
         assert_eq!((newest(dir), newest(&best)), ((20, vec![]), (5, vec![])));
-        assert_eq!((names(dir), names(&best)), (vec!["LATEST".into(), "best".into(), "step-20".into()], vec!["LATEST".into(), "step-5".into()]));
+        assert_eq!(
+            (names(dir), names(&best)),
+            (vec!["LATEST".into(), "best".into(), "step-20".into()], vec!["LATEST".into(), "step-5".into()])
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The folders of a spec's runs: named by time and hash, made one at a time, and swept of those that died before they began.
 
+use super::super::schema::is_name;
 use super::lock::{Holder, holder};
 use super::{FOLDERS, METRICS, RESOLVED, RUN, notice};
 use crate::{Error, Result};
@@ -51,17 +52,16 @@ pub(super) fn sweep(parent: &Path, gate: Option<&Gate>) {
         if !is_run_name(&entry.file_name().to_string_lossy()) || !path.is_dir() || path.join(RUN).exists() {
             continue;
         }
-        match holder(&path) {
-            Holder::Nobody if holds_nothing(&path) => {
-                if let Err(error) = fs::remove_dir_all(&path) {
-                    notice::line(Error::io("remove", &path)(error));
-                }
-            }
-            Holder::Nobody => {
-                let what = "holds results but no run.json, and no process writes it; it is left as it is";
-                notice::line(format_args!("warning: {}: {what}", path.display()));
-            }
-            Holder::Somebody | Holder::Unknown => {}
+        // Whoever is making one holds the gate until it has its lock.
+        let dead = !path.join("lock").exists() || matches!(holder(&path), Holder::Nobody);
+        if !dead {
+            continue;
+        }
+        if !holds_nothing(&path) {
+            let what = "holds results but no run.json, and no process writes it; it is left as it is";
+            notice::line(format_args!("warning: {}: {what}", path.display()));
+        } else if let Err(error) = fs::remove_dir_all(&path) {
+            notice::line(Error::io("remove", &path)(error));
         }
     }
 }
@@ -111,6 +111,11 @@ pub(super) fn new_folder(parent: &Path, stem: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A set's name as a part of a file's name. The schema lets no other names through than those that are safe as they are.
+pub fn file_part(name: &str) -> String {
+    if is_name(name) { name.to_owned() } else { format!("set-{}", &blake3::hash(name.as_bytes()).to_hex()[..16]) }
+}
+
 /// Removes what a crash left of files that were being replaced. Only for the one who writes the run.
 pub(super) fn remove_unfinished(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).into_iter().flatten() {
@@ -125,6 +130,19 @@ pub(super) fn remove_unfinished(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_leaves_its_folder() {
+        for safe in ["validation", "held_out", "a.b-c"] {
+            assert_eq!(file_part(safe), safe);
+        }
+        let others = ["..", "../up", "coco/val", "/etc", "", ".hidden", "a\\b", "ä", "a\0b"];
+        for name in others {
+            let part = file_part(name);
+            assert!(is_name(&part) && !others.contains(&part.as_str()), "{name:?}: {part}");
+        }
+        assert_ne!(file_part("a/b"), file_part("a/c"));
+    }
 
     #[test]
     fn names_of_runs_are_known() {

@@ -9,7 +9,7 @@ use std::path::Path;
 pub(super) enum Holder {
     Somebody,
     Nobody,
-    /// Some network file systems know no locks.
+    /// There is no lock, or none that this system knows.
     Unknown,
 }
 
@@ -17,7 +17,6 @@ pub(super) fn holder(run: &Path) -> Holder {
     match File::open(run.join("lock")).map(|lock| lock.try_lock_shared()) {
         Ok(Err(TryLockError::WouldBlock)) => Holder::Somebody,
         Ok(Ok(())) => Holder::Nobody,
-        Err(error) if error.kind() == ErrorKind::NotFound => Holder::Nobody,
         _ => Holder::Unknown,
     }
 }

@@ -49,6 +49,8 @@ impl Lines {
     pub fn garbage(&self) -> Option<String> {
         let mut bad = self.lines.iter().enumerate().filter(|(_, line)| line.value.is_none() && !line.bytes.is_empty());
         let (first, count) = (bad.next()?.0 + 1, 1 + bad.count());
-        Some(format!("{METRICS}: lines that are no JSON: {count}, the first is line {first}; they are kept, and left out of curves"))
+        Some(format!(
+            "{METRICS}: lines that are no JSON: {count}, the first is line {first}; they are kept, and left out of curves"
+        ))
     }
 }

@@ -17,11 +17,12 @@ use super::{notice, provenance};
 use crate::train::checkpoint;
 pub use crate::train::durable::write_atomic;
 use crate::{Error, Result};
-use serde_json::{Map, Value, json};
+pub use folders::file_part;
 use folders::{Gate, new_folder, newest_first, remove_unfinished, sweep};
 use lock::{Holder, Lock, holder, lock};
 use metrics::Lines;
 use seal::{SEALS, seal, seal_of, unchanged};
+use serde_json::{Map, Value, json};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -118,7 +119,10 @@ impl RunDir {
         unchanged(&path, &run, TOKENIZER)?;
         let checkpoints = path.join("checkpoints");
         for stage in fs::read_dir(&checkpoints).map_err(Error::io("read", &checkpoints))? {
-            checkpoint::clean(stage.map_err(Error::io("read", &checkpoints))?.path())?;
+            let stage = stage.map_err(Error::io("read", &checkpoints))?.path();
+            if stage.is_dir() {
+                checkpoint::clean(stage)?;
+            }
         }
         remove_unfinished(&path)?;
         remove_unfinished(&path.join("images"))?;
@@ -141,9 +145,10 @@ impl RunDir {
         if let Some(garbage) = read.garbage() {
             dir.warn("run", "metrics-damaged", &garbage)?;
         }
-        let (theirs, ours) = (&dir.run["built"], provenance::built());
-        if !theirs.is_null() && *theirs != ours {
-            let what = format!("begun by a program built from {theirs}, gone on with by one from {ours}: bits may differ");
+        let (theirs, ours) = (dir.run["built"].clone(), provenance::built());
+        if !theirs.is_null() && ["commit", "dirty", "rustc"].iter().any(|fact| theirs[fact] != ours[fact]) {
+            let what =
+                format!("begun by a program built from {theirs}, gone on with by one from {ours}: bits may differ");
             dir.warn("run", "other-build", &what)?;
         }
         Ok(dir)

@@ -38,7 +38,10 @@ pub(super) fn unchanged(run: &Path, facts: &Value, name: &str) -> Result<()> {
         Some(got) if !kept.iter().any(|kept| !kept.is_empty() && got.starts_with(kept)) => {
             let kept = if kept.is_empty() { "none".into() } else { kept.join(" or ") };
             let hint = if name == TOKENIZER { "; without it, --resume makes it again" } else { "" };
-            Err(Error::data(run.join(name), format!("changed since the run wrote it: expected blake3 {kept}, got {got}{hint}")))
+            Err(Error::data(
+                run.join(name),
+                format!("changed since the run wrote it: expected blake3 {kept}, got {got}{hint}"),
+            ))
         }
         _ => Ok(()),
     }
