@@ -6,6 +6,7 @@ mod fixture;
 
 use dalle::harness::codec;
 use dalle::harness::device::Device;
+use dalle::harness::models::Which;
 use dalle::import::{Kind, Weights, import};
 use dalle::models::dvae::{Dvae, reconstruction, squash, unsquash};
 use dalle::nn::{self, Init};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 /// Checkpoints kept of a stage: the newest, and one to fall back to.
 pub const KEPT: usize = 2;
@@ -174,7 +174,9 @@ pub fn latest(dir: impl AsRef<Path>, older: &mut Older<'_>) -> Result<Option<Che
     if damage.is_empty() {
         return Ok(found);
     }
-    let damage = damage.join("; ");
+    // From the stage's folder on: whoever hears it knows the run.
+    let above = dir.parent().map_or_else(String::new, |above| format!("{}{MAIN_SEPARATOR}", above.display()));
+    let damage = damage.join("; ").replace(&above, "");
     let Some(found) = found else {
         let what = format!("no checkpoint is good: {damage}; remove this folder to train the stage again");
         return Err(Error::data(dir, what));

@@ -12,7 +12,7 @@ mod seal;
 
 use super::identity::Difference;
 use super::load::{Loaded, load};
-use super::spec::Spec;
+use super::spec::{DataKind, Spec};
 use super::{notice, provenance};
 use crate::train::checkpoint;
 pub use crate::train::durable::write_atomic;
@@ -73,7 +73,7 @@ impl RunDir {
         write_atomic(path.join("spec.yaml"), loaded.text.as_bytes())?;
         write_atomic(path.join(RESOLVED), resolved.as_bytes())?;
         let metrics = open_metrics(&path)?;
-        let folder = fs::canonicalize(&loaded.folder).unwrap_or_else(|_| loaded.folder.clone());
+        let folder = absolute(&loaded.folder);
         let run = json!({
             "name": loaded.spec.name,
             "preset": loaded.spec.preset,
@@ -159,6 +159,14 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`].
     pub fn change_spec(&mut self, loaded: &Loaded, changes: &[Difference]) -> Result<()> {
+        let (theirs, ours) = (self.run["spec_folder"].clone(), json!(absolute(&loaded.folder)));
+        if theirs != ours {
+            if loaded.spec.data.kind != DataKind::Shapes {
+                let what = format!("data paths were relative to {theirs} and are relative to {ours} from here on");
+                self.warn("run", "other-folder", &what)?;
+            }
+            self.update(|run| run["spec_folder"] = ours)?;
+        }
         let (resolved, hash) = (loaded.spec.resolved()?, loaded.spec.hash()?);
         let (ours, now) = (seal(resolved.as_bytes()), utc(SystemTime::now()));
         let theirs = seal_of(&self.path, RESOLVED)?;
@@ -301,6 +309,10 @@ impl RunDir {
             run["timings"]["total"] = json!(seconds);
         })
     }
+}
+
+fn absolute(folder: &Path) -> PathBuf {
+    fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 /// The run at `path`: the folder itself, or the newest run in `results/<name>`.
