@@ -8,7 +8,7 @@ use dalle::harness::signals;
 use dalle::train::checkpoint::{self, Older};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -323,6 +323,7 @@ fn a_folder_that_died_before_it_was_a_run_goes_and_others_stay() {
     assert!(run.path().exists());
     let path = run.path().to_owned();
     drop(run);
+    let path = aged(&path);
     let other = create(results.path());
     assert!(!path.exists());
     // A resume looks too.
@@ -334,6 +335,13 @@ fn a_folder_that_died_before_it_was_a_run_goes_and_others_stay() {
     }
     drop(RunDir::open(&path).unwrap());
     assert!(!dead.exists() && !path.join("report.html.tmp").exists() && !path.join("images/samples.json.tmp").exists());
+}
+
+/// The run under a name of another time, which one that starts now does not take.
+fn aged(run: &Path) -> PathBuf {
+    let older = run.with_file_name("20010102T000000Z-0123456789abcdef");
+    fs::rename(run, &older).unwrap();
+    older
 }
 
 /// In the order in which a run makes them.
@@ -350,6 +358,7 @@ fn a_start_that_is_killed_before_any_write_leaves_nothing_for_long() {
             if path.is_dir() { fs::remove_dir(path).unwrap() } else { fs::remove_file(path).unwrap() }
         }
         assert_eq!(fs::read_dir(&path).unwrap().count(), stop, "{MADE:?} are not all that a run makes");
+        let path = aged(&path);
         create(results.path());
         assert!(!path.exists(), "killed before {}", MADE[stop]);
     }

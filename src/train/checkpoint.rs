@@ -175,8 +175,8 @@ pub fn latest(dir: impl AsRef<Path>, older: &mut Older<'_>) -> Result<Option<Che
         return Ok(found);
     }
     // From the stage's folder on: whoever hears it knows the run.
-    let above = dir.parent().map_or_else(String::new, |above| format!("{}{MAIN_SEPARATOR}", above.display()));
-    let damage = damage.join("; ").replace(&above, "");
+    let above = dir.parent().filter(|above| *above != Path::new("")).unwrap_or(dir);
+    let damage = damage.join("; ").replace(&format!("{}{MAIN_SEPARATOR}", above.display()), "");
     let Some(found) = found else {
         let what = format!("no checkpoint is good: {damage}; remove this folder to train the stage again");
         return Err(Error::data(dir, what));

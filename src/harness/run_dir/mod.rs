@@ -170,7 +170,8 @@ impl RunDir {
         let (resolved, hash) = (loaded.spec.resolved()?, loaded.spec.hash()?);
         let (ours, now) = (seal(resolved.as_bytes()), utc(SystemTime::now()));
         let theirs = seal_of(&self.path, RESOLVED)?;
-        if self.run["spec_hash"] == hash.as_str() && theirs.as_deref() == Some(ours.as_str()) {
+        let recorded = self.run["spec_hash"] == hash.as_str() && self.run[SEALS][RESOLVED] == ours.as_str();
+        if recorded && theirs.as_deref() == Some(ours.as_str()) {
             return Ok(());
         }
         // Whichever of the two a crash leaves is one that was written here.
