@@ -75,6 +75,10 @@ fn broken_specs() {
         ),
         ("expectations", "name: a\npreset: tiny\nexpect:\n  - elbo = 3\n  - elbo < few\n  - 3\n"),
         ("name that climbs out", "name: ../../etc\npreset: tiny\n"),
+        (
+            "names of validation sets",
+            "name: a\npreset: tiny\ndata:\n  kind: folder\n  train: [t]\n  validation: {coco/val: [v], ../up: [v], ok: [v], OK: [v]}\n",
+        ),
         ("hidden name", "name: .a\npreset: tiny\n"),
         ("tab", "name: a\npreset: tiny\nclip:\n\tbatch: 3\n"),
         ("unclosed list", "name: a\npreset: tiny\nexpect: [a < 3\n"),
@@ -257,7 +261,7 @@ fn the_hash_follows_the_meaning_and_not_the_text() {
     let plain = parse(HEAD, &[]).unwrap().hash().unwrap();
     assert_eq!(plain, parse("# hello\npreset: 'tiny'\nname: a\nseed: 0\n", &[]).unwrap().hash().unwrap());
     assert_ne!(plain, parse(HEAD, &["seed=1"]).unwrap().hash().unwrap());
-    assert!(plain.len() == 8 && plain.bytes().all(|b| b.is_ascii_hexdigit()));
+    assert!(plain.len() == 16 && plain.bytes().all(|b| b.is_ascii_hexdigit()));
 }
 
 proptest! {
@@ -281,7 +285,7 @@ proptest! {
         spec.transformer.attention = layers.into_iter().map(str::to_owned).collect();
         spec.data.kind = dalle::harness::spec::DataKind::Folder;
         spec.data.train = vec![glob.clone()];
-        spec.data.validation.insert(glob.clone(), vec![glob]);
+        spec.data.validation.insert(spec.name.clone(), vec![glob]);
         let resolved = spec.resolved().unwrap();
         prop_assert_eq!(parse(&resolved, &[]).map_err(|error| error.to_string()), Ok(spec), "{}", resolved);
     }

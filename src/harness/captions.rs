@@ -24,6 +24,7 @@ const LOOK: usize = 4096;
 pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Models, speaks: bool) -> Result<Bpe> {
     let path = run.path().join(TOKENIZER);
     if path.exists() {
+        run.seal(TOKENIZER)?;
         return Bpe::load(path);
     }
     let len = sources.train.len();
@@ -50,7 +51,7 @@ pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Mode
     }
     let vocabulary = if spec.text.vocabulary == 0 { models.text.bpe } else { spec.text.vocabulary };
     let bpe = Bpe::train(captions.iter().cloned(), vocabulary)?;
-    bpe.save(&path)?;
+    run.write_sealed(TOKENIZER, bpe.json()?.as_bytes())?;
     run.update(|facts| facts["tokenizer"] = json!({"samples": samples, "of": len, "captions": captions.len()}))?;
 
     let step = captions.len().div_ceil(LOOK);

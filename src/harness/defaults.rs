@@ -1,5 +1,4 @@
-//! The value of every key that a spec leaves out: the recipe of the small scale, scaled by what the spec does say. Only these keys
-//! move other keys' defaults: `preset`, `data.kind`, and of each stage `steps` and `optimizer.method`.
+//! The value of every key that a spec leaves out: the recipe of the small scale, scaled by what the spec does say.
 
 use super::spec::{DataKind, DataSpec, EvaluateSpec, GpuSpec, SampleSpec, Spec, TextSpec};
 use crate::shape::{DvaeShape, Preset};
@@ -9,8 +8,16 @@ use dfdx::shapes::ConstDim;
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 
-/// Moves where a default does: a part of each spec's hash, so that a run is not taken for one of other defaults.
-pub const VERSION: u32 = 2;
+/// The keys that move other keys' defaults, besides `name` and `preset`.
+pub const MOVERS: [&str; 7] = [
+    "data.kind",
+    "first_stage.steps",
+    "first_stage.optimizer.method",
+    "transformer.steps",
+    "transformer.optimizer.method",
+    "clip.steps",
+    "clip.optimizer.method",
+];
 
 /// The spec that leaves out every key that `given` may leave out.
 pub fn of(given: &Value) -> Spec {

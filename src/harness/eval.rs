@@ -6,9 +6,9 @@ use super::bounds::bounds;
 use super::device::Device;
 use super::generator::Generator;
 use super::measure::{held_out, options};
-use super::models::Models;
+use super::models::{Models, Opened, Which};
 use super::reranker::Reranker;
-use super::run_dir::{self, write_atomic};
+use super::run_dir::write_atomic;
 use super::sources::Sources;
 use super::spec::Spec;
 use crate::data::{Example, Picture};
@@ -21,7 +21,6 @@ use crate::evaluate::measure::Estimate;
 use crate::evaluate::network::{Network, Seen};
 use crate::evaluate::retrieval::{found, transposed};
 use crate::generate::rank;
-use crate::models::presets;
 use crate::random::Rng;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -44,6 +43,8 @@ pub struct Asked {
     pub judge: Option<(String, Reranker)>,
     /// How often the Fréchet distance is measured again on pictures drawn with replacement, for its interval; 0: never.
     pub resamples: usize,
+    /// Which of the run's checkpoints.
+    pub which: Which,
     /// Whether the captions are MS-COCO's, for which there are published figures.
     pub coco: bool,
 }
@@ -53,8 +54,9 @@ pub struct Asked {
 /// # Errors
 /// [`Error::Data`] where there is no finished run or its data is missing, and what models and network say.
 pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(String)) -> Result<(PathBuf, Value)> {
-    let (run, spec, models, bpe) = Models::open(path, device)?;
-    let sources = Sources::open(&run_dir::read_spec(&run, presets::NAMES)?, models.first.geometry().side)?;
+    let Opened { run, loaded, models, bpe, warnings } = Models::open(path, device, asked.which)?;
+    let sources = Sources::open(&loaded, models.first.geometry().side)?;
+    let spec = loaded.spec;
     let side = models.first.geometry().side;
     let mut sets = Map::new();
     for (name, source) in &sources.validation {
@@ -86,9 +88,12 @@ pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(
                 seen_by(network, &spec, asked, &pairs, &samples, &mut |line| say(format!("{name}: {line}")))?;
         }
     }
-    let result = json!({
+    let mut result = json!({
         "judge": by, "candidates": spec.sample.candidates, "resamples": asked.resamples, "coco": asked.coco, "sets": sets,
     });
+    if !warnings.is_empty() {
+        result["warnings"] = json!(warnings);
+    }
     write_atomic(run.join(FILE), format!("{result:#}\n").as_bytes())?;
     Ok((run, result))
 }

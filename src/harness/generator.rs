@@ -4,7 +4,7 @@ use super::captions::Cut;
 use super::codec;
 use super::device::Device;
 use super::measure::picture;
-use super::models::Models;
+use super::models::{Models, Opened, Which};
 use super::reranker::Reranker;
 use super::rudalle;
 use super::spec::Spec;
@@ -63,9 +63,9 @@ impl Generator {
     ///
     /// # Errors
     /// Those of [`Models::open`].
-    pub fn of_run(path: &Path, device: Device) -> Result<Generator> {
-        let (run, spec, models, bpe) = Models::open(path, device)?;
-        Generator::of_models(&run, &spec, models, bpe)
+    pub fn of_run(path: &Path, device: Device, which: Which) -> Result<Generator> {
+        let Opened { run, loaded, models, bpe, .. } = Models::open(path, device, which)?;
+        Generator::of_models(&run, &loaded.spec, models, bpe)
     }
 
     /// Those models, once they are open.
@@ -99,8 +99,9 @@ impl Generator {
             let what = format!("expected at most {words} tokens, got {}", tokenizer.vocabulary());
             return Err(Error::data(files.tokenizer, what));
         }
-        let codec = codec::open(files.decoder, Device::Cpu)?;
-        let reranker = files.reranker.map(|clip| Reranker::open(clip, files.merges, Device::Cpu)).transpose()?;
+        let codec = codec::open(files.decoder, Device::Cpu, Which::Newest)?;
+        let reranker =
+            files.reranker.map(|clip| Reranker::open(clip, files.merges, Device::Cpu, Which::Newest)).transpose()?;
         let tokens = Box::new(rudalle::transformer::<Malevich>(&weights, files.version)?);
         Generator::of_parts(tokens, codec, tokenizer, reranker)
     }

@@ -19,6 +19,8 @@ pub struct Loaded {
     pub text: String,
     /// The file's folder: data paths are relative to it.
     pub folder: PathBuf,
+    /// The file, where there is one.
+    pub file: Option<PathBuf>,
 }
 
 /// Reads and checks the spec at `path`; `sets` are `key.path=value`, `presets` the names of the preset table.
@@ -33,7 +35,7 @@ pub fn load(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Result
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    Ok(Loaded { spec, text, folder })
+    Ok(Loaded { spec, text, folder, file: Some(path.to_owned()) })
 }
 
 /// Checks the text of a spec; `name` stands for the file in messages.
@@ -105,13 +107,5 @@ impl Spec {
     /// [`Error::Spec`] for a value that YAML cannot hold; none of a checked spec is.
     pub fn resolved(&self) -> Result<String> {
         serde_yaml::to_string(self).map_err(|error| Error::Spec(error.to_string()))
-    }
-
-    /// The first 8 hexadecimal digits of blake3 of [`Spec::resolved`]: equal for specs that mean the same.
-    ///
-    /// # Errors
-    /// Those of [`Spec::resolved`].
-    pub fn hash(&self) -> Result<String> {
-        Ok(blake3::hash(self.resolved()?.as_bytes()).to_hex()[..8].to_owned())
     }
 }

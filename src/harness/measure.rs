@@ -4,7 +4,7 @@
 use super::bounds::bounds;
 use super::models::Models;
 use super::pipeline::{clip_text, pixels};
-use super::run_dir::write_atomic;
+use super::run_dir::{file_part, write_atomic};
 use super::sources::{Sources, measured};
 use super::spec::{DataKind, SampleSpec, Spec};
 use crate::data::shapes::{Attribute, Claim, Prompts, kinds, prompts};
@@ -286,7 +286,7 @@ fn write_samples(spec: &Spec, run: &Path, models: &Models, shown: &[Shown<'_>]) 
         for (i, caption) in captions.iter().enumerate().take(each) {
             let mut candidates = Vec::new();
             for (j, values) in drawn.pictures[i].iter().enumerate() {
-                let file = format!("images/sample-{set}-{i}-{j}.png");
+                let file = format!("images/sample-{}-{i}-{j}.png", file_part(set));
                 picture(values, side, side).save_png(run.join(&file))?;
                 let correct = right.as_ref().map(|right| right[i][j]);
                 candidates.push(json!({"file": file, "clip": drawn.scores[i][j], "correct": correct}));

@@ -7,7 +7,7 @@ use super::device::Device;
 use super::load::Loaded;
 use super::measure::{self, picture};
 use super::memory::Peak;
-use super::models::{BEST, Models, freeze_best};
+use super::models::{Models, freeze_best};
 use super::notice;
 use super::progress::Progress;
 use super::run_dir::{RunDir, write_atomic};
@@ -19,6 +19,7 @@ use crate::data::{Counts, Example, Loader, Tally, View};
 use crate::error::{Error, Result};
 use crate::random::Rng;
 use crate::text::{Bpe, ClipVocab};
+use crate::train::checkpoint::{BEST, Older};
 use crate::train::config::Keep;
 use crate::train::first_stage::usage;
 use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, Stage, TokenModel, checkpoint};
@@ -349,7 +350,9 @@ fn train<S: ?Sized>(
     let name = erased(stage).name();
     let folder = run.checkpoints(name);
     let (mut from, mut validations) = (0, Validations::default());
-    if let Some(found) = checkpoint::latest(&folder)? {
+    // Training on from an older one ends with the same bits, but it is said that it was needed.
+    let mut older = Older::Told(&mut |text| run.warn(name, "fell-back", text));
+    if let Some(found) = checkpoint::latest(&folder, &mut older)? {
         erased(stage).restore(&|name| found.read(name))?;
         (from, validations) = (found.step, Validations::read(&found)?);
     }
@@ -427,7 +430,7 @@ fn keep(stage: &mut dyn Stage, run: &mut RunDir, plan: &Plan, validations: &Vali
     let last = validations.last();
     let kept = match (plan.keep, validations.best()) {
         (Keep::Best, Some(best)) => {
-            let found = freeze_best(stage, &run.path().join("checkpoints"))?;
+            let found = freeze_best(stage, &run.path().join("checkpoints"), &mut Older::Refused)?;
             if found != Some(best.step) {
                 let found = found.map_or("none".to_owned(), |step| format!("that of step {step}"));
                 return Err(Error::data(&folder, format!("expected the weights of step {}, found {found}", best.step)));

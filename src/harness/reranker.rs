@@ -3,7 +3,7 @@
 use super::captions::Cut;
 use super::codec::unexpected;
 use super::device::Device;
-use super::models::{Models, TOKENIZER};
+use super::models::{Models, Opened, TOKENIZER, Which};
 use crate::data::{Picture, augment, preprocess};
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
@@ -34,9 +34,9 @@ impl Reranker {
     /// # Errors
     /// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] without merges, or for a file on
     /// a GPU.
-    pub fn open(path: &Path, merges: Option<&Path>, device: Device) -> Result<Reranker> {
+    pub fn open(path: &Path, merges: Option<&Path>, device: Device, which: Which) -> Result<Reranker> {
         if !path.is_file() {
-            let (run, _, models, _) = Models::open(path, device)?;
+            let Opened { run, models, .. } = Models::open(path, device, which)?;
             return Reranker::of_run(&run, models.clip, models.clip_text);
         }
         device.only_cpu(path)?;

@@ -26,7 +26,7 @@ const WORDS: Kind = Kind::List(0, &Kind::Glob);
 enum Kind {
     /// These keys and no others.
     Map(&'static [Row]),
-    /// Any keys, values of one kind.
+    /// Keys that are names, values of one kind.
     Named(&'static Kind),
     /// At least so many values of one kind.
     List(usize, &'static Kind),
@@ -203,7 +203,8 @@ impl Walk<'_> {
         match (kind, &node.data) {
             (Kind::Map(rows), Data::Map(entries)) => self.rows(node, rows, entries, path),
             (Kind::Named(kind), Data::Map(entries)) => {
-                for (key, value) in entries {
+                for (at, (key, value)) in entries.iter().enumerate() {
+                    self.name(key, &entries[..at], path);
                     self.value(value, kind, &join(path, &key.name));
                 }
             }
@@ -243,6 +244,16 @@ impl Walk<'_> {
                 _ => String::new(),
             };
             self.problem(&place, format!("missing key `{}`: {}", join(path, row.name), row.kind), hint);
+        }
+    }
+
+    /// A key that somebody chose: it becomes a part of files' names, on some systems in any case of its letters.
+    fn name(&mut self, key: &Key, before: &[(Key, Node)], path: &str) {
+        if !is_name(&key.name) {
+            let message = format!("a name in `{path}` must be {}, found {:?}", Kind::Name, key.name);
+            self.problem(&key.place, message, "it names files");
+        } else if before.iter().any(|(other, _)| other.name.eq_ignore_ascii_case(&key.name)) {
+            self.problem(&key.place, format!("two names in `{path}` differ only in case: `{}`", key.name), "");
         }
     }
 
@@ -430,8 +441,8 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// A name becomes a folder: it must neither climb out nor hide.
-fn is_name(text: &str) -> bool {
+/// A name becomes a folder or a part of a file's name: it must neither climb out nor hide.
+pub(super) fn is_name(text: &str) -> bool {
     !text.starts_with('.')
         && (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))

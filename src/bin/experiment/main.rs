@@ -14,7 +14,7 @@ mod weights;
 use clap::{Parser, Subcommand};
 use dalle::kernels::heap::{self, Heap};
 use dalle::{Error, Result};
-use device::DeviceArgs;
+use device::{CheckpointArgs, DeviceArgs};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -62,6 +62,8 @@ enum Verb {
         #[arg(long)]
         out: Option<PathBuf>,
         #[command(flatten)]
+        older: CheckpointArgs,
+        #[command(flatten)]
         device: DeviceArgs,
     },
     /// Tokens (from `encode`) back to a picture.
@@ -73,6 +75,8 @@ enum Verb {
         /// The PNG to write.
         #[arg(long, default_value = "decoded.png")]
         out: PathBuf,
+        #[command(flatten)]
+        older: CheckpointArgs,
         #[command(flatten)]
         device: DeviceArgs,
     },
@@ -143,18 +147,18 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Check(args)) => check::check(&args),
         Some(Verb::Plan { spec, sets }) => verbs::plan(&spec, &sets),
         Some(Verb::Sample(args)) => args.device.run(|device| sample::sample(&args, device)),
-        Some(Verb::Encode { run, image, out, device }) => {
-            device.run(|device| verbs::encode(&run, &image, out.as_deref(), device))
+        Some(Verb::Encode { run, image, out, older, device }) => {
+            device.run(|device| verbs::encode(&run, &image, out.as_deref(), device, older.which()))
         }
-        Some(Verb::Decode { run, tokens, out, device }) => {
-            device.run(|device| verbs::decode(&run, &tokens, &out, device))
+        Some(Verb::Decode { run, tokens, out, older, device }) => {
+            device.run(|device| verbs::decode(&run, &tokens, &out, device, older.which()))
         }
         Some(Verb::Rerank(args)) => args.device.run(|device| verbs::rerank(&args, device)),
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
         Some(Verb::Bench(args)) => args.device.run(|device| bench::bench(&args, device)),
         Some(Verb::Selftest { device }) => device.run(verbs::selftest),
         Some(Verb::Eval(args)) => args.device.run(|device| eval::eval(&args, device)),
-        Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
+        Some(Verb::Report { run }) => run::report(&run),
         Some(Verb::Data(args)) => data::data(&args),
         Some(Verb::Import(args)) => weights::import_weights(&args),
         Some(Verb::Inspect { file }) => weights::inspect(&file),

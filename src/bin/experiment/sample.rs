@@ -1,6 +1,6 @@
 //! `experiment sample`: pictures of captions, with a run or with ruDALL-E's published files.
 
-use crate::device::DeviceArgs;
+use crate::device::{CheckpointArgs, DeviceArgs};
 use crate::{say, usage};
 use clap::{Args, ValueEnum};
 use dalle::data::{Picture, augment};
@@ -55,6 +55,8 @@ pub struct SampleArgs {
     /// The folder to write to.
     #[arg(long, default_value = "samples")]
     out: PathBuf,
+    #[command(flatten)]
+    older: CheckpointArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
@@ -112,7 +114,7 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
     if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));
     }
-    let generator = open(&args.model, &args.published, device)?;
+    let generator = open(&args.model, args.older, &args.published, device)?;
     let forced = match &args.prime {
         None => Vec::new(),
         Some(path) => {
@@ -161,9 +163,9 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
     say(file.display())
 }
 
-fn open(model: &Path, published: &Published, device: Device) -> Result<Generator> {
+fn open(model: &Path, older: CheckpointArgs, published: &Published, device: Device) -> Result<Generator> {
     if !model.is_file() {
-        return Generator::of_run(model, device);
+        return Generator::of_run(model, device, older.which());
     }
     let (Some(decoder), Some(tokenizer)) = (&published.decoder, &published.tokenizer) else {
         return usage("a file of import rudalle needs --decoder and --tokenizer");

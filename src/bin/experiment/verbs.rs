@@ -1,6 +1,6 @@
 //! The verbs besides running a spec: each reads its inputs, asks the library, prints a result.
 
-use crate::device::DeviceArgs;
+use crate::device::{CheckpointArgs, DeviceArgs};
 use crate::{say, usage};
 use clap::Args;
 use dalle::data::Picture;
@@ -8,6 +8,7 @@ use dalle::generate::{cosines, probabilities, rank};
 use dalle::harness::codec;
 use dalle::harness::device::Device;
 use dalle::harness::measure::picture;
+use dalle::harness::models::Which;
 use dalle::harness::notice;
 use dalle::harness::reranker::Reranker;
 use dalle::harness::run_dir::write_atomic;
@@ -36,9 +37,9 @@ pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
 /// The most pixels that `encode` and `decode` take at once: a model holds hundreds of bytes for each.
 const MAX_PIXELS: usize = 1 << 20;
 
-pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device) -> Result<()> {
+pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, which: Which) -> Result<()> {
     let picture = Picture::open(image)?;
-    let codec = codec::open(run, device)?;
+    let codec = codec::open(run, device, which)?;
     let stride = codec.stride();
     let (height, width) = (picture.height, picture.width);
     if height == 0 || height % stride != 0 || width == 0 || width % stride != 0 {
@@ -56,7 +57,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device) -> R
     }
 }
 
-pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device) -> Result<()> {
+pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device, which: Which) -> Result<()> {
     let bytes = std::fs::read(tokens).map_err(|error| Error::data(tokens, format!("cannot be read: {error}")))?;
     let bad = |what: String| Error::data(tokens, what);
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("expected the JSON of encode: {e}")))?;
@@ -65,7 +66,7 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device) -> Result<(
         number.ok_or_else(|| bad(format!("{key}: expected a number from 1 to 4096")))
     };
     let (rows, columns) = (side("height")?, side("width")?);
-    let codec = codec::open(run, device)?;
+    let codec = codec::open(run, device, which)?;
     let (limit, most) = (codec.vocabulary(), MAX_PIXELS / codec.stride().pow(2));
     if rows * columns > most {
         return Err(bad(format!("expected at most {most} tokens, got {rows}×{columns}")));
@@ -99,6 +100,8 @@ pub struct RerankArgs {
     #[arg(required = true)]
     images: Vec<PathBuf>,
     #[command(flatten)]
+    older: CheckpointArgs,
+    #[command(flatten)]
     pub device: DeviceArgs,
 }
 
@@ -111,7 +114,7 @@ pub fn rerank(args: &RerankArgs, device: Device) -> Result<()> {
     }
     let put = |caption: &String| args.template.as_ref().map_or(caption.clone(), |t| t.replace("{}", caption));
     let captions: Vec<String> = args.captions.iter().map(put).collect();
-    let reranker = Reranker::open(&args.model, args.merges.as_deref(), device)?;
+    let reranker = Reranker::open(&args.model, args.merges.as_deref(), device, args.older.which())?;
     if let Some(cut) = reranker.cut(&captions) {
         notice::line(format_args!("warning: CLIP: {cut}"));
     }
