@@ -599,7 +599,7 @@ fn the_command_line_imports_and_inspects() {
         (vec!["import", "torch", &broken, "--out", "x"], 4, "not allowed"),
         (vec!["import", "torcch", &encoder, "--out", "x"], 2, "expected one of openai-dvae"),
         (vec!["import", "openai-dvae", &encoder, "--out", "x"], 2, "encoder.pkl and decoder.pkl"),
-        (vec!["decode", &encoder, "x"], 4, "x: cannot be read"),
+        (vec!["decode", &encoder, "x"], 4, "cannot read x"),
     ] {
         let (got, said, error) = experiment(&arguments);
         assert_eq!(got, Some(code), "{arguments:?}: {error}");

@@ -94,7 +94,9 @@ pub fn parse(text: &str, source: usize, offset: usize, problems: &mut Vec<Proble
         ));
     }
     let bytes = text.char_indices().map(|(i, _)| offset + i).chain([offset + text.len()]).collect();
-    let mut reader = Reader { events: Parser::new_from_str(text), text, offset, bytes, source, values: 0, problems };
+    let lines = text.match_indices('\n').map(|(at, _)| offset + at).collect();
+    let mut reader =
+        Reader { events: Parser::new_from_str(text), text, offset, bytes, lines, source, values: 0, problems };
     let mut root = None;
     loop {
         let (event, place) = reader.next()?;
@@ -116,6 +118,8 @@ struct Reader<'a, 'p> {
     offset: usize,
     /// The byte at which each character starts: the parser counts characters.
     bytes: Vec<usize>,
+    /// The byte at which each line ends.
+    lines: Vec<usize>,
     source: usize,
     values: usize,
     problems: &'p mut Vec<Problem>,
@@ -186,7 +190,7 @@ impl<'a> Reader<'a, '_> {
                 (Event::Scalar(name, _, 0, None), key) => (name.into_owned(), key),
                 (_, key) => return Err(Problem::new(&key, "a key must be a plain word", "")),
             };
-            let line = 1 + self.text[..key.start - self.offset].matches('\n').count();
+            let line = 1 + self.lines.partition_point(|&end| end < key.start);
             if let Some(first) = lines.get(&name) {
                 let message = format!("`{name}` is given twice; first on line {first}");
                 self.problems.push(Problem::new(&key, message, "remove one of the two"));

@@ -10,6 +10,8 @@ use crate::models::clip::{Embedder, Sizes, hf, published, resnet};
 use crate::text::{Bpe, ClipBpe, ClipVocab};
 use std::path::{Path, PathBuf};
 
+/// Bytes of a picture file.
+const MOST_PICTURE: u64 = 256 << 20;
 /// The merges as OpenAI publishes them, and as Hugging Face does.
 const MERGES: [&str; 2] = ["bpe_simple_vocab_16e6.txt.gz", "merges.txt"];
 
@@ -66,7 +68,7 @@ impl Reranker {
         let read = |path: &PathBuf| match self.reads {
             Reads::AsTrained(..) => self.seen(&Picture::open(path)?),
             Reads::AsPublished(_) => {
-                let bytes = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+                let bytes = crate::files::read(path, MOST_PICTURE)?;
                 preprocess::clip(&bytes, self.clip.side()).map_err(|flaw| Error::data(path, flaw.detail))
             }
         };

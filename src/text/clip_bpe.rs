@@ -8,7 +8,7 @@
 
 use super::ClipVocab;
 use super::html::unescape;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
@@ -45,7 +45,7 @@ impl ClipBpe {
     /// and then merges of two known tokens each.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+        let file = files::read(path, files::MOST_TEXT)?;
         let mut text = String::new();
         let read = if file.starts_with(&[0x1f, 0x8b]) {
             flate2::read::GzDecoder::new(file.as_slice()).take(LARGEST).read_to_string(&mut text)

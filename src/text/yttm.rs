@@ -4,7 +4,7 @@
 //! Every word begins with ▁. Of all merges that apply to a word the earliest in the file comes first, and of its places the
 //! leftmost. Characters that the file does not know become one unknown token, as many as stand together.
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -33,7 +33,7 @@ impl Yttm {
     /// [`Error::Data`] where it is none or cannot be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+        let bytes = files::read(path, files::MOST_TEXT)?;
         let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "expected a text of numbers"))?;
         Yttm::parse(&text).map_err(|what| Error::data(path, what))
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use dalle::Result;
 use dalle::harness::pipeline::{self, Watch};
 use dalle::harness::run_dir::{self, RunDir};
-use dalle::harness::{signals, spec};
+use dalle::harness::{notice, signals, spec};
 use dalle::models::presets;
 use std::path::PathBuf;
 
@@ -62,7 +62,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
             RunDir::open(found)?
         }
     };
-    eprintln!("run: {}", run.path().display());
+    notice::line(format_args!("run: {}", run.path().display()));
     run.update(|facts| {
         facts["device"] = device.name().into();
         facts["gpu"] = device.card().into();

@@ -5,15 +5,17 @@ use crate::{say, usage};
 use clap::Args;
 use dalle::data::shapes::{Prompts, Split, prompts};
 use dalle::data::{Picture, Shapes, Source, emoji};
+use dalle::files;
 use dalle::generate::{cosines, probabilities, rank};
 use dalle::harness::codec;
 use dalle::harness::device::Device;
 use dalle::harness::measure::picture;
+use dalle::harness::notice;
 use dalle::harness::reranker::Reranker;
 use dalle::harness::run_dir::write_atomic;
 use dalle::harness::selftest::Selftest;
 use dalle::harness::spec;
-use dalle::mask::{Layout, Pattern};
+use dalle::mask::{Layout, MOST_KERNEL, Pattern, is_kernel};
 use dalle::models::presets;
 use dalle::report::grid;
 use dalle::{Error, Result};
@@ -27,7 +29,7 @@ pub fn check(specs: &[PathBuf], sets: &[String]) -> Result<()> {
             Ok(_) => say(format_args!("{}: ok", path.display()))?,
             Err(error) => {
                 if let Some(earlier) = worst.replace(error) {
-                    eprintln!("error: {earlier}");
+                    notice::line(format_args!("error: {earlier}"));
                 }
             }
         }
@@ -73,7 +75,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device) -> R
 }
 
 pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device) -> Result<()> {
-    let bytes = std::fs::read(tokens).map_err(|error| Error::data(tokens, format!("cannot be read: {error}")))?;
+    let bytes = files::read(tokens, files::MOST_TEXT)?;
     let bad = |what: String| Error::data(tokens, what);
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("expected the JSON of encode: {e}")))?;
     let side = |key: &str| {
@@ -153,8 +155,8 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
     if text == 0 || side == 0 || layout.sequence() > 4096 {
         return usage(format!("--text {text} --grid {side}: expected both at least 1 and at most 4096 slots together"));
     }
-    if kernel.is_multiple_of(2) {
-        return usage(format!("--kernel {kernel}: expected an odd number"));
+    if !is_kernel(kernel) {
+        return usage(format!("--kernel {kernel}: expected an odd number of at most {MOST_KERNEL}"));
     }
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let conv_like = Pattern::ConvLike { kernel: 5 };
@@ -196,7 +198,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
         let cache = args.cache.clone().unwrap_or_else(|| out.with_file_name(".emoji-cache"));
         let mut options = emoji::EmojiOptions::new(&out, cache);
         options.size = args.size.unwrap_or(options.size);
-        let report = emoji::build(&options, &mut |line| eprintln!("{line}"))?;
+        let report = emoji::build(&options, &mut |line| notice::line(line))?;
         return say(format_args!("{} pairs in {} shards under {}", report.pairs(), report.shards.len(), out.display()));
     }
     let side = args.size.unwrap_or(32) as usize;

@@ -3,6 +3,7 @@
 use crate::say;
 use clap::Args;
 use dalle::Result;
+use dalle::error::one_line;
 use dalle::import::{Kind, Weights, import};
 use std::path::{Path, PathBuf};
 
@@ -30,11 +31,13 @@ pub fn inspect(path: &Path) -> Result<()> {
     say(format_args!("{}: {}{}", path.display(), weights.layout, named(weights.class.as_deref())))?;
     for (key, value) in weights.attributes.iter().filter(|(key, _)| !key.contains('.')) {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        say(format_args!("  {}: {}", printable(key), printable(&value)))?;
+        say(format_args!("  {}: {}", shown(key), shown(&value)))?;
     }
     let shape = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
-    let rows: Vec<[String; 4]> =
-        tensors.iter().map(|t| [printable(&t.name), t.dtype.to_string(), shape(&t.shape), size(t.size())]).collect();
+    let rows: Vec<[String; 4]> = tensors
+        .iter()
+        .map(|t| [shown(&t.name), t.dtype.to_string(), shown(&shape(&t.shape)), size(t.size())])
+        .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (name, kind, sides) = (width(0), width(1), width(2));
     for row in &rows {
@@ -46,12 +49,17 @@ pub fn inspect(path: &Path) -> Result<()> {
 }
 
 fn named(class: Option<&str>) -> String {
-    class.map_or_else(String::new, |class| format!(", a {}", printable(class)))
+    class.map_or_else(String::new, |class| format!(", a {}", shown(class)))
 }
 
-/// A file may call a tensor anything; a terminal must not obey it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// A file may call a tensor anything, at any length: a table shows the beginning, on one line.
+fn shown(text: &str) -> String {
+    const MOST: usize = 160;
+    let mut shown: String = text.chars().take(MOST).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    one_line(&shown)
 }
 
 fn size(bytes: u64) -> String {
