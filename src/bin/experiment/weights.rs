@@ -4,6 +4,7 @@ use crate::say;
 use clap::Args;
 use dalle::Result;
 use dalle::error::one_line;
+use dalle::harness::notice;
 use dalle::import::{Kind, Weights, import};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 pub struct ImportArgs {
     /// Whose checkpoint it is: openai-dvae, openai-clip, hf-clip, rudalle, taming-gumbel, or torch for any.
     kind: String,
-    /// Its files: encoder.pkl and decoder.pkl of openai-dvae, config.json and model.safetensors of hf-clip, else one.
+    /// Its files: encoder.pkl and decoder.pkl of openai-dvae, config.json and model.safetensors (its shards, or their
+    /// .index.json) of hf-clip, else one.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The safetensors file to write.
@@ -21,6 +23,7 @@ pub struct ImportArgs {
 
 pub fn import_weights(args: &ImportArgs) -> Result<()> {
     let imported = import(Kind::named(&args.kind)?, &args.files, &args.out)?;
+    imported.left_out.iter().for_each(notice::line);
     say(format_args!("config: {}", imported.config))?;
     say(format_args!("{} tensors, {} to {}", imported.tensors, size(imported.bytes), args.out.display()))
 }
@@ -42,6 +45,9 @@ pub fn inspect(path: &Path) -> Result<()> {
     let (name, kind, sides) = (width(0), width(1), width(2));
     for row in &rows {
         say(format_args!("{:<name$}  {:<kind$}  {:<sides$}  {:>9}", row[0], row[1], row[2], row[3]))?;
+    }
+    for (path, global) in &weights.opaque {
+        say(format_args!("{}  not read: only a call of {} would make it", shown(path), shown(global)))?;
     }
     let values: u64 = tensors.iter().map(|tensor| tensor.elements()).sum();
     let bytes = tensors.iter().map(|tensor| tensor.size()).sum();
