@@ -48,6 +48,7 @@ impl Models {
         let spec = run_dir::read_spec(&run, presets::NAMES)?.spec;
         let bpe = Bpe::load(run.join(TOKENIZER))?;
         let mut models = device.models_to_use(&spec)?;
+        models.text.admits(&bpe, run.join(TOKENIZER))?;
         let checkpoints = run.join("checkpoints");
         let found = models.restore(&checkpoints)?;
         match found.into_iter().find(|(_, step)| step.is_none()) {

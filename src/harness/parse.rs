@@ -301,6 +301,14 @@ mod tests {
         assert!(message(&"- a\n".repeat(MOST_VALUES)).contains("20000 values"));
         assert!(message(&"#".repeat(MOST_BYTES + 1)).contains("1048576 bytes"));
         assert!(message(&format!("a: {}", "'".repeat(MOST_BYTES - 3))).contains("not YAML"));
+        // Lines are looked up, not counted again for each key.
+        let keys: String = (0..n).map(|key| format!("key{key}: 1\n")).collect();
+        assert!(message(&keys[..MOST_BYTES.min(keys.len())]).contains("20000 values"));
+        let twice: String = (0..9_999).map(|_| "key: 1\n").collect();
+        let mut problems = Vec::new();
+        parse(&twice, 0, 0, &mut problems).unwrap();
+        assert_eq!(problems.len(), 9_998);
+        assert!(problems[0].message.contains("first on line 1") && problems[0].place.start == 7);
         assert!(start.elapsed().as_millis() < 2000, "{:?}", start.elapsed());
     }
 

@@ -76,6 +76,7 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
     run.speak(watch.progress);
     let sources = Sources::open(loaded, models.first.geometry().side)?;
     let bpe = tokenizer(spec, run, &sources, models.text)?;
+    models.text.admits(&bpe, run.path().join(TOKENIZER))?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];
     run.update(|facts| {
         facts["parameters"] = json!({"first_stage": counts[0], "transformer": counts[1], "clip": counts[2]})

@@ -7,7 +7,7 @@ use crate::data::{Picture, augment, preprocess};
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
 use crate::models::clip::{Embedder, Sizes, hf, published, resnet};
-use crate::text::{Bpe, ClipBpe, ClipVocab};
+use crate::text::{Bpe, ClipBpe, ClipVocab, TextVocab};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a picture file.
@@ -43,7 +43,15 @@ impl Reranker {
         device.only_cpu(path)?;
         let clip = published(path)?;
         let merges = merges.map_or_else(|| beside(path), |merges| Ok(merges.to_owned()))?;
-        Ok(Reranker { clip, reads: Reads::AsPublished(Box::new(ClipBpe::load(merges)?)) })
+        let bpe = ClipBpe::load(&merges)?;
+        let (most, size) = (clip.vocabulary(), bpe.vocab_size());
+        if size > most {
+            return Err(Error::data(
+                &merges,
+                format!("expected at most {most} tokens for {}, got {size}", path.display()),
+            ));
+        }
+        Ok(Reranker { clip, reads: Reads::AsPublished(Box::new(bpe)) })
     }
 
     /// A run's, whose models are open already.
@@ -52,6 +60,7 @@ impl Reranker {
     /// Those of [`Bpe::load`].
     pub fn of_run(run: &Path, clip: Box<dyn Embedder>, vocab: ClipVocab) -> Result<Reranker> {
         let bpe = Bpe::load(run.join(TOKENIZER))?;
+        TextVocab { bpe: vocab.bpe, slots: vocab.context }.admits(&bpe, run.join(TOKENIZER))?;
         Ok(Reranker { clip, reads: Reads::AsTrained(Box::new(bpe), vocab) })
     }
 
