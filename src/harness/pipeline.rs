@@ -7,7 +7,7 @@ use super::device::Device;
 use super::load::Loaded;
 use super::measure::{self, picture};
 use super::memory::Peak;
-use super::models::{Models, freeze_best};
+use super::models::{Models, TOKENIZER, freeze_best};
 use super::notice;
 use super::progress::Progress;
 use super::run_dir::{RunDir, write_atomic};
@@ -93,6 +93,7 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
     }
     sources.look(spec, side)?;
     let bpe = tokenizer(spec, run, &sources, &models, watch.progress)?;
+    models.text.admits(&bpe, run.path().join(TOKENIZER))?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];
     run.update(|facts| {
         facts["parameters"] = json!({"first_stage": counts[0], "transformer": counts[1], "clip": counts[2]})
