@@ -22,6 +22,7 @@ pub mod notice;
 pub mod parse;
 pub mod pipeline;
 pub mod plan;
+mod preview;
 pub mod problem;
 pub mod progress;
 #[cfg(feature = "cli")]

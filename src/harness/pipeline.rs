@@ -7,7 +7,9 @@ use super::load::Loaded;
 use super::measure::{self, picture};
 use super::memory::Peak;
 use super::models::{Models, TOKENIZER, restore};
-use super::progress::Progress;
+use super::notice;
+use super::preview::Preview;
+use super::progress::{Progress, Tasks};
 use super::run_dir::{RunDir, write_atomic};
 use super::signals::Stop;
 use super::sources::{Sources, view};
@@ -18,11 +20,15 @@ use crate::random::Rng;
 use crate::text::{Bpe, ClipVocab, TextVocab};
 use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, Stage, TokenModel, checkpoint};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
 /// Steps between two lines of training metrics.
 const LOG_EVERY: u64 = 10;
+
+/// The figure of a validation that is shown while training: one of them for each stage.
+const VALIDATED: [&str; 3] = ["hard_elbo", "val_image_loss", "val_accuracy"];
 
 /// How a run is watched and stopped.
 pub struct Watch {
@@ -75,6 +81,9 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
     let spec = &loaded.spec;
     run.speak(watch.progress);
     let sources = Sources::open(loaded, models.first.geometry().side)?;
+    if watch.progress {
+        notice::line(sources.summary(spec));
+    }
     let bpe = tokenizer(spec, run, &sources, models.text)?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];
     run.update(|facts| {
@@ -86,20 +95,33 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
     context.first_stage(run, &mut models)?;
     context.transformer(run, &mut models)?;
     context.clip(run, &mut models)?;
+    let results = measured(&context, run, &models)?;
+    super::expect::check(&spec.expect, &results)
+}
+
+/// The results, and in `run.json` the time they took, that of measurements which a signal ended included.
+fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<Value> {
+    let Context { spec, watch, sources, bpe } = *context;
     let started = Instant::now();
     let path = run.path().to_owned();
+    let tasks = RefCell::new(Tasks::new("evaluation", watch.progress));
     // Nothing is lost by stopping between two measurements: the stages are trained and kept.
-    let proceed = || match watch.stop.requested() {
+    let proceed = |task: &str, done: usize, of: usize| match watch.stop.requested() {
         Some(signal) => Err(Error::Interrupted { signal, run: path.clone() }),
-        None => Ok(()),
+        None => {
+            tasks.borrow_mut().at(task, done, of);
+            Ok(())
+        }
     };
-    let results = measure::everything(spec, &path, &sources, &models, &bpe, &proceed)?;
-    let seconds = started.elapsed().as_secs_f64();
+    let results = measure::everything(spec, &path, sources, models, bpe, &proceed);
+    let earlier = run.run()["timings"]["evaluation"].as_f64().unwrap_or(0.0);
     run.update(|facts| {
-        facts["results"] = results.clone();
-        facts["timings"]["evaluation"] = json!(seconds);
+        facts["timings"]["evaluation"] = json!(earlier + started.elapsed().as_secs_f64());
+        if let Ok(results) = &results {
+            facts["results"] = results.clone();
+        }
     })?;
-    super::expect::check(&spec.expect, &results)
+    results
 }
 
 /// The run's tokenizer: trained on the captions of the training set, or read back on resume.
@@ -168,14 +190,17 @@ impl<'a> Context<'a> {
 
     fn first_stage(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
         let (spec, side) = (&self.spec.first_stage, models.first.geometry().side);
-        let held = pixels(&self.held(side)?);
+        let held = self.held(side)?;
+        let preview = Preview::new(run.path(), models.first.name(), (spec.steps, spec.validate_every), &held)?;
+        let held = pixels(&held);
         let mut loader = self.loader("first_stage", view(&self.spec.data, true), side)?;
         let mut batch = |step| {
             let examples = loader.batch(step, spec.batch)?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), ..Batch::default() })
         };
-        let mut validate = |stage: &mut (dyn ImageTokenizer + 'static)| {
+        let mut validate = |stage: &mut (dyn ImageTokenizer + 'static), step| {
             stage.freeze()?;
+            preview.reconstructions(step, stage, &held)?;
             measure::first_stage(stage, &held)
         };
         let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
@@ -190,6 +215,7 @@ impl<'a> Context<'a> {
         let geometry = first.geometry();
         let held = self.held(geometry.side)?;
         let held_codes = first.encode(held.len(), &pixels(&held))?;
+        let preview = Preview::new(run.path(), models.transformer.name(), (spec.steps, spec.validate_every), &held)?;
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
         let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
         let mut codes = Codes::new(first, !data.augment && !data.flip);
@@ -204,8 +230,10 @@ impl<'a> Context<'a> {
             }
             Ok(batch)
         };
-        let mut validate = |stage: &mut (dyn TokenModel + 'static)| {
+        let mut validate = |stage: &mut (dyn TokenModel + 'static), step| {
             stage.freeze()?;
+            let drawn = (self.spec.seed, &self.spec.sample);
+            preview.samples(step, (stage, first), (&held_text, &text.fill(&[])), drawn)?;
             measure::transformer(stage, held.len(), &held_text, &held_codes)
         };
         let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
@@ -228,7 +256,7 @@ impl<'a> Context<'a> {
             codes.reconstruct(&mut examples, |_| rng.chance(spec.reconstructed))?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), text: text(&examples), ..Batch::default() })
         };
-        let mut validate = |stage: &mut (dyn Ranker + 'static)| {
+        let mut validate = |stage: &mut (dyn Ranker + 'static), _| {
             stage.freeze()?;
             measure::clip(stage, held.len(), &held_pixels, &held_text)
         };
@@ -297,7 +325,7 @@ fn train<S: ?Sized>(
     watch: &Watch,
     plan: &Plan,
     batch: &mut dyn FnMut(u64) -> Result<Batch>,
-    validate: &mut dyn FnMut(&mut S) -> Result<Numbers>,
+    validate: &mut dyn FnMut(&mut S, u64) -> Result<Numbers>,
 ) -> Result<()> {
     let name = erased(stage).name();
     let from = restore(erased(stage), &run.path().join("checkpoints"))?.unwrap_or(0);
@@ -317,7 +345,11 @@ fn train<S: ?Sized>(
         let last = done == plan.steps;
         let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
         if measured {
-            numbers.extend(validate(stage)?);
+            let found = validate(stage, done)?;
+            if let Some((_, figure)) = found.iter().find(|(name, _)| VALIDATED.contains(name)) {
+                bar.validated(*figure);
+            }
+            numbers.extend(found);
         }
         if measured || step.is_multiple_of(LOG_EVERY) {
             run.metrics(name, done, &numbers)?;

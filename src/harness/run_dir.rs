@@ -96,6 +96,8 @@ impl RunDir {
         }
         let lines = metrics_lines(&path)?;
         let earlier = lines.iter().filter_map(|line| line.get("time")?.as_f64()).fold(0.0, f64::max);
+        // Measurements write no lines: what they took is in the total alone.
+        let earlier = earlier.max(run["timings"]["total"].as_f64().unwrap_or(0.0));
         let earlier = Duration::try_from_secs_f64(earlier).unwrap_or_default();
         write_lines(&path, &lines)?;
         let metrics = open_metrics(&path)?;
@@ -151,12 +153,13 @@ impl RunDir {
         Ok(())
     }
 
-    /// Changes `run.json`, which is replaced atomically.
+    /// Changes `run.json`, which is replaced atomically; `timings.total` becomes the time of all sessions so far.
     ///
     /// # Errors
     /// [`Error::Io`]; then the file is as it was.
     pub fn update(&mut self, change: impl FnOnce(&mut Value)) -> Result<()> {
         change(&mut self.run);
+        self.run["timings"]["total"] = json!(self.elapsed().as_secs_f64());
         write_atomic(self.path.join(RUN), format!("{:#}\n", self.run).as_bytes())
     }
 
@@ -195,7 +198,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`].
     pub fn finish(&mut self, exit: u8) -> Result<()> {
-        let (finished, seconds) = (utc(SystemTime::now()), self.elapsed().as_secs_f64());
+        let finished = utc(SystemTime::now());
         self.update(|run| {
             run["status"] = json!(match exit {
                 0 => "done",
@@ -205,7 +208,6 @@ impl RunDir {
             });
             run["exit"] = json!(exit);
             run["finished"] = json!(finished);
-            run["timings"]["total"] = json!(seconds);
         })
     }
 }
