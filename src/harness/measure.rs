@@ -8,7 +8,7 @@ use super::run_dir::write_atomic;
 use super::sources::Sources;
 use super::spec::{DataKind, SampleSpec, Spec};
 use crate::data::shapes::{Attribute, Claim, Prompts, Scene, kinds, prompts};
-use crate::data::{Example, Loader, Picture, Source, View, augment};
+use crate::data::{Example, Loader, Picture, Source, View};
 use crate::error::Result;
 use crate::evaluate::measure::Estimate;
 use crate::evaluate::oracle::judge;
@@ -120,17 +120,11 @@ pub fn everything(
     } else {
         for (name, source) in &sources.validation {
             let count = spec.sample.shown.div_ceil(sources.validation.len().max(1)).max(1);
-            let (mut picked, mut pictures) = (Vec::new(), Vec::new());
-            // Spread over the set, whose order may group its pictures.
-            for i in 0..count.min(source.len()) {
-                if let Ok(sample) = source.get(i * source.len() / count.min(source.len())) {
-                    picked.push(sample.captions[0].clone());
-                    pictures.push(augment::evaluation(&sample.picture, models.first.geometry().side).ok());
-                }
-            }
+            let examples = held_out(spec, name, source.as_ref(), models.first.geometry().side, count)?;
+            real.push(examples.iter().map(|example| Some(example.picture.clone())).collect());
+            let picked: Vec<String> = examples.into_iter().map(|example| example.caption).collect();
             let drawn = draw(spec, models, bpe, name, &picked, proceed)?;
             results.entry("rerank_curve").or_insert_with(|| curve(&drawn, None));
-            real.push(pictures);
             shown.push((name.as_str(), picked, drawn, None));
         }
     }

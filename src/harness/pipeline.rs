@@ -7,7 +7,6 @@ use super::load::Loaded;
 use super::measure::{self, picture};
 use super::memory::Peak;
 use super::models::{Models, TOKENIZER, restore};
-use super::notice;
 use super::preview::Preview;
 use super::progress::{Progress, Tasks};
 use super::run_dir::{RunDir, write_atomic};
@@ -81,9 +80,6 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
     let spec = &loaded.spec;
     run.speak(watch.progress);
     let sources = Sources::open(loaded, models.first.geometry().side)?;
-    if watch.progress {
-        notice::line(sources.summary(spec));
-    }
     let bpe = tokenizer(spec, run, &sources, models.text)?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];
     run.update(|facts| {

@@ -1,7 +1,7 @@
 //! The sources that a spec's `data:` names.
 
 use super::load::Loaded;
-use super::spec::{DataKind, DataSpec, Spec};
+use super::spec::{DataKind, DataSpec};
 use crate::data::shapes::Split;
 use crate::data::{Folder, Shapes, Source, View, WebDataset};
 use crate::error::{Error, Result};
@@ -48,18 +48,6 @@ impl Sources {
             validation: validation.collect::<Result<_>>()?,
             name: data.train.first().map_or_else(|| root.clone(), |first| root.join(first)),
         })
-    }
-
-    /// What there is, in a line.
-    pub fn summary(&self, spec: &Spec) -> String {
-        let kind = match spec.data.kind {
-            DataKind::Shapes => "shapes",
-            DataKind::Webdataset => "webdataset",
-            DataKind::Folder => "folder",
-        };
-        let sets = self.validation.iter().map(|(name, source)| format!("{name} {}", source.len()));
-        let sets = sets.collect::<Vec<_>>().join(", ");
-        format!("data: {kind} · {} pictures with captions to train on · to validate on: {sets}", self.train.len())
     }
 }
 
