@@ -109,11 +109,9 @@ pub(super) fn cards(run: &Run) -> Vec<(String, String, String)> {
             }
         }
     }
-    let sets = results::validation_sets(run);
-    let Some((set, figures)) = sets.first() else { return cards };
-    let figures: Vec<Leaf<'_>> = leaves(&[], figures);
-    for key in KEY {
-        if let Some(leaf) = figures.iter().find(|leaf| leaf.is(key)) {
+    if let Some((set, figures)) = results::validation_sets(run).first() {
+        let figures: Vec<Leaf<'_>> = leaves(&[], figures);
+        for leaf in KEY.iter().filter_map(|key| figures.iter().find(|leaf| leaf.is(key))) {
             let (value, detail) = leaf.text();
             cards.push((format!("{}, {}", leaf.title(), words(set)), value, detail));
         }
