@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::axis::number;
 use super::figures::{Estimate, Leaf, choices, leaves, percent, plain, words};
 use super::html::{duration, escape, notice};
 use super::panels;
@@ -116,15 +117,15 @@ pub(super) fn cards(run: &Run) -> Vec<(String, String, String)> {
             cards.push((format!("{}, {}", leaf.title(), words(set)), value, detail));
         }
     }
-    if let Some(similarity) = best_similarity(run) {
-        cards.push(("CLIP similarity of the best".into(), super::axis::number(similarity), "100·cosine".into()));
+    if let Some((n, similarity)) = best_similarity(run) {
+        cards.push((format!("CLIP similarity, best of {n}"), number(similarity), "100·cosine".into()));
     }
     cards
 }
 
-/// The similarity of the best of all candidates.
-fn best_similarity(run: &Run) -> Option<f64> {
+/// The most candidates that were compared, and the similarity of the best of them.
+fn best_similarity(run: &Run) -> Option<(u64, f64)> {
     let curve = run.facts.get("results")?.get("rerank_curve")?;
     let list = ["similarity", "score"].iter().find_map(|key| curve.get(key).and_then(Value::as_array))?;
-    list.last()?.as_f64()
+    Some((curve.get("n")?.as_array()?.last()?.as_u64()?, list.last()?.as_f64()?))
 }
