@@ -111,7 +111,6 @@ fn compare_in_order(reading: &Reading, seen: &[&Seen], claim: &Claim, rule: Rule
 
 #[cfg(test)]
 mod tests {
-    use super::super::reading::FLOOR;
     use super::*;
     use crate::data::shapes::{Attribute, Background, Captions, Colour, Prompts, Scene, Shape, kinds, prompts};
     use crate::random::Rng;
@@ -189,7 +188,9 @@ mod tests {
     /// One colour on another, its edges anti-aliased as those of scenes are.
     fn drawn(side: usize, inside: &dyn Fn(f64, f64) -> bool, rng: &mut Rng) -> Picture {
         let (ground, colour) = (rng.choose(Background::ALL).rgb(), rng.choose(Colour::ALL).rgb());
-        let (diameter, centre) = (1.1 * rng.choose(Size::ALL).diameter(), [0, 1].map(|_| rng.range(0.3, 0.7)));
+        // At 16 pixels a small object is four wide: nobody can tell a diamond from a disc there.
+        let size = if side > 16 { *rng.choose(Size::ALL) } else { Size::Large };
+        let (diameter, centre) = (1.1 * size.diameter(), [0, 1].map(|_| rng.range(0.3, 0.7)));
         let at = |pixel: usize, sample: usize, axis: usize| {
             ((pixel as f64 + (sample as f64 + 0.5) / 4.0) / side as f64 - centre[axis]) / diameter
         };
@@ -202,7 +203,7 @@ mod tests {
     }
 
     /// A closed line that wobbles four times on its way round.
-    fn blob(rng: &mut Rng) -> impl Fn(f64, f64) -> bool {
+    fn blob(rng: &mut Rng) -> impl Fn(f64, f64) -> bool + use<> {
         let waves = [2.0, 3.0, 4.0, 5.0].map(|k| (k, rng.range(0.08, 0.2), rng.range(0.0, std::f64::consts::TAU)));
         move |x: f64, y: f64| {
             let wobble: f64 = waves.iter().map(|(k, size, phase)| size * (k * y.atan2(x) + phase).cos()).sum();
@@ -210,36 +211,33 @@ mod tests {
         }
     }
 
-    /// The overlaps of everything seen in `count` pictures.
-    fn overlaps(count: u64, picture: impl Fn(u64) -> Picture) -> Vec<f64> {
-        let seen = (0..count).flat_map(|i| read(&picture(i)).objects);
-        let mut overlaps: Vec<f64> = seen.map(|seen| seen.overlap).collect();
-        overlaps.sort_by(f64::total_cmp);
-        overlaps
+    /// Everything seen in `count` pictures.
+    fn seen(count: u64, picture: impl Fn(u64) -> Picture) -> Vec<Seen> {
+        (0..count).flat_map(|i| read(&picture(i)).objects).collect()
     }
 
-    /// The floor again, from renderings alone: what is no shape stays below it, what is one stays above, however soft.
+    /// The floors again, from renderings alone: what is no shape stays below, what is one stays above, however soft.
     #[test]
-    fn the_floor_parts_shapes_from_what_is_none() {
-        for (side, count) in [(16, 60), (32, 60), (64, 15)] {
+    fn the_floors_part_shapes_from_what_is_none() {
+        for (side, count) in [(16, 40), (32, 40), (64, 6)] {
             // At 16 pixels a blur is as wide as the arms of a small cross: there only sharp pictures can be read.
             let soft = |picture: Picture| if side == 16 { picture } else { blur(&picture) };
+            let named = |picture: &dyn Fn(u64) -> Picture, count| {
+                let all = [seen(count, picture), seen(count, |i| soft(picture(i)))].concat();
+                all.into_iter().find(|seen| seen.certain().is_some())
+            };
             for (name, inside) in STRANGE {
                 let picture = |i| drawn(side, &inside, &mut Rng::new(5, "strange", i, 0));
-                for found in [overlaps(count, picture), overlaps(count, |i| soft(picture(i)))] {
-                    assert!(found.last().is_none_or(|&most| most < FLOOR), "{name} at {side}: {found:?}");
-                }
+                assert_eq!(named(&picture, count), None, "{name} at {side}");
             }
             let picture = |i| {
                 let mut rng = Rng::new(5, "blob", i, 0);
                 let inside = blob(&mut rng);
                 drawn(side, &inside, &mut rng)
             };
-            for found in [overlaps(4 * count, picture), overlaps(4 * count, |i| soft(picture(i)))] {
-                assert!(found.last().is_none_or(|&most| most < FLOOR), "blobs at {side}: {:?}", found.last());
-            }
+            assert_eq!(named(&picture, 4 * count), None, "blobs at {side}");
             // False rejects among renderings of each shape: none at 32 and 64 where sharp or blurred, at most 1 % where blurred
-            // twice or noisy as well (0.2 % of all). At 16 a small ring has no hole that could be seen.
+            // twice and noisy as well. At 16 one in 80 of the large ones; a small ring has no hole there that could be seen.
             for &shape in Shape::ALL {
                 let scene = |i: u64| {
                     let kind = (shape, Colour::ALL[i as usize % Colour::ALL.len()]);
@@ -249,12 +247,14 @@ mod tests {
                 };
                 let sharp = |i| scene(i).map(|scene| scene.render(side)).unwrap();
                 let noise = |i| Rng::new(7, "floor", i, 0);
-                let reject = |found: &[f64]| found.iter().filter(|&&overlap| overlap < FLOOR).count();
-                let [sharp_found, soft_found] = [overlaps(2 * count, sharp), overlaps(2 * count, |i| soft(sharp(i)))];
-                assert_eq!((reject(&sharp_found), reject(&soft_found)), (0, 0), "{shape:?} at {side}");
+                let rejects = |picture: &dyn Fn(u64) -> Picture| {
+                    seen(2 * count, picture).iter().filter(|seen| seen.certain() != Some(shape)).count()
+                };
+                let most = rejects(&sharp).max(rejects(&|i| soft(sharp(i))));
+                assert!(most <= usize::from(side == 16), "{shape:?} at {side}: {most}");
                 if side > 16 {
-                    let twice = overlaps(2 * count, |i| noisy(soft(soft(sharp(i))), 8.0, &mut noise(i)));
-                    assert!(reject(&twice) <= 1, "{shape:?} at {side}: {:?}", &twice[..4]);
+                    let most = rejects(&|i| noisy(soft(soft(sharp(i))), 8.0, &mut noise(i)));
+                    assert!(most <= 1, "{shape:?} at {side}: {most} noisy ones");
                 }
             }
         }
