@@ -31,12 +31,15 @@ pub fn held_out(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit
     Loader::new(source, name, View::Evaluation, side, (spec.seed, name), spec.data.max_bad)?.first(limit)
 }
 
-/// A first stage on validation pictures after `step` updates, as metrics. The hard and the relaxed bound are of the same
+/// A first stage on validation pictures (no metrics of none) after `step` updates, as metrics. The hard and the relaxed bound are of the same
 /// pictures, in nats a value: what lies between them is what the relaxation hides.
 pub fn first_stage(stage: &dyn ImageTokenizer, held: &[f32], spec: &FirstStage, step: u64) -> Result<Numbers> {
     let g = stage.geometry();
     let values = g.side * g.side * 3;
     let size = held.len() / values;
+    if size == 0 {
+        return Ok(Numbers::new());
+    }
     let found = stage.reconstruct(size, held)?;
     let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len().max(1) as f64;
     let prior = (g.grid * g.grid) as f64 * (g.codes as f64).ln();
@@ -80,6 +83,9 @@ fn mean_psnr(a: &[f32], b: &[f32], values: usize) -> f64 {
 
 /// The transformer on validation pairs, as metrics: nats per token, of the text's those that the loss counts.
 pub fn transformer(stage: &dyn TokenModel, size: usize, text: &[u32], image: &[u32]) -> Result<Numbers> {
+    if size == 0 {
+        return Ok(Numbers::new());
+    }
     let (text_nll, image) = stage.nll(size, Tokens { text, image })?;
     let text: Vec<f64> = counted(&text_nll, &stage.text_targets(text)).collect();
     let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len().max(1) as f64;
@@ -94,11 +100,14 @@ pub(super) fn counted(nll: &[f64], targets: &[bool]) -> impl Iterator<Item = f64
 /// CLIP on validation pairs, as metrics: the contrastive loss over all of them, and how often a picture is nearest to its own
 /// caption.
 pub fn clip(stage: &dyn Ranker, size: usize, held: &[f32], text: &[u32]) -> Result<Numbers> {
+    if size == 0 {
+        return Ok(Numbers::new());
+    }
     let (images, texts) = (stage.images(held)?, stage.texts(text)?);
-    let scores = cosines(&images, &texts, images.len() / size.max(1));
-    let right = scores.chunks(size.max(1)).enumerate().filter(|(i, row)| rank(row).first() == Some(i)).count();
+    let scores = cosines(&images, &texts, images.len() / size);
+    let right = scores.chunks(size).enumerate().filter(|(i, row)| rank(row).first() == Some(i)).count();
     let logits: Vec<f32> = scores.iter().map(|cosine| stage.scale() * cosine).collect();
-    Ok(vec![("val_loss", contrastive_of(&logits, size)), ("val_accuracy", right as f64 / size.max(1) as f64)])
+    Ok(vec![("val_loss", contrastive_of(&logits, size)), ("val_accuracy", right as f64 / size as f64)])
 }
 
 /// How the spec draws.
@@ -292,4 +301,86 @@ fn write_samples(spec: &Spec, run: &Path, models: &Models, shown: &[Shown<'_>]) 
 
 fn write_json(run: &Path, name: &str, value: &Value) -> Result<()> {
     write_atomic(run.join(name), value.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::load::check;
+    use crate::train::Batch;
+
+    fn models(rest: &str) -> (Spec, Models) {
+        let text = format!("name: a\npreset: tiny\n{rest}");
+        let spec = check("a.yaml", &text, &[], &["tiny"]).unwrap();
+        let models = Models::build(&spec).unwrap();
+        (spec, models)
+    }
+
+    fn number(numbers: &Numbers, name: &str) -> Option<f64> {
+        numbers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    fn some_pixels(pictures: usize) -> Vec<f32> {
+        let mut rng = Rng::new(1, "pixels", 0, 0);
+        (0..pictures * 16 * 16 * 3).map(|_| rng.below(256) as f32 / 255.0).collect()
+    }
+
+    #[test]
+    fn validation_counts_the_text_that_training_counts() {
+        for pad_loss in [true, false] {
+            let (_, mut models) = models(&format!("transformer: {{conv_kernel: 3, pad_loss: {pad_loss}}}\n"));
+            let text: Vec<u32> = [&[3, 4, 5][..], &[9; 7]].iter().flat_map(|ids| models.text.fill(ids)).collect();
+            let batch = Batch { size: 2, text, codes: (0..32).collect(), ..Batch::default() };
+            let held = transformer(models.transformer.as_ref(), 2, &batch.text, &batch.codes).unwrap();
+            let trained = models.transformer.step(0, &batch).unwrap();
+            for (ours, theirs) in [("val_text_loss", "text_loss"), ("val_image_loss", "image_loss")] {
+                let (held, trained) = (number(&held, ours).unwrap(), number(&trained, theirs).unwrap());
+                assert!((held - trained).abs() < 1e-4, "{pad_loss} {ours}: {held} {trained}");
+            }
+        }
+    }
+
+    #[test]
+    fn clips_validation_has_the_loss_that_it_is_trained_by() {
+        let (_, mut models) = models("");
+        let text: Vec<u32> =
+            [&[3, 4, 5][..], &[9; 7], &[7]].iter().flat_map(|ids| models.clip_text.fill(ids)).collect();
+        let batch = Batch { size: 3, text, pixels: some_pixels(3), ..Batch::default() };
+        let held = clip(models.clip.as_ref(), 3, &batch.pixels, &batch.text).unwrap();
+        let trained = models.clip.step(0, &batch).unwrap();
+        let (held, trained) = (number(&held, "val_loss").unwrap(), number(&trained, "loss").unwrap());
+        assert!((held - trained).abs() < 1e-4, "{held} {trained}");
+    }
+
+    #[test]
+    fn both_bounds_are_of_the_same_pictures_and_meet_where_the_relaxation_is_cold() {
+        let (spec, models) = models("");
+        let held = some_pixels(4);
+        let numbers = first_stage(models.first.as_ref(), &held, &spec.first_stage, 0).unwrap();
+        let (hard, warm) = (number(&numbers, "hard_elbo").unwrap(), number(&numbers, "relaxed_elbo").unwrap());
+        // At the start the posterior is nearly uniform: it pays no KL, the argmax code pays all of it.
+        let positions = 16.0 * 32f64.ln() / 768.0;
+        assert!((0.0..2.0 * positions).contains(&(warm - hard)), "{hard} {warm}");
+        assert_eq!(numbers, first_stage(models.first.as_ref(), &held, &spec.first_stage, 0).unwrap());
+        let cold = first_stage(models.first.as_ref(), &held, &spec.first_stage, spec.first_stage.steps).unwrap();
+        assert_ne!(number(&cold, "relaxed_elbo"), Some(warm), "the temperature follows the schedule");
+        let (spec, models) = self::models("first_stage: {kind: vqvae}\n");
+        let numbers = first_stage(models.first.as_ref(), &held, &spec.first_stage, 0).unwrap();
+        assert_eq!(number(&numbers, "relaxed_elbo"), None, "nearest codes are not relaxed");
+    }
+
+    #[test]
+    fn nothing_to_measure_is_no_panic() {
+        let (mut spec, models) = models("");
+        assert!(first_stage(models.first.as_ref(), &[], &spec.first_stage, 0).unwrap().is_empty());
+        assert!(transformer(models.transformer.as_ref(), 0, &[], &[]).unwrap().is_empty());
+        assert!(clip(models.clip.as_ref(), 0, &[], &[]).unwrap().is_empty());
+        let bpe = Bpe::train(["a red circle".to_owned()].into_iter(), 40).unwrap();
+        let none = draw(&spec, &models, &bpe, "seen", &[]).unwrap();
+        assert!(none.pictures.is_empty() && curve(&none, None)["n"].as_array().unwrap().is_empty());
+        spec.sample.candidates = 0;
+        let none = draw(&spec, &models, &bpe, "seen", &["a red circle".into()]).unwrap();
+        assert_eq!((none.pictures.len(), none.scores.len()), (1, 1));
+        assert!(none.pictures[0].is_empty() && curve(&none, None)["similarity"].as_array().unwrap().is_empty());
+    }
 }
