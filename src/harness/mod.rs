@@ -4,6 +4,7 @@
 //! ([`resume`], [`identity`]). What a run will cost is known
 //! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
 
+mod accuracy;
 #[cfg(feature = "cli")]
 pub mod bench;
 mod bounds;
@@ -15,6 +16,7 @@ pub mod device;
 #[cfg(feature = "cli")]
 pub mod eval;
 pub mod expect;
+mod expected;
 #[cfg(feature = "cli")]
 pub mod generator;
 pub mod identity;

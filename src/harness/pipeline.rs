@@ -19,15 +19,16 @@ use crate::data::{Counts, Example, Loader, Tally, View};
 use crate::error::{Error, Result};
 use crate::random::Rng;
 use crate::text::{Bpe, ClipVocab};
-use crate::train::first_stage::usage;
-use crate::train::{Batch, ImageTokenizer, Ranker, TokenModel};
+use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, TokenModel};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
 /// Fewer than one in so many codes in use wants a warning.
-const FEW_CODES: usize = 8;
+const FEW_CODES: f64 = 8.0;
+/// So many nats a value between the relaxed and the hard bound want a warning.
+const RELAXATION_GAP: f64 = 0.3;
 
 /// How a run is watched and stopped.
 pub struct Watch {
@@ -203,21 +204,12 @@ impl<'a> Context<'a> {
         let mut validate = |stage: &mut (dyn ImageTokenizer + 'static), step| {
             stage.freeze()?;
             preview.reconstructions(step, stage, &held)?;
-            measure::first_stage(stage, &held)
+            measure::first_stage(stage, &held, spec, step.saturating_sub(1))
         };
         let plan = plan!(spec, "val_nll");
         train(models.first.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        let geometry = models.first.geometry();
-        let (used, _) = usage(&models.first.encode(held.len() / (3 * side * side), &held)?, geometry.codes);
-        if used * FEW_CODES < geometry.codes {
-            let name = models.first.name();
-            let text = format!(
-                "validation pictures use {used} of {} codes: pictures will be poor in detail; raise first_stage.kl_weight.from, \
-                 or train on more, or more varied, pictures",
-                geometry.codes
-            );
-            run.warn(name, "few-codes", &text)?;
-        }
+        let kept = measure::first_stage(models.first.as_ref(), &held, spec, spec.steps)?;
+        warn_of_codes(run, models.first.as_ref(), &kept)?;
         count(run, "first_stage", loader.counts())
     }
 
@@ -281,6 +273,32 @@ impl<'a> Context<'a> {
         cut.record(run, "clip")?;
         count(run, "clip", loader.counts())
     }
+}
+
+/// Says what the figures of a first stage's kept weights give reason to say.
+fn warn_of_codes(run: &mut RunDir, stage: &dyn ImageTokenizer, figures: &Numbers) -> Result<()> {
+    let figure = |wanted: &str| figures.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+    let codes = stage.geometry().codes;
+    if let Some(used) = figure("usage")
+        && used * FEW_CODES < codes as f64
+    {
+        let text = format!(
+            "validation pictures use {used} of {codes} codes, pictures will lack detail: raise first_stage.kl_weight.from, or \
+             train on more, or more varied, pictures"
+        );
+        run.warn(stage.name(), "few-codes", &text)?;
+    }
+    if let (Some(hard), Some(relaxed)) = (figure("hard_elbo"), figure("relaxed_elbo"))
+        && relaxed - hard > RELAXATION_GAP
+    {
+        let text = format!(
+            "the bound with hard codes is {:.2} nats a value below the relaxed one: let first_stage.temperature fall lower, or \
+             earlier",
+            relaxed - hard
+        );
+        run.warn(stage.name(), "relaxation-gap", &text)?;
+    }
+    Ok(())
 }
 
 /// The codes of training pictures. Pictures that look the same every time have the same codes every time: those are kept, by

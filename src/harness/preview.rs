@@ -209,7 +209,8 @@ mod tests {
     fn a_claim_is_shown_by_the_scene_made_of_it() {
         for i in 0..300 {
             let mut rng = Rng::new(11, "claim", i, 0);
-            let claim = Claim::parse(&Scene::draw(&mut rng).caption(&mut rng)).unwrap();
+            let claim =
+                Claim::parse(&Scene::draw(&crate::data::shapes::kinds(false, 0), &mut rng).caption(&mut rng)).unwrap();
             assert!(judge(&Scene::of(&claim).unwrap().render(32), &claim).all(), "{claim:?}");
         }
         assert_eq!(Scene::of(&Claim { background: None, objects: Vec::new(), relation: None }), None);

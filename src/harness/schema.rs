@@ -98,7 +98,13 @@ const SPEC: Kind = Kind::Map(&[
     row("sample", SAMPLE),
     row(
         "evaluate",
-        Kind::Map(&[row("pairs", ANY), row("seen", CAPTIONS), row("held_out", CAPTIONS), row("two_objects", CAPTIONS)]),
+        Kind::Map(&[
+            row("pairs", ANY),
+            row("seen", CAPTIONS),
+            row("held_out", CAPTIONS),
+            row("two_objects", CAPTIONS),
+            row("captions", Kind::Choice(&["quoted", "tuning"])),
+        ]),
     ),
     row("gpu", Kind::Map(&[row("products", Kind::Choice(&["f32", "tf32", "bf16"]))])),
     row("expect", Kind::List(0, &Kind::Expectation)),

@@ -2,7 +2,7 @@
 
 use crate::{say, usage};
 use clap::{Args, ValueEnum};
-use dalle::data::shapes::{Prompts, Split, prompts};
+use dalle::data::shapes::{Captions, Prompts, Split, prompts};
 use dalle::data::{Shapes, Source, emoji};
 use dalle::harness::notice;
 use dalle::report::grid;
@@ -100,7 +100,7 @@ fn sheet(side: usize, out: &Path) -> Result<()> {
     }
     let file = out.join("sheet.png");
     grid::grid(&pictures, 8, 4).save_png(&file)?;
-    let held_out = prompts(Prompts::HeldOut, 0, 3).join("; ");
+    let held_out = prompts(Prompts::HeldOut, Captions::Quoted, 0, 3).join("; ");
     say(format_args!("captions kept for the zero-shot measure look like: {held_out}"))?;
     say(file.display())
 }

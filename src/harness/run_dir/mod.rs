@@ -11,7 +11,7 @@ mod metrics;
 mod seal;
 
 use super::identity::Difference;
-use super::load::{Loaded, load};
+use super::load::{Loaded, reopen};
 use super::spec::{DataKind, Spec};
 use super::{notice, provenance};
 use crate::train::checkpoint;
@@ -373,12 +373,12 @@ pub fn status(run: impl AsRef<Path>, status: &Value) -> String {
 /// The spec that a run was started with, defaults and `--set` included; its data paths stay relative to the original's folder.
 ///
 /// # Errors
-/// Those of [`load`] and [`read_run`]; [`Error::Data`] where the file is not what the run wrote.
+/// Those of [`reopen`] and [`read_run`]; [`Error::Data`] where the file is not what the run wrote.
 pub fn read_spec(run: impl AsRef<Path>, presets: &[&str]) -> Result<Loaded> {
     let run = run.as_ref();
     let facts = read_run(run)?;
     unchanged(run, &facts, RESOLVED)?;
-    let mut loaded = load(run.join(RESOLVED), &[], presets)?;
+    let mut loaded = reopen(run.join(RESOLVED), presets)?;
     if let Some(folder) = facts["spec_folder"].as_str() {
         loaded.folder = PathBuf::from(folder);
     }
