@@ -54,8 +54,8 @@ impl Extensions {
 
     /// The stem of a file's name and what the file is, by the longest extension that is known.
     pub(super) fn split<'n>(&self, name: &'n str) -> Option<(&'n str, Role)> {
-        let dots = name.match_indices('.').map(|(dot, _)| dot).filter(|&dot| dot > 0);
-        dots.filter_map(|dot| Some((&name[..dot], self.role(&name[dot + 1..])?))).next()
+        let mut dots = name.match_indices('.').map(|(dot, _)| dot).filter(|&dot| dot > 0);
+        dots.find_map(|dot| Some((&name[..dot], self.role(&name[dot + 1..])?)))
     }
 
     /// "png, jpg… beside txt…", for messages.
