@@ -2,9 +2,12 @@
 //! reads back as itself.
 
 use dalle::Error;
+use dalle::harness::identity::SPEC_VERSION;
 use dalle::harness::load::{check, load};
 use dalle::harness::spec::Spec;
+use dalle::models::presets;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 const PRESETS: &[&str] = &["tiny", "mini", "emoji", "paper"];
@@ -262,6 +265,51 @@ fn the_hash_follows_the_meaning_and_not_the_text() {
     assert_eq!(plain, parse("# hello\npreset: 'tiny'\nname: a\nseed: 0\n", &[]).unwrap().hash().unwrap());
     assert_ne!(plain, parse(HEAD, &["seed=1"]).unwrap().hash().unwrap());
     assert!(plain.len() == 16 && plain.bytes().all(|b| b.is_ascii_hexdigit()));
+}
+
+/// `tests/defaults.txt`: the version, then `path: value` of each preset's spec that says nothing, and of some that move
+/// their defaults.
+#[test]
+fn a_default_that_changes_moves_the_version() {
+    let presets = presets::NAMES;
+    let mut now = BTreeMap::new();
+    let stages = |key: &str| ["first_stage", "transformer", "clip"].map(|stage| format!("{stage}.{key}")).to_vec();
+    let moved = [
+        ("files", vec!["data.kind=folder".to_owned(), "data.train=[a]".to_owned()]),
+        ("short", stages("steps=100")),
+        ("adamw", stages("optimizer.method=adamw")),
+    ];
+    for (case, preset, sets) in presets
+        .iter()
+        .map(|&preset| (preset, preset, Vec::new()))
+        .chain(moved.into_iter().map(|(case, sets)| (case, "mini", sets)))
+    {
+        let spec = check("a.yaml", &format!("name: a\npreset: {preset}\n"), &sets, presets).unwrap();
+        let leaves = spec.leaves().unwrap().into_iter().filter(|(path, _)| path != "name" && path != "preset");
+        now.extend(leaves.map(|(path, value)| (format!("{case} {path}"), value.to_string())));
+    }
+    let lines: String = now.iter().map(|(path, value)| format!("{path}: {value}\n")).collect();
+    let text = format!("version: {SPEC_VERSION}\n{lines}");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/defaults.txt");
+    let written = std::fs::read_to_string(path).unwrap();
+    if written == text {
+        return;
+    }
+    let proposed = std::env::temp_dir().join("defaults.txt");
+    std::fs::write(&proposed, &text).unwrap();
+    let version = written.lines().next().unwrap();
+    for line in written.lines().skip(1) {
+        let (path, value) = line.split_once(": ").unwrap();
+        let same = now.get(path).is_some_and(|now| now == value);
+        assert!(
+            same || version != format!("version: {SPEC_VERSION}"),
+            "the default of {path} was {value} and is {:?}: raise SPEC_VERSION, then put {} in the place of {}",
+            now.get(path),
+            proposed.display(),
+            "tests/defaults.txt"
+        );
+    }
+    panic!("keys were added, or the version moved: put {} in the place of tests/defaults.txt", proposed.display());
 }
 
 proptest! {

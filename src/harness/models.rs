@@ -12,8 +12,9 @@ use crate::models::presets;
 use crate::ops::Backend;
 use crate::shape::Preset;
 use crate::text::{Bpe, ClipVocab, TextVocab};
-use crate::train::checkpoint::Older;
+use crate::train::checkpoint::{BEST, Older};
 use crate::train::clip_stage::ClipStage;
+use crate::train::config::Keep;
 use crate::train::transformer_stage::TransformerStage;
 use crate::train::{ImageTokenizer, Ranker, Stage, TokenModel, checkpoint, first_stage};
 use crate::with_preset;
@@ -67,6 +68,25 @@ impl Models {
             Which::OrOlder => Older::Told(&mut tell),
         };
         let found = models.restore(&checkpoints, &mut older)?;
+        let facts = run_dir::read_run(&run)?;
+        let spec = &loaded.spec;
+        let keeps = [spec.first_stage.keep, spec.transformer.keep, spec.clip.keep];
+        for ((stage, _), keep) in found.into_iter().zip(keeps) {
+            // A stage that is still in training has not said yet which weights it keeps.
+            let (Keep::Best, Some(step)) = (keep, facts["kept"][stage]["step"].as_u64()) else { continue };
+            let folder = checkpoints.join(stage).join(BEST);
+            if checkpoint::reaches(&folder, step)? {
+                continue;
+            }
+            let what = format!("expected the best weights, of step {step}: they are not there");
+            match &mut older {
+                Older::Refused => {
+                    let hint = "--resume trains them again, --allow-older-checkpoint uses others";
+                    return Err(Error::data(&folder, format!("{what}; {hint}")));
+                }
+                Older::Told(tell) => tell(&format!("{stage}/{BEST}: {what}; others are used"))?,
+            }
+        }
         match found.into_iter().find(|(_, step)| step.is_none()) {
             Some((stage, _)) => Err(missing(&checkpoints, stage)),
             None => Ok(Opened { run, loaded, models, bpe, warnings }),

@@ -7,7 +7,7 @@ use super::run_dir;
 use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::{self, BEST, Older};
-use crate::train::config::FirstStageKind;
+use crate::train::config::{FirstStageKind, Keep};
 use std::path::{Path, PathBuf};
 
 /// Differences that an error names.
@@ -87,14 +87,18 @@ fn held(path: PathBuf, theirs: &Spec, loaded: Loaded) -> Result<Begun> {
 /// # Errors
 /// Those of [`run_dir::read_run`] and [`checkpoint::latest`].
 pub fn is_finished(begun: &Begun) -> Result<bool> {
-    if !begun.changes.is_empty() || run_dir::read_run(&begun.path)?["status"] != "done" {
+    let facts = run_dir::read_run(&begun.path)?;
+    if !begun.changes.is_empty() || facts["status"] != "done" {
         return Ok(false);
     }
     let first = match begun.loaded.spec.first_stage.kind {
         FirstStageKind::Dvae => "dvae",
         FirstStageKind::Vqvae => "vqvae",
     };
-    for stage in [first, "transformer", "clip"] {
+    let spec = &begun.loaded.spec;
+    for (stage, keep) in
+        [(first, spec.first_stage.keep), ("transformer", spec.transformer.keep), ("clip", spec.clip.keep)]
+    {
         let checkpoints = begun.path.join("checkpoints").join(stage);
         let mut damaged = false;
         let mut older = Older::Told(&mut |_| {
@@ -103,7 +107,9 @@ pub fn is_finished(begun: &Begun) -> Result<bool> {
         });
         let found = checkpoint::latest(&checkpoints, &mut older)?;
         checkpoint::latest(checkpoints.join(BEST), &mut older)?;
-        if found.is_none() || damaged {
+        let kept = facts["kept"][stage]["step"].as_u64().unwrap_or(0);
+        let best = keep == Keep::Last || checkpoint::reaches(checkpoints.join(BEST), kept)?;
+        if found.is_none() || damaged || !best {
             return Ok(false);
         }
     }

@@ -52,7 +52,19 @@ pub fn train<S: ?Sized>(
     let (mut from, mut validations) = (0, Validations::default());
     // Training on from an older one ends with the same bits, but it is said that it was needed.
     let mut older = Older::Told(&mut |text| run.warn(name, "fell-back", text));
-    if let Some(found) = checkpoint::latest(&folder, &mut older)? {
+    let mut found = checkpoint::latest(&folder, &mut older)?;
+    if let (Keep::Best, Some(newest)) = (plan.keep, &found)
+        && let Some(best) = Validations::read(newest)?.best()
+        && !checkpoint::reaches(folder.join(BEST), best.step)?
+    {
+        // Only what came before them trains them again.
+        let earlier = checkpoint::before(&folder, best.step)?;
+        let from = earlier.as_ref().map_or_else(|| "the start".to_owned(), |found| format!("step-{}", found.step));
+        let what = format!("damaged: {name}/{BEST} lacks the best weights, of step {}; fell back to {from}", best.step);
+        run.warn(name, "fell-back", &what)?;
+        found = earlier;
+    }
+    if let Some(found) = found {
         erased(stage).restore(&|name| found.read(name))?;
         (from, validations) = (found.step, Validations::read(&found)?);
     }

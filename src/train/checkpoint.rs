@@ -196,6 +196,26 @@ pub fn latest(dir: impl AsRef<Path>, older: &mut Older<'_>) -> Result<Option<Che
     }
 }
 
+/// The newest good checkpoint of `dir` that is older than `step`.
+///
+/// # Errors
+/// [`Error::Io`] if the folder cannot be read.
+pub fn before(dir: impl AsRef<Path>, step: u64) -> Result<Option<Checkpoint>> {
+    let dir = dir.as_ref();
+    let steps = newest_first(dir).map_err(Error::io("read", dir))?;
+    let good = |step| verify(dir, step).ok().map(|(path, manifest)| Checkpoint { step, path, manifest });
+    Ok(steps.into_iter().filter(|&other| other < step).find_map(good))
+}
+
+/// Whether `dir` holds a good checkpoint of `step` or later.
+///
+/// # Errors
+/// [`Error::Io`] if the folder cannot be read.
+pub fn reaches(dir: impl AsRef<Path>, step: u64) -> Result<bool> {
+    let dir = dir.as_ref();
+    Ok(dir.exists() && look_while_written(dir)?.found.is_some_and(|found| found.step >= step))
+}
+
 /// What a look at a folder of checkpoints finds.
 struct Look {
     /// The newest good one.
@@ -514,6 +534,21 @@ mod tests {
         fs::write(dir.join("step-20/state.json"), good).unwrap();
         clean(dir).unwrap();
         assert_eq!(names(dir), ["LATEST", "step-20", "step-30"]);
+    }
+
+    #[test]
+    fn what_comes_before_a_step_and_what_reaches_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        assert!(!reaches(dir.join("none"), 1).unwrap());
+        write(dir, 10, &files(10)).unwrap();
+        write(dir, 20, &files(20)).unwrap();
+        assert!(reaches(dir, 20).unwrap() && reaches(dir, 5).unwrap() && !reaches(dir, 21).unwrap());
+        let step = |before| super::before(dir, before).unwrap().map(|found| found.step);
+        assert_eq!([10, 20, 21].map(step), [None, Some(10), Some(20)]);
+        fs::write(dir.join("step-20/state.json"), "damaged").unwrap();
+        assert!(!reaches(dir, 20).unwrap() && reaches(dir, 10).unwrap());
+        assert_eq!(step(21), Some(10));
     }
 
     #[test]
