@@ -10,6 +10,9 @@ use std::path::Path;
 /// The largest text that is read whole: a tokenizer, merges, a configuration, tokens of a picture.
 pub const MOST_TEXT: u64 = 64 << 20;
 
+/// The largest picture file that is read.
+pub const MOST_PICTURE: u64 = 256 << 20;
+
 /// Opens a regular file, or a link to one. A pipe would be waited for without end, a device read without end.
 ///
 /// # Errors
@@ -46,30 +49,40 @@ pub fn read(path: impl AsRef<Path>, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes `bytes` to `path`: [`stream`] at once.
+/// Writes `bytes` to `path` as [`stream`] does, and waits until the disk has them.
 ///
 /// # Errors
 /// Those of [`stream`].
 pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
-    put(path, &mut |out| out.write_all(bytes)).map_err(Error::io("write", path))
+    put(path, &mut |out| out.write_all(bytes), true).map_err(Error::io("write", path))
 }
 
-/// Writes to `path` what `fill` gives. A file is replaced whole: a temporary beside it, fsync, rename, fsync of the
-/// folder; where the name is a link, the file that it points to. A pipe or a device gets the bytes.
+/// [`write_atomic`] that does not wait for the disk: a picture, which is made again if the power fails.
 ///
 /// # Errors
-/// Those of `fill`; [`Error::Io`] with the path and the system's reason (a full disk, a read-only folder). The old file is
+/// Those of [`stream`].
+pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    put(path, &mut |out| out.write_all(bytes), false).map_err(Error::io("write", path))
+}
+
+/// Writes to `path` what `give` gives. A file is replaced whole: a temporary beside it, then a rename; where the name is a
+/// link, the file that it points to. A pipe or a device gets the bytes.
+///
+/// # Errors
+/// Those of `give`; [`Error::Io`] with the path and the system's reason (a full disk, a read-only folder). The old file is
 /// intact then.
-pub fn stream(path: &Path, mut fill: impl FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>) -> Result<()> {
+pub fn stream(path: &Path, mut give: impl FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>) -> Result<()> {
     let mut failed = None;
-    let written = put(path, &mut |out| {
-        let filled = fill(&mut |bytes| out.write_all(bytes).map_err(Error::io("write", path)));
+    let mut fill = |out: &mut dyn Write| {
+        let filled = give(&mut |bytes| out.write_all(bytes).map_err(Error::io("write", path)));
         filled.map_err(|error| {
             failed = Some(error);
             io::Error::other("not written")
         })
-    });
+    };
+    let written = put(path, &mut fill, false);
     match failed {
         Some(error) => Err(error),
         None => written.map_err(Error::io("write", path)),
@@ -78,23 +91,28 @@ pub fn stream(path: &Path, mut fill: impl FnMut(&mut dyn FnMut(&[u8]) -> Result<
 
 /// [`write_atomic`] with the system's bare error.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    put(path, &mut |out| out.write_all(bytes))
+    put(path, &mut |out| out.write_all(bytes), true)
 }
 
 /// What gives an output its bytes.
 pub(crate) type Fill<'a> = &'a mut dyn FnMut(&mut dyn Write) -> io::Result<()>;
 
 /// [`stream`] with the system's errors.
-pub(crate) fn put(path: &Path, fill: Fill<'_>) -> io::Result<()> {
-    let special = path.starts_with("/dev") || path.starts_with("/proc"); // such as /dev/stdout, whatever stands behind it
+pub(crate) fn put(path: &Path, fill: Fill<'_>, durable: bool) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(about) if about.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
-        Ok(about) if special || !about.is_file() => into(OpenOptions::new().write(true).open(path)?, fill),
-        Ok(_) if path.is_symlink() => put_file(&fs::canonicalize(path)?, fill),
+        Ok(about) if is_descriptor(path) || !about.is_file() => into(OpenOptions::new().append(true).open(path)?, fill),
+        Ok(_) if path.is_symlink() => put_file(&fs::canonicalize(path)?, fill, durable),
         // A link to nothing yet: only opening it knows where that is.
         Err(_) if path.is_symlink() => into(File::create(path)?, fill),
-        _ => put_file(path, fill),
+        _ => put_file(path, fill, durable),
     }
+}
+
+/// Whether `path` is one of this process's open files, such as /dev/stdout: whatever it is goes on where it is.
+fn is_descriptor(path: &Path) -> bool {
+    let opened = |path: &Path| path.starts_with("/proc") || path.starts_with("/dev/fd");
+    opened(path) || fs::read_link(path).is_ok_and(|to| opened(&to))
 }
 
 fn into(file: File, fill: Fill<'_>) -> io::Result<()> {
@@ -103,7 +121,7 @@ fn into(file: File, fill: Fill<'_>) -> io::Result<()> {
     out.flush()
 }
 
-fn put_file(path: &Path, fill: Fill<'_>) -> io::Result<()> {
+fn put_file(path: &Path, fill: Fill<'_>, durable: bool) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("expected the name of a file"))?;
     let mut temporary = name.to_owned();
     temporary.push(".tmp");
@@ -113,19 +131,20 @@ fn put_file(path: &Path, fill: Fill<'_>) -> io::Result<()> {
         let what = format!("{} is in the way, {}", temporary.display(), kind(&other));
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
     }
-    let written = fill_synced(&temporary, fill)
+    let written = filled(&temporary, fill)
+        .and_then(|file| if durable { file.sync_all() } else { Ok(()) })
         .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_folder(parent(path)));
+        .and_then(|()| if durable { sync_folder(parent(path)) } else { Ok(()) });
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written
 }
 
-fn fill_synced(path: &Path, fill: Fill<'_>) -> io::Result<()> {
+fn filled(path: &Path, fill: Fill<'_>) -> io::Result<File> {
     let mut out = BufWriter::with_capacity(1 << 16, File::create(path)?);
     fill(&mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    out.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
 /// Writes a file and waits until the disk has it.

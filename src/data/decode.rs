@@ -127,7 +127,7 @@ impl Picture {
     /// [`Error::Io`] if it cannot be read, [`Error::Data`] if it cannot be decoded.
     pub fn open(path: impl AsRef<Path>) -> Result<Picture> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = crate::files::read(path, crate::files::MOST_PICTURE)?;
         decode(&bytes)
             .map_err(|flaw| Error::data(path, format!("expected a picture; {}: {}", flaw.reason, flaw.detail)))
     }
@@ -138,7 +138,7 @@ impl Picture {
     /// [`Error::Io`] if it cannot be written, [`Error::Data`] if the picture has no pixels.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        crate::files::write_atomic(path, &self.png().map_err(|flaw| Error::data(path, flaw.detail))?)
+        crate::files::write(path, &self.png().map_err(|flaw| Error::data(path, flaw.detail))?)
     }
 
     /// The bytes of a PNG file; a picture without pixels, or with the wrong number of bytes, has none.

@@ -65,7 +65,8 @@ impl Network {
     /// # Errors
     /// [`Error::Data`] where it is none; [`Error::Usage`] where neither the file nor `reading` says the side.
     pub fn open(path: &Path, reading: Reading) -> Result<Network> {
-        let bytes = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+        const MOST: u64 = 4 << 30;
+        let bytes = crate::files::read(path, MOST)?;
         let model = Model::load(bytes).map_err(|e| Error::data(path, format!("expected an ONNX network: {e}")))?;
         let bad = |what: String| Error::data(path, what);
         let &[input] = model.input_ids() else {

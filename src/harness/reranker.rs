@@ -6,13 +6,12 @@ use super::device::Device;
 use super::models::{Models, Opened, TOKENIZER, Which};
 use crate::data::{Picture, augment, preprocess};
 use crate::error::{Error, Result};
+use crate::files;
 use crate::import::{Kind, Weights};
 use crate::models::clip::{Embedder, Sizes, hf, published, resnet};
 use crate::text::{Bpe, ClipBpe, ClipVocab, TextVocab};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a picture file.
-const MOST_PICTURE: u64 = 256 << 20;
 /// The merges as OpenAI publishes them, and as Hugging Face does.
 const MERGES: [&str; 2] = ["bpe_simple_vocab_16e6.txt.gz", "merges.txt"];
 
@@ -83,7 +82,7 @@ impl Reranker {
         let read = |path: &PathBuf| match self.reads {
             Reads::AsTrained(..) => self.seen(&Picture::open(path)?),
             Reads::AsPublished(_) => {
-                let bytes = crate::files::read(path, MOST_PICTURE)?;
+                let bytes = files::read(path, files::MOST_PICTURE)?;
                 preprocess::clip(&bytes, self.clip.side()).map_err(|flaw| Error::data(path, flaw.detail))
             }
         };

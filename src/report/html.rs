@@ -81,6 +81,7 @@ mod tests {
     #[test]
     fn nothing_escapes_from_text_or_attribute() {
         assert_eq!(escape("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+        assert_eq!(escape("a\u{202e}<b>\u{1b}"), "a\u{fffd}&lt;b&gt;\u{fffd}");
     }
 
     #[test]

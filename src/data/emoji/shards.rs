@@ -129,7 +129,7 @@ pub(super) fn replace(
     mut write: impl FnMut(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
     let path = folder.join(name);
-    files::put(&path, &mut write).map_err(Error::io("write", &path))
+    files::put(&path, &mut write, true).map_err(Error::io("write", &path))
 }
 
 #[cfg(test)]
