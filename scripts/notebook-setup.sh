@@ -41,8 +41,8 @@ fi
 JUPYTER_PATH="$PWD/$venv/share/jupyter" "$kernel" --install >/dev/null
 
 say "3. the run of experiments/notebook.yaml"
-# One that is there is only measured again, which takes seconds.
-cargo run --release --bin experiment -- experiments/notebook.yaml --resume
+# One that is there is not trained again.
+cargo run --release --bin experiment -- experiments/notebook.yaml --resume-or-start
 
 say "4. the library as kernels use it"
 "$venv/bin/python" scripts/notebooks.py --warm

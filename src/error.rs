@@ -39,6 +39,16 @@ pub enum Error {
         /// The value found, in words.
         value: String,
     },
+    /// A stage whose loss has left every measure: going on would only cost time.
+    #[error("{stage}: step {step}: {what}; the last good checkpoint is kept")]
+    Diverged {
+        /// The stage that was training.
+        stage: String,
+        /// The step after which it was found.
+        step: u64,
+        /// Which figure, what it is and what it was.
+        what: String,
+    },
     /// Reading or writing failed: a full disk, a read-only folder, a file to read that does not exist.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -80,7 +90,7 @@ impl Error {
             Error::Data { .. } => 4,
             // Reading what is not there is missing data, whichever call noticed it.
             Error::Io { action: "read" | "open" | "list", source, .. } if source.kind() == ErrorKind::NotFound => 4,
-            Error::Numeric { .. } => 5,
+            Error::Numeric { .. } | Error::Diverged { .. } => 5,
             Error::Io { .. } | Error::Device(_) => 6,
             Error::Interrupted { signal: "SIGINT", .. } => 130,
             Error::Interrupted { .. } => 75,

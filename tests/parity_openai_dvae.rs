@@ -6,6 +6,7 @@ mod fixture;
 
 use dalle::harness::codec;
 use dalle::harness::device::Device;
+use dalle::harness::models::Which;
 use dalle::import::{Kind, Weights, import};
 use dalle::models::dvae::{Dvae, reconstruction, squash, unsquash};
 use dalle::nn::{self, Init};
@@ -294,7 +295,7 @@ fn an_imported_file_codes_and_decodes_pictures_of_any_sides() {
     import(Kind::OpenaiDvae, &pickles(), &out).unwrap();
     with_shape!(name, config, S => run::<S>(&name, &out));
     // The command line's model is the released one, sixty-four times as wide.
-    let refused = codec::open(&out, Device::Cpu).err().unwrap();
+    let refused = codec::open(&out, Device::Cpu, Which::Newest).err().unwrap();
     assert!(refused.to_string().contains("encoder.blocks.input.w: expected shape [256, 3, 7, 7]"), "{refused}");
 }
 

@@ -1,13 +1,14 @@
 //! Run directories and checkpoints under bad weather: killed processes, read-only folders, two writers, torn lines.
 
 use dalle::Error;
+use dalle::harness::identity::differences;
 use dalle::harness::load::{Loaded, check};
 use dalle::harness::run_dir::{self, RunDir};
 use dalle::harness::signals;
-use dalle::train::checkpoint;
+use dalle::train::checkpoint::{self, Older};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,12 @@ const PRESETS: &[&str] = &["tiny"];
 const TEXT: &str = "# a question\nname: quick\npreset: tiny\nseed: 7\n";
 
 fn loaded(folder: &Path) -> Loaded {
-    Loaded { spec: check("a.yaml", TEXT, &[], PRESETS).unwrap(), text: TEXT.to_owned(), folder: folder.to_owned() }
+    Loaded {
+        spec: check("a.yaml", TEXT, &[], PRESETS).unwrap(),
+        text: TEXT.to_owned(),
+        folder: folder.to_owned(),
+        file: None,
+    }
 }
 
 fn create(results: &Path) -> RunDir {
@@ -36,13 +42,19 @@ fn a_new_run_describes_itself() {
     let name = run.path().file_name().unwrap().to_str().unwrap();
     let hash = loaded(results.path()).spec.hash().unwrap();
     assert_eq!(run.path().parent().unwrap(), results.path().join("quick"));
-    assert!(name.len() == 25 && name.ends_with(&format!("Z-{hash}")) && &name[8..9] == "T", "{name}");
+    assert!(name.len() == 33 && name.ends_with(&format!("Z-{hash}")) && &name[8..9] == "T", "{name}");
     assert_eq!(fs::read_to_string(run.path().join("spec.yaml")).unwrap(), TEXT);
     let json = run_dir::read_run(run.path()).unwrap();
     assert_eq!(json["status"], "running");
     assert_eq!(json["seeds"]["spec"], 7);
     assert_eq!(json["argv"], json!(["experiment", "a.yaml"]));
     assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    let built = &json["built"];
+    assert!(
+        built["rustc"].is_string()
+            && built["features"].is_array()
+            && built["commit"].is_string() == built["dirty"].is_boolean()
+    );
     assert!(json["threads"].as_u64().unwrap() >= 1 && json["exit"].is_null());
     let again = run_dir::read_spec(run.path(), PRESETS).unwrap();
     assert_eq!(again.spec, loaded(results.path()).spec);
@@ -165,6 +177,11 @@ fn runs_of_one_second_are_kept_apart_and_the_newest_is_found() {
     fs::create_dir(folder.join("29991231T000000Z-00000000")).unwrap();
     assert_eq!(run_dir::find(&folder).unwrap(), folder.join("29990101T000000Z-0000000a-10"));
     assert_eq!(run_dir::find(&paths[0]).unwrap(), paths[0]);
+    // As 8 digits were, 16 are found by their time.
+    let longer = folder.join("29990101T000001Z-0000000a0000000b");
+    fs::create_dir(&longer).unwrap();
+    fs::write(longer.join("run.json"), "{}").unwrap();
+    assert_eq!(run_dir::find(&folder).unwrap(), longer);
     let same = run_dir::find_same(results.path(), &loaded(results.path()).spec).unwrap().unwrap();
     assert!(paths.contains(&same));
     let mut other = loaded(results.path()).spec;
@@ -198,6 +215,171 @@ fn a_read_only_folder_is_refused_at_once() {
     assert_eq!(error.exit_code(), 6);
 }
 
+#[test]
+fn metrics_keep_their_bytes() {
+    let results = tempfile::tempdir().unwrap();
+    let path = create(results.path()).path().to_owned();
+    let metrics = path.join("metrics.jsonl");
+    // Digits, blanks and an order of keys that nothing here would write; and what is no line of ours.
+    let kept = "{\"stage\": \"clip\", \"step\": 1, \"loss\": 0.10000000000000000555, \"time\":1.50}\ngarbage {\n";
+    let dropped = "{\"step\":9,\"stage\":\"clip\"}\n";
+    fs::write(&metrics, format!("{kept}{dropped}{kept}{{\"stage\":\"cl")).unwrap();
+    let mut run = RunDir::open(&path).unwrap();
+    assert_eq!(fs::read_to_string(&metrics).unwrap(), format!("{kept}{dropped}{kept}"));
+    run.rewind("clip", 5).unwrap();
+    assert_eq!(fs::read_to_string(&metrics).unwrap(), format!("{kept}{kept}"));
+    let warnings = run.run()["warnings"].to_string();
+    assert!(warnings.contains("metrics-damaged") && warnings.contains("no JSON: 2, the first is line 2"), "{warnings}");
+    drop(run);
+    fs::remove_file(&metrics).unwrap();
+    let run = RunDir::open(&path).unwrap();
+    assert!(run.run()["warnings"].to_string().contains("metrics-lost"), "{}", run.run());
+}
+
+#[test]
+fn what_a_run_wrote_for_good_is_held_to_it() {
+    let results = tempfile::tempdir().unwrap();
+    let mut run = create(results.path());
+    let path = run.path().to_owned();
+    run.write_sealed(run_dir::TOKENIZER, b"{}").unwrap();
+    run.seal(run_dir::TOKENIZER).unwrap();
+    drop(run);
+    for name in ["spec.resolved.yaml", run_dir::TOKENIZER] {
+        let good = fs::read(path.join(name)).unwrap();
+        for bad in [[&good[..], b"\n"].concat(), good[..good.len() - 1].to_vec()] {
+            fs::write(path.join(name), bad).unwrap();
+            let error = RunDir::open(&path).unwrap_err();
+            assert!(error.exit_code() == 4 && error.to_string().contains(name), "{error}");
+            if name == run_dir::TOKENIZER {
+                assert_eq!(run_dir::tokenizer_unchanged(&path).unwrap_err().exit_code(), 4);
+            } else {
+                assert_eq!(run_dir::read_spec(&path, PRESETS).unwrap_err().exit_code(), 4);
+            }
+        }
+        fs::write(path.join(name), good).unwrap();
+        drop(RunDir::open(&path).unwrap());
+    }
+    // A run of the time when there were no seals and hashes had 8 digits: that of the file.
+    let text = fs::read(path.join("spec.resolved.yaml")).unwrap();
+    let mut facts = run_dir::read_run(&path).unwrap();
+    facts.as_object_mut().unwrap().remove("blake3");
+    facts["spec_hash"] = json!(blake3::hash(&text).to_hex()[..8]);
+    fs::write(path.join("run.json"), facts.to_string()).unwrap();
+    assert_eq!(run_dir::read_spec(&path, PRESETS).unwrap().spec, loaded(results.path()).spec);
+    fs::write(path.join("spec.resolved.yaml"), [&text[..], b"#"].concat()).unwrap();
+    assert_eq!(run_dir::read_spec(&path, PRESETS).unwrap_err().exit_code(), 4);
+}
+
+#[test]
+fn another_spec_is_there_whole_or_not_at_all() {
+    let results = tempfile::tempdir().unwrap();
+    let mut run = create(results.path());
+    let path = run.path().to_owned();
+    let mut other = loaded(results.path());
+    other.spec.sample.candidates = 3;
+    let before = ["run.json", "spec.resolved.yaml"].map(|name| fs::read(path.join(name)).unwrap());
+    let changes = differences(&loaded(results.path()).spec, &other.spec).unwrap();
+    run.change_spec(&other, &changes).unwrap();
+    assert_eq!(run.run()["spec_changes"][0]["key"], "sample.candidates");
+    assert_eq!(run.run()["spec_hash"], other.spec.hash().unwrap());
+    drop(run);
+    let after = ["run.json", "spec.resolved.yaml"].map(|name| fs::read(path.join(name)).unwrap());
+    // What kills leave between the writes: both seals with the old file, then with the new one.
+    let mut between: Value = serde_json::from_slice(&after[0]).unwrap();
+    let old = blake3::hash(&before[1]).to_hex().to_string();
+    between["blake3"]["spec.resolved.yaml"] = json!([old, between["blake3"]["spec.resolved.yaml"]]);
+    fs::write(path.join("run.json"), between.to_string()).unwrap();
+    for (text, candidates) in [(&before[1], loaded(results.path()).spec.sample.candidates), (&after[1], 3)] {
+        fs::write(path.join("spec.resolved.yaml"), text).unwrap();
+        assert_eq!(run_dir::read_spec(&path, PRESETS).unwrap().spec.sample.candidates, candidates);
+        let mut run = RunDir::open(&path).unwrap();
+        run.change_spec(&other, &[]).unwrap();
+        assert!(run.run()["blake3"]["spec.resolved.yaml"].is_string());
+        drop(run);
+        assert_eq!(fs::read(path.join("spec.resolved.yaml")).unwrap(), after[1]);
+        fs::write(path.join("run.json"), between.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_died_before_it_was_a_run_goes_and_others_stay() {
+    let results = tempfile::tempdir().unwrap();
+    let folder = results.path().join("quick");
+    let dead = folder.join("20010101T000000Z-0123456789abcdef");
+    let lost = folder.join("20010101T000000Z-0123abcd-2");
+    let mine = folder.join("notes");
+    for path in [&dead, &lost, &mine] {
+        fs::create_dir_all(path.join("checkpoints")).unwrap();
+        fs::write(path.join("metrics.jsonl"), "").unwrap();
+        fs::write(path.join("run.json.tmp"), "{").unwrap();
+        fs::write(path.join("lock"), "999999999\n").unwrap();
+    }
+    fs::create_dir(lost.join("checkpoints/clip")).unwrap();
+    let run = create(results.path());
+    assert!(!dead.exists() && lost.exists() && mine.exists());
+    // One that is being made is not dead.
+    fs::remove_file(run.path().join("run.json")).unwrap();
+    drop(create(results.path()));
+    assert!(run.path().exists());
+    let path = run.path().to_owned();
+    drop(run);
+    let path = aged(&path);
+    let other = create(results.path());
+    assert!(!path.exists());
+    // A resume looks too.
+    fs::create_dir(&dead).unwrap();
+    let path = other.path().to_owned();
+    drop(other);
+    for name in ["report.html.tmp", "images/samples.json.tmp"] {
+        fs::write(path.join(name), "<").unwrap();
+    }
+    drop(RunDir::open(&path).unwrap());
+    assert!(!dead.exists() && !path.join("report.html.tmp").exists() && !path.join("images/samples.json.tmp").exists());
+}
+
+/// The run under a name of another time, which one that starts now does not take.
+fn aged(run: &Path) -> PathBuf {
+    let older = run.with_file_name("20010102T000000Z-0123456789abcdef");
+    fs::rename(run, &older).unwrap();
+    older
+}
+
+/// In the order in which a run makes them.
+const MADE: [&str; 8] =
+    ["lock", "checkpoints", "images", "plots", "spec.yaml", "spec.resolved.yaml", "metrics.jsonl", "run.json"];
+
+#[test]
+fn a_start_that_is_killed_before_any_write_leaves_nothing_for_long() {
+    for stop in 0..MADE.len() {
+        let results = tempfile::tempdir().unwrap();
+        let path = create(results.path()).path().to_owned();
+        for name in &MADE[stop..] {
+            let path = path.join(name);
+            if path.is_dir() { fs::remove_dir(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        assert_eq!(fs::read_dir(&path).unwrap().count(), stop, "{MADE:?} are not all that a run makes");
+        let path = aged(&path);
+        create(results.path());
+        assert!(!path.exists(), "killed before {}", MADE[stop]);
+    }
+}
+
+#[test]
+fn one_that_was_killed_is_not_said_to_run() {
+    let results = tempfile::tempdir().unwrap();
+    let run = create(results.path());
+    let path = run.path().to_owned();
+    let status = |path: &Path| run_dir::status(path, &run_dir::read_run(path).unwrap()["status"]);
+    assert_eq!(status(&path), "running");
+    drop(run);
+    assert_eq!(status(&path), "stopped (no process writes it)");
+    assert!(dalle::report::write(&path).is_ok());
+    let report = fs::read_to_string(path.join("report.html")).unwrap();
+    assert!(report.contains("stopped (no process writes it)") && !report.contains(">running<"));
+    RunDir::open(&path).unwrap().finish(0).unwrap();
+    assert_eq!(status(&path), "done");
+}
+
 // Processes that are killed: the test binary runs one of its own tests as a child, which acts only if told to.
 
 const CHILD: &str = "DALLE_TEST_CHILD_FOLDER";
@@ -225,7 +407,7 @@ fn child_that_writes() {
     let Some(folder) = std::env::var_os(CHILD) else { return };
     let mut run = RunDir::open(Path::new(&folder)).unwrap();
     let dir = run.checkpoints("clip");
-    let start = checkpoint::latest(&dir).unwrap().map_or(0, |found| found.step);
+    let start = checkpoint::latest(&dir, &mut Older::Refused).unwrap().map_or(0, |found| found.step);
     run.rewind("clip", start).unwrap();
     for step in start + 1.. {
         run.metrics("clip", step, &[("loss", step as f64)]).unwrap();
@@ -249,7 +431,7 @@ fn kills_at_any_time_lose_at_most_one_interval() {
         std::thread::sleep(Duration::from_millis(20 + round * 7));
         process.kill().unwrap();
         process.wait().unwrap();
-        let found = checkpoint::latest(&dir).unwrap().unwrap();
+        let found = checkpoint::latest(&dir, &mut Older::Refused).unwrap().unwrap();
         assert!(found.step >= reached, "{} after {reached}", found.step);
         assert_eq!(found.read("model.safetensors").unwrap(), vec![found.step as u8; 100_000]);
         reached = found.step;

@@ -75,6 +75,10 @@ fn broken_specs() {
         ),
         ("expectations", "name: a\npreset: tiny\nexpect:\n  - elbo = 3\n  - elbo < few\n  - 3\n"),
         ("name that climbs out", "name: ../../etc\npreset: tiny\n"),
+        (
+            "names of validation sets",
+            "name: a\npreset: tiny\ndata:\n  kind: folder\n  train: [t]\n  validation: {coco/val: [v], ../up: [v], ok: [v], OK: [v]}\n",
+        ),
         ("hidden name", "name: .a\npreset: tiny\n"),
         ("tab", "name: a\npreset: tiny\nclip:\n\tbatch: 3\n"),
         ("unclosed list", "name: a\npreset: tiny\nexpect: [a < 3\n"),
@@ -176,9 +180,32 @@ fn a_set_mends_a_wrong_line_and_fills_an_empty_section() {
 fn defaults_fill_what_a_spec_leaves_out() {
     let spec =
         parse("name: a\npreset: tiny\ntransformer: {optimizer: {lr: {from: 1e-3}}, ema: {every: 3}}\n", &[]).unwrap();
-    assert_eq!(spec.transformer.steps, 1000);
+    assert_eq!(spec.transformer.steps, 2000);
     assert_eq!(spec.transformer.ema.every, 3);
-    assert_eq!(spec.transformer.optimizer.lr.from, 1e-3);
+    assert_eq!((spec.transformer.optimizer.lr.from, spec.transformer.optimizer.lr.to), (1e-3, 2e-4));
+}
+
+/// Every constant that the paper names (A.2, B.2), where a reader looks for it.
+#[test]
+fn the_papers_constants_are_a_spec() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/paper.yaml");
+    let spec = load(path, &[], dalle::models::presets::NAMES).unwrap().spec;
+    let (first, second) = (&spec.first_stage, &spec.transformer);
+    assert_eq!((first.steps, first.batch, first.ema.decay, first.ema.every), (3_000_000, 512, 0.999, 1));
+    let rate = |step| first.optimizer.lr.at(step, first.steps);
+    assert_eq!((rate(0), rate(1_200_000)), (1e-4, 1.25e-6));
+    assert_eq!((first.optimizer.beta1, first.optimizer.beta2, first.optimizer.weight_decay), (0.9, 0.999, 1e-4));
+    let (tau, beta) = (|step| first.temperature.at(step, first.steps), |step| first.kl_weight.at(step, first.steps));
+    assert_eq!((tau(0), tau(150_000), beta(0), beta(5_000)), (1.0, 1.0 / 16.0, 0.0, 6.6));
+    assert_eq!((second.steps, second.batch, second.ema.decay, second.ema.every), (430_000, 1024, 0.99, 25));
+    let rate = |step| second.optimizer.lr.at(step, second.steps);
+    assert_eq!((rate(0), rate(4_999), rate(429_999)), (4.5e-4 / 5000.0, 4.5e-4, 4.5e-4));
+    assert_eq!((second.optimizer.plateau.factor, second.optimizer.plateau.times), (0.5, 5));
+    let of = &second.optimizer;
+    assert_eq!((of.beta1, of.beta2, of.weight_decay, of.clip, of.max_variance), (0.9, 0.96, 4.5e-2, 4.0, 5.0));
+    assert_eq!((second.conv_kernel, second.text_weight, second.caption_dropout), (11, 0.125, 0.0));
+    assert!(second.pad_loss && second.attention.is_empty() && spec.data.augment && spec.data.flip);
+    assert_eq!((spec.text.dropout, spec.sample.candidates, spec.sample.temperature), (0.1, 512, 1.0));
 }
 
 #[test]
@@ -234,7 +261,7 @@ fn the_hash_follows_the_meaning_and_not_the_text() {
     let plain = parse(HEAD, &[]).unwrap().hash().unwrap();
     assert_eq!(plain, parse("# hello\npreset: 'tiny'\nname: a\nseed: 0\n", &[]).unwrap().hash().unwrap());
     assert_ne!(plain, parse(HEAD, &["seed=1"]).unwrap().hash().unwrap());
-    assert!(plain.len() == 8 && plain.bytes().all(|b| b.is_ascii_hexdigit()));
+    assert!(plain.len() == 16 && plain.bytes().all(|b| b.is_ascii_hexdigit()));
 }
 
 proptest! {
@@ -258,7 +285,7 @@ proptest! {
         spec.transformer.attention = layers.into_iter().map(str::to_owned).collect();
         spec.data.kind = dalle::harness::spec::DataKind::Folder;
         spec.data.train = vec![glob.clone()];
-        spec.data.validation.insert(glob.clone(), vec![glob]);
+        spec.data.validation.insert(spec.name.clone(), vec![glob]);
         let resolved = spec.resolved().unwrap();
         prop_assert_eq!(parse(&resolved, &[]).map_err(|error| error.to_string()), Ok(spec), "{}", resolved);
     }

@@ -49,6 +49,7 @@ pub(super) fn open(bytes: &[u8]) -> std::result::Result<(DynamicImage, Orientati
         ImageError::Limits(_) => Flaw::new("too-large", error.to_string()),
         _ => Flaw::new("decode", error.to_string()),
     };
+    whole(bytes)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
     let guessed = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
@@ -62,6 +63,44 @@ pub(super) fn open(bytes: &[u8]) -> std::result::Result<(DynamicImage, Orientati
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     Ok((DynamicImage::from_decoder(decoder).map_err(flaw)?, orientation))
+}
+
+/// Refuses a JPEG or WebP that was cut short: their decoders fill what is missing with gray. (PNG's does not.)
+fn whole(bytes: &[u8]) -> std::result::Result<(), Flaw> {
+    let cut = |expected: &str| {
+        Err(Flaw::new("decode", format!("expected {expected}, got the end of the file after {} bytes", bytes.len())))
+    };
+    match bytes {
+        [0xff, 0xd8, ..] if !jpeg_ends(bytes) => cut("a JPEG's end-of-image marker"),
+        [b'R', b'I', b'F', b'F', a, b, c, d, b'W', b'E', b'B', b'P', ..]
+            if (bytes.len() as u64) < 8 + u64::from(u32::from_le_bytes([*a, *b, *c, *d])) =>
+        {
+            cut("as many bytes as a WebP's header says")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a JPEG's end-of-image marker is reached, segment by segment: a thumbnail inside one has an end of its own.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    loop {
+        // In coded data 0xff stands before 0 (a plain byte), a restart or another 0xff (a fill byte); else it is a marker.
+        let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == 0xff)) else {
+            return false;
+        };
+        at += found + 1;
+        match bytes.get(at) {
+            None => return false,
+            Some(0xd9) => return true,
+            Some(0xff) => {}
+            Some(0 | 1 | 0xd0..=0xd8) => at += 1,
+            Some(_) => match bytes.get(at + 1..at + 3) {
+                Some(&[high, low]) => at += 1 + usize::from(u16::from_be_bytes([high, low])),
+                _ => return false,
+            },
+        }
+    }
 }
 
 /// 8-bit RGB on white.
@@ -157,6 +196,30 @@ mod tests {
         assert!(decode(&whole).is_ok());
         for bytes in [&b""[..], b"not a picture", &whole[..8], &whole[..40], &whole[..whole.len() / 2]] {
             assert_eq!(decode(bytes).unwrap_err().reason, "decode", "{} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_jpeg_or_webp_that_is_cut_anywhere_is_a_flaw() {
+        let pixels: Vec<u8> = (0..48 * 48 * 3).map(|i: usize| (i * i / 7) as u8).collect();
+        let mut jpeg = Vec::new();
+        let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90);
+        encoder.write_image(&pixels, 48, 48, ExtendedColorType::Rgb8).unwrap();
+        let mut webp = Vec::new();
+        let encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut webp);
+        encoder.write_image(&pixels, 48, 48, ExtendedColorType::Rgb8).unwrap();
+        // A segment that holds a whole JPEG, as thumbnails are, does not end the one around it.
+        let mut nested = [&jpeg[..2], &[0xff, 0xe1], &((jpeg.len() + 2) as u16).to_be_bytes(), &jpeg].concat();
+        nested.extend(&jpeg[2..]);
+        // What follows the end is nobody's.
+        let trailed = [&jpeg[..], b"trailer"].concat();
+        for (whole, least) in
+            [(&jpeg, jpeg.len()), (&webp, webp.len()), (&nested, nested.len()), (&trailed, jpeg.len())]
+        {
+            assert!(decode(whole).is_ok());
+            for cut in (0..least).step_by(37).chain([least - 1]) {
+                assert_eq!(decode(&whole[..cut]).unwrap_err().reason, "decode", "{cut} of {}", whole.len());
+            }
         }
     }
 

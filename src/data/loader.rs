@@ -1,54 +1,26 @@
-//! Batches: samples in their order, augmented, with the broken ones replaced, counted and, when they are too many, refused.
+//! Batches: samples in their order, augmented, with those that cannot be used replaced and counted, and the broken ones, when
+//! they are too many, refused.
 //!
 //! A batch is a pure function of (source, view, seed, step, batch size): it depends neither on threads nor on the batches
 //! before it. Only the refusal looks at the history.
 
-use super::{BadSample, Flaw, Order, Picture, Sample, Source, View};
+use super::{BadSample, Counts, Flaw, Order, Picture, Sample, Source, View};
 use crate::random::Rng;
 use crate::{Error, Result};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// One picture with one caption, ready for a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// The sample's name in its source.
+    /// The sample's place in its source: what it is known by.
+    pub index: usize,
+    /// The sample's name, for people: shards and folders repeat their names.
     pub key: String,
     /// `target` pixels wide and high.
     pub picture: Picture,
     /// One of the sample's captions, as written.
     pub caption: String,
-}
-
-/// The broken samples met so far.
-#[derive(Debug, Clone, Default)]
-pub struct BadCounts {
-    /// How many distinct samples are broken, by reason.
-    pub by_reason: BTreeMap<&'static str, usize>,
-    /// The first one of each reason, in words.
-    pub examples: BTreeMap<&'static str, String>,
-    indices: BTreeSet<usize>,
-}
-
-impl BadCounts {
-    /// How many distinct samples were broken.
-    pub fn total(&self) -> usize {
-        self.indices.len()
-    }
-
-    fn add(&mut self, index: usize, bad: &BadSample) {
-        if self.indices.insert(index) {
-            *self.by_reason.entry(bad.reason).or_default() += 1;
-            self.examples.entry(bad.reason).or_insert_with(|| format!("{}: {}", bad.key, bad.detail));
-        }
-    }
-
-    /// "3 decode, 1 no-caption".
-    pub fn summary(&self) -> String {
-        let counts: Vec<String> = self.by_reason.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        counts.join(", ")
-    }
 }
 
 /// Reads a source in a seeded order.
@@ -61,19 +33,20 @@ pub struct Loader<'a> {
     stream: String,
     max_bad: f64,
     order: Order,
-    /// Distinct samples read.
-    seen: usize,
-    bad: BadCounts,
+    counts: Counts,
 }
 
-/// Below this many samples the share of broken ones says nothing, unless there are no more.
+/// Samples that are read at once at least, where it is not known how many of them can be used.
 const FEW: usize = 20;
-/// How many replacements are tried for one broken sample.
+/// How many replacements are tried for one sample that cannot be used.
 const REPLACEMENTS: u64 = 64;
+
+/// A sample that was read: its place and what came of it.
+type Met = (usize, std::result::Result<Example, BadSample>);
 
 impl<'a> Loader<'a> {
     /// A loader of `source`, whose `name` errors mention. `stream` tells apart the loaders of one seed ("dvae",
-    /// "transformer"…), and `max_bad` is the largest share of broken samples, in [0, 1].
+    /// "transformer"…), and `max_bad` is the largest share of broken samples among those that are met, in [0, 1].
     ///
     /// # Errors
     /// [`Error::Data`] if the source is empty.
@@ -90,71 +63,73 @@ impl<'a> Loader<'a> {
             return Err(Error::data(name, "expected at least one sample, got none"));
         }
         let order = Order::new(seed, &format!("{stream}/order"), source.len());
-        let (stream, bad) = (stream.to_owned(), BadCounts::default());
-        Ok(Loader { source, name, view, target, seed, stream, max_bad, order, seen: 0, bad })
+        let (stream, counts) = (stream.to_owned(), Counts::default());
+        Ok(Loader { source, name, view, target, seed, stream, max_bad, order, counts })
     }
 
-    /// The broken samples met so far.
-    pub fn bad(&self) -> &BadCounts {
-        &self.bad
+    /// What became of the samples met so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
-    /// The `batch` examples of `step`. A broken sample is replaced by the next good one of a sequence of its own, each
-    /// example carries one of its sample's captions at random.
+    /// The `batch` examples of `step`. A sample that cannot be used is replaced by the next good one of a sequence of its
+    /// own, each example carries one of its sample's captions at random.
     ///
     /// # Errors
     /// [`Error::Data`] once the share of broken samples is above the limit, or if no replacement is found.
     pub fn batch(&mut self, step: u64, batch: usize) -> Result<Vec<Example>> {
         let first = step * batch as u64;
-        let read: Vec<_> =
+        let read: Vec<Vec<Met>> =
             (first..first + batch as u64).into_par_iter().map(|position| self.example(position)).collect();
-        let mut examples = Vec::with_capacity(batch);
-        for (example, broken) in read {
-            broken.iter().for_each(|(index, bad)| self.bad.add(*index, bad));
-            examples.extend(example);
-        }
-        // The first epoch meets every sample once; after it all are known.
-        self.seen = (self.seen + batch).min(self.source.len());
+        let examples = self.count(read.into_iter().flatten());
         self.check()?;
-        if examples.len() < batch {
-            return Err(self.refuse("no good sample to replace a broken one"));
-        }
-        Ok(examples)
+        if examples.len() < batch { Err(self.refuse("no good sample to put in its place")) } else { Ok(examples) }
     }
 
-    /// Samples `0..limit` of the source in its own order, broken ones left out, each with its first caption: for
-    /// evaluation.
+    /// `limit` usable samples of the source, or all where there are fewer, each with its first caption: for evaluation. They
+    /// are spread over the source, whose order may group its pictures; fewer of them are the first of more.
     ///
     /// # Errors
-    /// [`Error::Data`] if the share of broken samples is above the limit.
-    pub fn first(&mut self, limit: usize) -> Result<Vec<Example>> {
-        let limit = limit.min(self.source.len());
-        let read = |index| self.read(index, &mut Rng::new(self.seed, &self.stream, 0, index as u64), false);
-        let read: Vec<_> = (0..limit).into_par_iter().map(read).collect();
-        let mut examples = Vec::with_capacity(limit);
-        for (index, example) in read.into_iter().enumerate() {
-            match example {
-                Ok(example) => examples.push(example),
-                Err(bad) => self.bad.add(index, &bad),
-            }
+    /// [`Error::Data`] if the share of broken samples is above the limit, or no sample can be used.
+    pub fn spread(&mut self, limit: usize) -> Result<Vec<Example>> {
+        let order = Rng::new(self.seed, "data/spread", 0, 0).permutation(self.source.len());
+        let (mut examples, mut rest) = (Vec::new(), order.as_slice());
+        while examples.len() < limit && !rest.is_empty() {
+            let (some, others) = rest.split_at(rest.len().min(FEW.max(limit - examples.len())));
+            let read = |&index: &usize| {
+                (index, self.read(index, &mut Rng::new(self.seed, &self.stream, 0, index as u64), false))
+            };
+            let read: Vec<Met> = some.par_iter().map(read).collect();
+            examples.extend(self.count(read.into_iter()));
+            self.check()?;
+            rest = others;
         }
-        self.seen = self.seen.max(limit);
-        self.check()?;
-        Ok(examples)
+        examples.truncate(limit);
+        if examples.is_empty() && limit > 0 { Err(self.refuse("expected at least one good one")) } else { Ok(examples) }
     }
 
-    /// The example at `position` and the broken samples met on the way to it.
-    fn example(&self, position: u64) -> (Option<Example>, Vec<(usize, BadSample)>) {
-        let mut broken = Vec::new();
+    /// Counts what was met and gives what can be used.
+    fn count(&mut self, met: impl Iterator<Item = Met>) -> Vec<Example> {
+        let counts = &mut self.counts;
+        met.filter_map(|(index, read)| {
+            counts.add(index, read.as_ref().err());
+            read.ok()
+        })
+        .collect()
+    }
+
+    /// What is met at `position`: the example comes last.
+    fn example(&self, position: u64) -> Vec<Met> {
+        let mut met = Vec::new();
         for attempt in 0..=REPLACEMENTS {
             let mut rng = Rng::new(self.seed, &self.stream, position, attempt);
             let index = if attempt == 0 { self.order.at(position) } else { rng.below(self.source.len()) };
-            match self.read(index, &mut rng, true) {
-                Ok(example) => return (Some(example), broken),
-                Err(bad) => broken.push((index, bad)),
+            met.push((index, self.read(index, &mut rng, true)));
+            if met[met.len() - 1].1.is_ok() {
+                break;
             }
         }
-        (None, broken)
+        met
     }
 
     fn read(&self, index: usize, rng: &mut Rng, any_caption: bool) -> std::result::Result<Example, BadSample> {
@@ -164,27 +139,21 @@ impl<'a> Loader<'a> {
             return Err(Flaw::new("no-caption", "expected at least one caption, got none").of(&key));
         };
         let picture = self.view.apply(&picture, self.target, rng).map_err(|flaw| flaw.of(&key))?;
-        Ok(Example { key, picture, caption })
+        Ok(Example { index, key, picture, caption })
     }
 
-    /// Refuses a source with too many broken samples. Before all are seen, two standard deviations are granted to chance.
+    /// Refuses a source with too many broken samples.
     fn check(&self) -> Result<()> {
-        let whole = self.seen == self.source.len();
-        if self.seen < FEW && !whole {
-            return Ok(());
+        match self.counts.too_broken(self.max_bad, self.source.len()) {
+            true => Err(self.refuse(&format!("data.max_bad is {}", self.max_bad))),
+            false => Ok(()),
         }
-        let (seen, share) = (self.seen as f64, self.max_bad);
-        let chance = if whole { 0.0 } else { 2.0 * (seen * share * (1.0 - share)).max(0.0).sqrt() };
-        if self.bad.total() as f64 > seen * share + chance {
-            return Err(self.refuse(&format!("max_bad is {share}")));
-        }
-        Ok(())
     }
 
     fn refuse(&self, why: &str) -> Error {
-        let first = self.bad.examples.values().next().map_or("", String::as_str);
-        let (total, seen, summary) = (self.bad.total(), self.seen, self.bad.summary());
-        Error::data(&self.name, format!("{total} of {seen} samples are broken ({summary}), {why}; first: {first}"))
+        let Counts { broken, filtered, .. } = &self.counts;
+        let first = if broken.total() > 0 { broken.first() } else { filtered.first() };
+        Error::data(&self.name, format!("{}; {why}; first: {first}", self.counts.summary()))
     }
 }
 
@@ -192,10 +161,14 @@ impl<'a> Loader<'a> {
 mod tests {
     use super::*;
 
-    /// Sample i is a picture of grey level i; those in `broken` cannot be read.
+    use proptest::{prop_assert, prop_assert_eq, proptest};
+
+    /// Sample i is a picture of grey level i; those in `broken` cannot be read, those in `small` are.
+    #[derive(Default)]
     struct Greys {
         len: usize,
         broken: Vec<usize>,
+        small: Vec<usize>,
     }
 
     impl Source for Greys {
@@ -207,7 +180,8 @@ mod tests {
             if self.broken.contains(&index) {
                 return Err(Flaw::new("decode", "no picture").of(&index.to_string()));
             }
-            let picture = Picture { width: 4, height: 4, rgb: vec![index as u8; 48] };
+            let side = if self.small.contains(&index) { 3 } else { 4 };
+            let picture = Picture { width: side, height: side, rgb: vec![index as u8; 3 * side * side] };
             Ok(Sample { key: index.to_string(), picture, captions: vec!["one".into(), "two".into()] })
         }
     }
@@ -218,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_batch_depends_on_its_step_alone() {
-        let source = Greys { len: 50, broken: vec![3, 17, 40] };
+        let source = Greys { len: 50, broken: vec![3, 17, 40], ..Greys::default() };
         let mut first = loader(&source, 0.5);
         let batches: Vec<_> = (0..6).map(|step| first.batch(step, 16).unwrap()).collect();
         let mut second = loader(&source, 0.5);
@@ -233,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_good_samples_follows_the_order() {
-        let source = Greys { len: 12, broken: vec![] };
+        let source = Greys { len: 12, ..Greys::default() };
         let mut keys: Vec<String> = loader(&source, 0.0).batch(1, 12).unwrap().into_iter().map(|e| e.key).collect();
         let order = Order::new(5, "test/order", 12);
         assert!(keys.iter().zip(12..).all(|(key, position)| *key == order.at(position).to_string()));
@@ -244,18 +218,20 @@ mod tests {
 
     #[test]
     fn broken_samples_are_counted_once() {
-        let source = Greys { len: 30, broken: vec![1, 2] };
+        let source = Greys { len: 30, broken: vec![1, 2], small: vec![5] };
         let mut loader = loader(&source, 0.1);
         for step in 0..20 {
             loader.batch(step, 10).unwrap();
         }
-        assert_eq!((loader.bad().total(), loader.bad().summary().as_str()), (2, "2 decode"));
+        assert_eq!(loader.counts().broken.summary(), "2 decode");
+        assert_eq!(loader.counts().filtered.summary(), "1 too-small");
+        assert_eq!((loader.counts().seen(), loader.counts().used), (30, 27));
     }
 
     #[test]
     fn too_many_broken_samples_are_refused() {
         let refused = |len: usize, broken: usize, steps: u64| {
-            let source = Greys { len, broken: (0..broken).collect() };
+            let source = Greys { len, broken: (0..broken).collect(), ..Greys::default() };
             let mut loader = loader(&source, 0.1);
             let error = (0..steps).find_map(|step| loader.batch(step, 10).err());
             error.map(|error| (error.exit_code(), error.to_string()))
@@ -263,19 +239,75 @@ mod tests {
         assert_eq!(refused(40, 4, 8), None);
         let (code, text) = refused(40, 5, 4).unwrap();
         assert_eq!(code, 4);
-        assert!(text.starts_with("greys: 5 of 40 samples are broken (5 decode), max_bad is 0.1; first: "), "{text}");
+        assert!(
+            text.starts_with("greys: 5 of 40 samples are broken (5 decode); data.max_bad is 0.1; first: "),
+            "{text}"
+        );
         assert!(refused(1000, 500, 2).is_some());
         assert!(refused(10, 10, 1).is_some());
         // After ten of a thousand nothing can be said yet.
         assert_eq!(refused(1000, 400, 1), None);
-        assert!(Loader::new(&Greys { len: 0, broken: vec![] }, "none", View::Transformer, 4, (0, ""), 0.1).is_err());
+        assert!(Loader::new(&Greys::default(), "none", View::Transformer, 4, (0, ""), 0.1).is_err());
     }
 
     #[test]
-    fn evaluation_reads_in_order_and_leaves_out() {
-        let source = Greys { len: 30, broken: vec![1] };
-        let examples = loader(&source, 0.1).first(4).unwrap();
-        assert_eq!(examples.iter().map(|e| e.key.as_str()).collect::<Vec<_>>(), ["0", "2", "3"]);
-        assert!(examples.iter().all(|example| example.caption == "one"));
+    fn what_is_filtered_is_not_broken() {
+        let source = Greys { len: 30, broken: vec![0], small: (1..20).collect() };
+        let mut some = loader(&source, 0.1);
+        (0..6).for_each(|step| assert_eq!(some.batch(step, 10).unwrap().len(), 10));
+        assert_eq!(
+            some.counts().summary(),
+            "1 of 30 samples are broken (1 decode), 19 are filtered out (19 too-small)"
+        );
+        let all = Greys { len: 30, broken: vec![], small: (0..30).collect() };
+        let error = loader(&all, 0.1).batch(0, 4).unwrap_err();
+        assert!(error.exit_code() == 4 && error.to_string().contains("filtered out"), "{error}");
+    }
+
+    #[test]
+    fn evaluation_is_spread_and_leaves_out() {
+        let source = Greys { len: 300, broken: vec![1], ..Greys::default() };
+        let indices = |limit| -> Vec<usize> {
+            let mut loader = loader(&source, 0.1);
+            let examples = loader.spread(limit).unwrap();
+            assert!(examples.iter().all(|example| example.caption == "one"));
+            examples.iter().map(|example| example.index).collect()
+        };
+        let (few, more, all) = (indices(30), indices(60), indices(400));
+        assert_eq!(few, indices(30));
+        assert_eq!(few, more[..few.len()]);
+        assert!(few.iter().any(|&index| index < 100) && few.iter().any(|&index| index >= 200), "{few:?}");
+        assert_eq!((all.len(), all.contains(&1)), (299, false));
+        // Those that cannot be used make room for others.
+        let mostly = Greys { len: 300, small: (0..290).collect(), ..Greys::default() };
+        assert_eq!(loader(&mostly, 0.1).spread(10).unwrap().len(), 10);
+        let mute = Greys { len: 4, broken: (0..4).collect(), ..Greys::default() };
+        let error = loader(&mute, 1.0).spread(2).unwrap_err();
+        assert!(error.exit_code() == 4 && error.to_string().contains("4 of 4 samples are broken"), "{error}");
+    }
+
+    proptest! {
+        /// seen = used + filtered + broken holds by construction; that each number is right does not.
+        #[test]
+        fn every_sample_that_is_met_is_counted(len in 1usize..60, steps in 1u64..8, broken in 0usize..60, small in 0usize..60) {
+            let broken: Vec<usize> = (0..broken.min(len)).collect();
+            let small: Vec<usize> = (broken.len()..(broken.len() + small).min(len)).collect();
+            let good = len - broken.len() - small.len();
+            let source = Greys { len, broken, small };
+            let mut loader = loader(&source, 1.0);
+            let refused = (0..steps).any(|step| loader.batch(step, 8).is_err());
+            let counts = loader.counts();
+            prop_assert!(counts.used <= good && counts.seen() <= len);
+            prop_assert!(counts.broken.total() <= source.broken.len());
+            prop_assert!(counts.filtered.total() <= source.small.len());
+            // Of few good ones none may be found in time.
+            prop_assert!(refused || good > 0);
+            prop_assert!(!refused || good * 4 < len);
+            // One epoch meets every sample.
+            if steps as usize * 8 >= len && !refused {
+                let found = (counts.used, counts.filtered.total(), counts.broken.total());
+                prop_assert_eq!(found, (good, source.small.len(), source.broken.len()));
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::measure::{held_out, picture};
 use super::models::Models;
 use super::pipeline::pixels;
+use super::run_dir::file_part;
 use super::spec::{DataKind, Spec};
 use crate::data::shapes::Claim;
 use crate::data::{Example, Source};
@@ -82,7 +83,7 @@ pub(super) fn bounds(
     let mut pictures = Vec::new();
     for (i, example) in examples.iter().enumerate().take(12) {
         let at = i * values..(i + 1) * values;
-        let file = |kind: &str| format!("images/{kind}-{name}-{i}.png");
+        let file = |kind: &str| format!("images/{kind}-{}-{i}.png", file_part(name));
         let (original, decoded) = (file("original"), file("reconstruction"));
         picture(&held[at.clone()], g.side, g.side).save_png(run.join(&original))?;
         picture(&found.pixels[at.clone()], g.side, g.side).save_png(run.join(&decoded))?;

@@ -1,7 +1,7 @@
 //! A first stage to encode and decode pictures with: that of a run, or a published one from an imported file.
 
 use super::device::Device;
-use super::models::Models;
+use super::models::{Models, Which};
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
 use crate::models::dvae::Dvae;
@@ -19,10 +19,9 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] for a file on a GPU.
-pub fn open(path: &Path, device: Device) -> Result<Box<dyn Codec>> {
+pub fn open(path: &Path, device: Device, which: Which) -> Result<Box<dyn Codec>> {
     if !path.is_file() {
-        let (_, _, models, _) = Models::open(path, device)?;
-        return Ok(models.first);
+        return Ok(Models::open(path, device, which)?.models.first);
     }
     device.only_cpu(path)?;
     let weights = Weights::open(path)?;

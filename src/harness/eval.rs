@@ -6,10 +6,10 @@ use super::bounds::bounds;
 use super::device::Device;
 use super::generator::Generator;
 use super::measure::{held_out, options};
-use super::models::Models;
+use super::models::{Models, Opened, Which};
 use super::progress::Tasks;
 use super::reranker::Reranker;
-use super::run_dir::{self, write_atomic};
+use super::run_dir::write_atomic;
 use super::sources::Sources;
 use super::spec::Spec;
 use crate::data::{Example, Picture};
@@ -22,7 +22,6 @@ use crate::evaluate::measure::Estimate;
 use crate::evaluate::network::{Network, Seen};
 use crate::evaluate::retrieval::{found, transposed};
 use crate::generate::rank;
-use crate::models::presets;
 use crate::random::Rng;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -45,6 +44,8 @@ pub struct Asked {
     pub judge: Option<(String, Reranker)>,
     /// How often the Fréchet distance is measured again on pictures drawn with replacement, for its interval; 0: never.
     pub resamples: usize,
+    /// Which of the run's checkpoints.
+    pub which: Which,
     /// Whether the captions are MS-COCO's, for which there are published figures.
     pub coco: bool,
 }
@@ -54,8 +55,9 @@ pub struct Asked {
 /// # Errors
 /// [`Error::Data`] where there is no finished run or its data is missing, and what models and network say.
 pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(String)) -> Result<(PathBuf, Value)> {
-    let (run, spec, models, bpe) = Models::open(path, device)?;
-    let sources = Sources::open(&run_dir::read_spec(&run, presets::NAMES)?, models.first.geometry().side)?;
+    let Opened { run, loaded, models, bpe, warnings } = Models::open(path, device, asked.which)?;
+    let sources = Sources::open(&loaded, models.first.geometry().side)?;
+    let spec = loaded.spec;
     let side = models.first.geometry().side;
     let mut sets = Map::new();
     for (name, source) in &sources.validation {
@@ -75,17 +77,24 @@ pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(
     for (name, source) in &sources.validation {
         let pairs = held_out(&spec, name, source.as_ref(), side, asked.pairs)?;
         say(format!("{name}: {} captions, the best of {} pictures each", pairs.len(), spec.sample.candidates));
+        let captions: Vec<String> = pairs.iter().map(|pair| pair.caption.clone()).collect();
+        let cut = generator.cut(&captions);
+        cut.iter().for_each(|cut| say(format!("warning: {name}: {cut}")));
         let samples = samples(&generator, &spec, name, &pairs)?;
         let entry = &mut sets[name.as_str()];
         entry["samples"] = against_captions(judge, &pairs, &samples)?;
+        entry["captions_cut"] = json!(cut);
         if let Some(network) = &asked.network {
             entry["network"] =
                 seen_by(network, &spec, asked, &pairs, &samples, &mut |line| say(format!("{name}: {line}")))?;
         }
     }
-    let result = json!({
+    let mut result = json!({
         "judge": by, "candidates": spec.sample.candidates, "resamples": asked.resamples, "coco": asked.coco, "sets": sets,
     });
+    if !warnings.is_empty() {
+        result["warnings"] = json!(warnings);
+    }
     write_atomic(run.join(FILE), format!("{result:#}\n").as_bytes())?;
     Ok((run, result))
 }

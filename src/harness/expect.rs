@@ -1,6 +1,8 @@
 //! The spec's `expect:` lines: what a run must reach, as `dotted.path.in.results (<|<=|>|>=) number`. A line that fails makes
 //! the run exit 3, so a spec is a claim that can be checked.
 
+use super::sources::HELD_OUT;
+use super::spec::{DataKind, Spec};
 use crate::{Error, Result};
 use serde_json::Value;
 
@@ -58,6 +60,29 @@ pub fn parse(line: &str) -> std::result::Result<Expectation, String> {
         Ok(bound) if bound.is_finite() => Ok(Expectation { path: path.to_owned(), comparison, bound }),
         _ => Err(format!("`{number}` is not a finite number")),
     }
+}
+
+/// What the results of a run of `spec` hold at their top: what a line's path may begin with.
+pub fn roots(spec: &Spec) -> Vec<String> {
+    let (mut roots, sets): (Vec<&str>, Vec<String>) = match spec.data.kind {
+        DataKind::Shapes => (vec!["attribute_accuracy", "zero_shot"], vec!["validation".into(), "held_out".into()]),
+        _ if spec.data.validation.is_empty() => (vec![], vec![HELD_OUT.into()]),
+        _ => (vec![], spec.data.validation.keys().cloned().collect()),
+    };
+    roots.push("rerank_curve");
+    roots.into_iter().map(str::to_owned).chain(sets.iter().map(|set| format!("elbo_{set}"))).collect()
+}
+
+/// What is wrong with the lines of `spec` that no run of it could meet: their place in the list, and why.
+pub fn unknown(spec: &Spec) -> Vec<(usize, String)> {
+    let roots = roots(spec);
+    let unknown = |(at, line): (usize, &String)| {
+        let path = parse(line).ok()?.path;
+        let root = path.split('.').next()?;
+        (!roots.iter().any(|known| known == root))
+            .then(|| (at, format!("the results of this spec hold no `{root}`: they hold {}", roots.join(", "))))
+    };
+    spec.expect.iter().enumerate().filter_map(unknown).collect()
 }
 
 /// Holds every line against the results; the error names each line that fails and the value found.
@@ -141,6 +166,18 @@ mod tests {
             text.contains("`a > 1`: found 0") && text.contains("`b < 1`: found 2") && !text.contains("`c"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_path_that_no_run_can_have_is_known_before_it() {
+        let unknown = |text: &str| -> Vec<usize> {
+            let spec: Spec = serde_yaml::from_str(&format!("{{name: a, preset: tiny, {text}}}")).unwrap();
+            super::unknown(&spec).into_iter().map(|(at, _)| at).collect()
+        };
+        assert_eq!(unknown("expect: [zero_shot.seen.value > 0, elbo_validation.psnr > 1, psnr > 1]"), [2]);
+        let folder = "data: {kind: folder, train: [a], validation: {b: [c]}}";
+        assert_eq!(unknown(&format!("{folder}, expect: [elbo_b.psnr > 1, elbo_c.psnr > 1, zero_shot.x > 1]")), [1, 2]);
+        assert_eq!(unknown("data: {kind: folder, train: [a]}, expect: [elbo_validation.psnr > 1]"), []);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From captions to pictures: the models of a run, or ruDALL-E's from imported files, behind what `sample` asks of them.
 
+use super::captions::Cut;
 use super::codec;
 use super::device::Device;
 use super::measure::picture;
-use super::models::Models;
+use super::models::{Models, Opened, Which};
 use super::reranker::Reranker;
 use super::rudalle;
 use super::spec::Spec;
@@ -62,9 +63,9 @@ impl Generator {
     ///
     /// # Errors
     /// Those of [`Models::open`].
-    pub fn of_run(path: &Path, device: Device) -> Result<Generator> {
-        let (run, spec, models, bpe) = Models::open(path, device)?;
-        Generator::of_models(&run, &spec, models, bpe)
+    pub fn of_run(path: &Path, device: Device, which: Which) -> Result<Generator> {
+        let Opened { run, loaded, models, bpe, .. } = Models::open(path, device, which)?;
+        Generator::of_models(&run, &loaded.spec, models, bpe)
     }
 
     /// Those models, once they are open.
@@ -98,8 +99,9 @@ impl Generator {
             let what = format!("expected at most {words} tokens, got {}", tokenizer.vocabulary());
             return Err(Error::data(files.tokenizer, what));
         }
-        let codec = codec::open(files.decoder, Device::Cpu)?;
-        let reranker = files.reranker.map(|clip| Reranker::open(clip, files.merges, Device::Cpu)).transpose()?;
+        let codec = codec::open(files.decoder, Device::Cpu, Which::Newest)?;
+        let reranker =
+            files.reranker.map(|clip| Reranker::open(clip, files.merges, Device::Cpu, Which::Newest)).transpose()?;
         let tokens = Box::new(rudalle::transformer::<Malevich>(&weights, files.version)?);
         Generator::of_parts(tokens, codec, tokenizer, reranker)
     }
@@ -137,6 +139,21 @@ impl Generator {
     /// What the codec says.
     pub fn encode(&self, pixels: &[f32]) -> Result<Vec<u32>> {
         Ok(self.codec.encode_any(self.side(), self.side(), pixels)?.2)
+    }
+
+    /// What is cut of captions that are longer than the transformer, or the CLIP, reads: a line for each, to be said.
+    pub fn cut(&self, captions: &[String]) -> Vec<String> {
+        let (room, lengths): (usize, Vec<usize>) = match &self.text {
+            Text::Trained(bpe, vocab) => (vocab.room(), captions.iter().map(|c| bpe.encode(c).len()).collect()),
+            // Start and end take two.
+            Text::Rudalle(yttm) => (
+                self.tokens.layout().text.saturating_sub(2),
+                captions.iter().map(|c| yttm.encode(&c.to_lowercase()).len()).collect(),
+            ),
+        };
+        let cut = Some(Cut::of(room, lengths.into_iter())).filter(Cut::any);
+        let lines = [("transformer", cut), ("CLIP", self.reranker.as_ref().and_then(|clip| clip.cut(captions)))];
+        lines.into_iter().filter_map(|(model, cut)| Some(format!("{model}: {}", cut?))).collect()
     }
 
     /// A picture for each of `seeds`, for each caption; `forced` tokens are given, not drawn.

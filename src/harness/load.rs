@@ -1,10 +1,10 @@
 //! A file and `--set` arguments to a checked [`Spec`]: read with a cap, parsed to a tree with places, overridden, held against
 //! the schema, and only then read by serde.
 
-use super::parse::{self, MOST_BYTES};
+use super::parse::{self, Data, MOST_BYTES};
 use super::problem::{self, Place, Problem, Source};
 use super::spec::Spec;
-use super::{schema, set};
+use super::{defaults, expect, schema, set};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -19,6 +19,8 @@ pub struct Loaded {
     pub text: String,
     /// The file's folder: data paths are relative to it.
     pub folder: PathBuf,
+    /// The file, where there is one.
+    pub file: Option<PathBuf>,
 }
 
 /// Reads and checks the spec at `path`; `sets` are `key.path=value`, `presets` the names of the preset table.
@@ -33,7 +35,7 @@ pub fn load(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Result
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    Ok(Loaded { spec, text, folder })
+    Ok(Loaded { spec, text, folder, file: Some(path.to_owned()) })
 }
 
 /// Checks the text of a spec; `name` stands for the file in messages.
@@ -53,8 +55,21 @@ pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Resul
     }
     problems.extend(schema::check(&root, presets));
     if problems.is_empty() {
-        match serde_yaml::from_value(root.to_value()) {
-            Ok(spec) => return Ok(spec),
+        match serde_yaml::from_value(defaults::fill(root.to_value())) {
+            Ok(spec) => {
+                // What only the whole spec can say.
+                let lines = root.get("expect").map(|node| &node.data);
+                for (at, what) in expect::unknown(&spec) {
+                    let place = match lines {
+                        Some(Data::List(items)) => items.get(at).map_or(&root.place, |item| &item.place),
+                        _ => &root.place,
+                    };
+                    problems.push(Problem::new(place, format!("`expect[{at}]`: {what}"), ""));
+                }
+                if problems.is_empty() {
+                    return Ok(spec);
+                }
+            }
             Err(error) => problems.push(Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")),
         }
     }
@@ -92,13 +107,5 @@ impl Spec {
     /// [`Error::Spec`] for a value that YAML cannot hold; none of a checked spec is.
     pub fn resolved(&self) -> Result<String> {
         serde_yaml::to_string(self).map_err(|error| Error::Spec(error.to_string()))
-    }
-
-    /// The first 8 hexadecimal digits of blake3 of [`Spec::resolved`]: equal for specs that mean the same.
-    ///
-    /// # Errors
-    /// Those of [`Spec::resolved`].
-    pub fn hash(&self) -> Result<String> {
-        Ok(blake3::hash(self.resolved()?.as_bytes()).to_hex()[..8].to_owned())
     }
 }

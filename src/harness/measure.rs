@@ -4,11 +4,11 @@
 use super::bounds::bounds;
 use super::models::Models;
 use super::pipeline::{clip_text, pixels};
-use super::run_dir::write_atomic;
-use super::sources::Sources;
+use super::run_dir::{file_part, write_atomic};
+use super::sources::{Sources, measured};
 use super::spec::{DataKind, SampleSpec, Spec};
 use crate::data::shapes::{Attribute, Claim, Prompts, Scene, kinds, prompts};
-use crate::data::{Example, Loader, Picture, Source, View};
+use crate::data::{Example, Picture, Source};
 use crate::error::Result;
 use crate::evaluate::measure::Estimate;
 use crate::evaluate::oracle::judge;
@@ -22,10 +22,10 @@ use crate::train::{ImageTokenizer, Numbers, Ranker, TokenModel};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// The first `limit` good examples of a validation set (0: all), centre-cropped.
+/// `limit` good examples of a validation set (0: all), spread over it, centre-cropped: fewer are the first of more.
 pub fn held_out(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit: usize) -> Result<Vec<Example>> {
     let limit = if limit == 0 { source.len() } else { limit };
-    Loader::new(source, name, View::Evaluation, side, (spec.seed, name), spec.data.max_bad)?.first(limit)
+    measured(spec, name, source, side, limit)
 }
 
 /// A first stage on validation pictures, as metrics.
@@ -65,7 +65,21 @@ pub fn clip(stage: &dyn Ranker, size: usize, held: &[f32], text: &[u32]) -> Resu
     let width = images.len() / size.max(1);
     let scores = cosines(&images, &texts, width);
     let right = scores.chunks(size).enumerate().filter(|(i, row)| rank(row)[0] == *i).count();
-    Ok(vec![("val_accuracy", right as f64 / size.max(1) as f64)])
+    Ok(vec![
+        ("val_accuracy", right as f64 / size.max(1) as f64),
+        ("val_loss", contrastive_loss(&scores, size, stage.scale())),
+    ])
+}
+
+/// The symmetric cross-entropy of `size`² cosines at the model's scale, in nats.
+fn contrastive_loss(scores: &[f32], size: usize, scale: f32) -> f64 {
+    let at = |i: usize, j: usize| f64::from(scale) * f64::from(scores[i * size + j]);
+    let nll = |of: &dyn Fn(usize) -> f64, right: usize| {
+        let top = (0..size).map(of).fold(f64::NEG_INFINITY, f64::max);
+        top + (0..size).map(|j| (of(j) - top).exp()).sum::<f64>().ln() - of(right)
+    };
+    let both = |i: usize| nll(&|j| at(i, j), i) + nll(&|j| at(j, i), i);
+    (0..size).map(both).sum::<f64>() / (2 * size).max(1) as f64
 }
 
 /// How the spec draws.
@@ -298,14 +312,14 @@ fn write_samples(
         for (i, caption) in captions.iter().enumerate().take(each) {
             let mut candidates = Vec::new();
             for (j, values) in drawn.pictures[i].iter().enumerate() {
-                let file = format!("images/sample-{set}-{i}-{j}.png");
+                let file = format!("images/sample-{}-{i}-{j}.png", file_part(set));
                 picture(values, side, side).save_png(run.join(&file))?;
                 let correct = right.as_ref().map(|right| right[i][j]);
                 candidates.push(json!({"file": file, "clip": drawn.scores[i][j], "correct": correct}));
             }
             let mut entry = json!({"caption": caption, "split": set, "candidates": candidates});
             if let Some(Some(picture)) = real.get(i) {
-                let file = format!("images/real-{set}-{i}.png");
+                let file = format!("images/real-{}-{i}.png", file_part(set));
                 picture.save_png(run.join(&file))?;
                 entry["real"] = json!(file);
             }

@@ -1,19 +1,23 @@
 //! From a spec to a run directory: what a person writes is read, checked and resolved ([`spec`], [`parse`], [`schema`], [`set`],
 //! [`problem`]); what a run leaves behind is written so that a crash at any moment loses nothing ([`run_dir`]); what a run owes
-//! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]). What a run will cost is known
+//! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]), and it can be gone on with
+//! ([`resume`], [`identity`]). What a run will cost is known
 //! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
 
 #[cfg(feature = "cli")]
 pub mod bench;
 mod bounds;
+pub mod captions;
 #[cfg(feature = "cli")]
 pub mod codec;
+pub mod defaults;
 pub mod device;
 #[cfg(feature = "cli")]
 pub mod eval;
 pub mod expect;
 #[cfg(feature = "cli")]
 pub mod generator;
+pub mod identity;
 pub mod load;
 pub mod measure;
 pub mod memory;
@@ -25,8 +29,10 @@ pub mod plan;
 mod preview;
 pub mod problem;
 pub mod progress;
+mod provenance;
 #[cfg(feature = "cli")]
 pub mod reranker;
+pub mod resume;
 #[cfg(feature = "cli")]
 pub mod rudalle;
 pub mod run_dir;
@@ -37,4 +43,6 @@ pub mod set;
 pub mod signals;
 pub mod sources;
 pub mod spec;
+pub mod survey;
 pub mod table;
+pub mod validation;

@@ -1,7 +1,10 @@
 //! The models of a spec, behind their erased traits, and those of a finished run with their weights.
 
 use super::device::Device;
+use super::load::Loaded;
+use super::notice;
 use super::run_dir;
+pub use super::run_dir::TOKENIZER;
 use super::schema::did_you_mean;
 use super::spec::Spec;
 use crate::error::{Error, Result};
@@ -9,6 +12,7 @@ use crate::models::presets;
 use crate::ops::Backend;
 use crate::shape::Preset;
 use crate::text::{Bpe, ClipVocab, TextVocab};
+use crate::train::checkpoint::Older;
 use crate::train::clip_stage::ClipStage;
 use crate::train::transformer_stage::TransformerStage;
 use crate::train::{ImageTokenizer, Ranker, Stage, TokenModel, checkpoint, first_stage};
@@ -39,36 +43,73 @@ impl Models {
         on_device(spec, &Cpu::default())
     }
 
-    /// The models of the run at `path` with the weights of their last checkpoints, on `device`, and its tokenizer.
+    /// The run at `path` with the weights of its last checkpoints, on `device`.
     ///
     /// # Errors
-    /// [`Error::Data`] where there is no run, or a stage has no checkpoint yet; [`Error::Device`] without that device.
-    pub fn open(path: &Path, device: Device) -> Result<(PathBuf, Spec, Models, Bpe)> {
+    /// [`Error::Data`] where there is no run, a stage has no checkpoint yet, or what there is is damaged; [`Error::Device`]
+    /// without that device.
+    pub fn open(path: &Path, device: Device, which: Which) -> Result<Opened> {
         let run = run_dir::find(path)?;
-        let spec = run_dir::read_spec(&run, presets::NAMES)?.spec;
+        let loaded = run_dir::read_spec(&run, presets::NAMES)?;
+        run_dir::tokenizer_unchanged(&run)?;
         let bpe = Bpe::load(run.join(TOKENIZER))?;
-        let mut models = device.models_to_use(&spec)?;
+        let mut models = device.models_to_use(&loaded.spec)?;
         let checkpoints = run.join("checkpoints");
-        let found = models.restore(&checkpoints)?;
+        let mut warnings = Vec::new();
+        let mut tell = |text: &str| {
+            notice::line(format_args!("warning: {}: {text}", run.display()));
+            warnings.push(text.to_owned());
+            Ok(())
+        };
+        let mut older = match which {
+            Which::Newest => Older::Refused,
+            Which::OrOlder => Older::Told(&mut tell),
+        };
+        let found = models.restore(&checkpoints, &mut older)?;
         match found.into_iter().find(|(_, step)| step.is_none()) {
             Some((stage, _)) => Err(missing(&checkpoints, stage)),
-            None => Ok((run, spec, models, bpe)),
+            None => Ok(Opened { run, loaded, models, bpe, warnings }),
         }
     }
 
-    /// Restores each stage from its newest good checkpoint under `checkpoints`: (stage, step it was written after, if there
-    /// is one).
+    /// Restores each stage from its newest checkpoint under `checkpoints`, or as `older` says: (stage, step it was written
+    /// after, if there is one).
     ///
     /// # Errors
     /// Those of [`restore`].
-    pub fn restore(&mut self, checkpoints: &Path) -> Result<[(&'static str, Option<u64>); 3]> {
+    pub fn restore(&mut self, checkpoints: &Path, older: &mut Older<'_>) -> Result<[(&'static str, Option<u64>); 3]> {
         let stages = [self.first.as_mut() as &mut dyn Stage, self.transformer.as_mut(), self.clip.as_mut()];
         let mut found = [("", None); 3];
         for (found, stage) in found.iter_mut().zip(stages) {
-            *found = (stage.name(), restore(stage, checkpoints)?);
+            *found = (stage.name(), restore(stage, checkpoints, older)?);
+            freeze_best(stage, checkpoints, older)?;
         }
         Ok(found)
     }
+}
+
+/// A run that is opened to be used.
+pub struct Opened {
+    /// Its folder.
+    pub run: PathBuf,
+    /// Its spec.
+    pub loaded: Loaded,
+    /// With the weights of its last checkpoints.
+    pub models: Models,
+    /// Its tokenizer.
+    pub bpe: Bpe,
+    /// What was damaged, for whoever writes down what comes of the models; it has been said on stderr.
+    pub warnings: Vec<String>,
+}
+
+/// Which checkpoints of a run are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Which {
+    /// The newest; a damaged one is an error.
+    #[default]
+    Newest,
+    /// An older one where the newest is damaged, which is said.
+    OrOlder,
 }
 
 /// A stage that is to be used has no checkpoint.
@@ -76,14 +117,29 @@ pub fn missing(checkpoints: &Path, stage: &str) -> Error {
     Error::data(checkpoints, format!("expected a checkpoint of stage {stage}, found none: has the run got that far?"))
 }
 
-/// The tokenizer's file in a run.
-pub const TOKENIZER: &str = "tokenizer.json";
-
-/// Restores `stage` from its newest good checkpoint under `checkpoints`: the step it was written after, if there is one.
-pub fn restore(stage: &mut dyn Stage, checkpoints: &Path) -> Result<Option<u64>> {
-    match checkpoint::latest(checkpoints.join(stage.name()))? {
+/// Restores `stage` from its newest checkpoint under `checkpoints`, or as `older` says: the step it was written after, if there
+/// is one.
+///
+/// # Errors
+/// Those of [`checkpoint::latest`], and what the stage says of its files.
+pub fn restore(stage: &mut dyn Stage, checkpoints: &Path, older: &mut Older<'_>) -> Result<Option<u64>> {
+    match checkpoint::latest(checkpoints.join(stage.name()), older)? {
         Some(found) => {
             stage.restore(&|name| found.read(name))?;
+            Ok(Some(found.step))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Fixes the best weights of `stage` under `checkpoints` for use: the step they are of, if any are kept there.
+///
+/// # Errors
+/// Those of [`checkpoint::latest`], and what the stage says of its file.
+pub fn freeze_best(stage: &mut dyn Stage, checkpoints: &Path, older: &mut Older<'_>) -> Result<Option<u64>> {
+    match checkpoint::latest(checkpoints.join(stage.name()).join(checkpoint::BEST), older)? {
+        Some(found) => {
+            stage.freeze_at(&|name| found.read(name))?;
             Ok(Some(found.step))
         }
         None => Ok(None),

@@ -2,21 +2,27 @@
 //!
 //! Each stage goes on from its newest checkpoint, so that a run that was stopped anywhere resumes with the same bits.
 
+use super::captions::{Cut, tokenizer};
 use super::device::Device;
 use super::load::Loaded;
 use super::measure::{self, picture};
 use super::memory::Peak;
-use super::models::{Models, TOKENIZER, restore};
+use super::models::{Models, freeze_best};
+use super::notice;
 use super::preview::Preview;
 use super::progress::{Progress, Tasks};
 use super::run_dir::{RunDir, write_atomic};
 use super::signals::Stop;
 use super::sources::{Sources, view};
 use super::spec::Spec;
-use crate::data::{BadCounts, Example, Loader, View};
+use super::validation::{self, Validations};
+use crate::data::{Counts, Example, Loader, Tally, View};
 use crate::error::{Error, Result};
 use crate::random::Rng;
-use crate::text::{Bpe, ClipVocab, TextVocab};
+use crate::text::{Bpe, ClipVocab};
+use crate::train::checkpoint::{BEST, Older};
+use crate::train::config::Keep;
+use crate::train::first_stage::usage;
 use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, Stage, TokenModel, checkpoint};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -26,8 +32,10 @@ use std::time::Instant;
 /// Steps between two lines of training metrics.
 const LOG_EVERY: u64 = 10;
 
-/// The figure of a validation that is shown while training: one of them for each stage.
-const VALIDATED: [&str; 3] = ["hard_elbo", "val_image_loss", "val_accuracy"];
+/// Fewer than one in so many codes in use wants a warning.
+const FEW_CODES: usize = 8;
+/// A share of the first average that wants a warning.
+const START_LEFT: f64 = 0.01;
 
 /// How a run is watched and stopped.
 pub struct Watch {
@@ -79,8 +87,14 @@ fn finish(run: &mut RunDir, outcome: Result<()>) -> Result<()> {
 fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) -> Result<()> {
     let spec = &loaded.spec;
     run.speak(watch.progress);
-    let sources = Sources::open(loaded, models.first.geometry().side)?;
-    let bpe = tokenizer(spec, run, &sources, models.text)?;
+    let side = models.first.geometry().side;
+    let sources = Sources::open(loaded, side)?;
+    let found = sources.record(run)?;
+    if watch.progress {
+        notice::line(format_args!("data: {found}"));
+    }
+    sources.look(spec, side)?;
+    let bpe = tokenizer(spec, run, &sources, &models, watch.progress)?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];
     run.update(|facts| {
         facts["parameters"] = json!({"first_stage": counts[0], "transformer": counts[1], "clip": counts[2]})
@@ -120,21 +134,6 @@ fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<
     results
 }
 
-/// The run's tokenizer: trained on the captions of the training set, or read back on resume.
-fn tokenizer(spec: &Spec, run: &RunDir, sources: &Sources, text: TextVocab) -> Result<Bpe> {
-    let path = run.path().join(TOKENIZER);
-    if path.exists() {
-        return Bpe::load(path);
-    }
-    // Captions past the first ten thousand pairs change a small vocabulary no more.
-    let captions = (0..sources.train.len().min(10_000)).filter_map(|i| sources.train.get(i).ok());
-    let captions = captions.flat_map(|sample| sample.captions);
-    let vocabulary = if spec.text.vocabulary == 0 { text.bpe } else { spec.text.vocabulary };
-    let bpe = Bpe::train(captions, vocabulary)?;
-    bpe.save(&path)?;
-    Ok(bpe)
-}
-
 /// `masks.json`: which layer uses which pattern, and each pattern's dense mask.
 fn write_masks(run: &RunDir, models: &Models) -> Result<()> {
     let layout = models.transformer.layout();
@@ -162,6 +161,20 @@ pub fn pixels(examples: &[Example]) -> Vec<f32> {
 /// CLIP's slots of captions.
 pub fn clip_text<'c>(bpe: &Bpe, vocab: ClipVocab, captions: impl Iterator<Item = &'c str>) -> Vec<u32> {
     captions.flat_map(|caption| vocab.fill(&bpe.encode(caption))).collect()
+}
+
+/// The plan of a stage's spec, whose best weights `metric` tells.
+macro_rules! plan {
+    ($spec:ident, $metric:literal) => {
+        Plan {
+            steps: $spec.steps,
+            validate: $spec.validate_every,
+            checkpoint: $spec.checkpoint_every,
+            keep: $spec.keep,
+            patience: $spec.patience,
+            metric: $metric,
+        }
+    };
 }
 
 struct Context<'a> {
@@ -199,10 +212,20 @@ impl<'a> Context<'a> {
             preview.reconstructions(step, stage, &held)?;
             measure::first_stage(stage, &held)
         };
-        let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
+        let plan = plan!(spec, "val_nll");
         train(models.first.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        models.first.freeze()?;
-        count_bad(run, "first_stage", loader.bad())
+        let geometry = models.first.geometry();
+        let (used, _) = usage(&models.first.encode(held.len() / (3 * side * side), &held)?, geometry.codes);
+        if used * FEW_CODES < geometry.codes {
+            let name = models.first.name();
+            let text = format!(
+                "validation pictures use {used} of {} codes: pictures will be poor in detail; raise first_stage.kl_weight.from, \
+                 or train on more, or more varied, pictures",
+                geometry.codes
+            );
+            run.warn(name, "few-codes", &text)?;
+        }
+        count(run, "first_stage", loader.counts())
     }
 
     fn transformer(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
@@ -215,12 +238,14 @@ impl<'a> Context<'a> {
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
         let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
         let mut codes = Codes::new(first, !data.augment && !data.flip);
+        let mut cut = Cut::new(text.room());
         let mut batch = |step| {
             let examples = loader.batch(step, spec.batch)?;
             let mut batch = Batch { size: examples.len(), codes: codes.of(&examples)?, ..Batch::default() };
             for (index, example) in examples.iter().enumerate() {
                 let mut rng = Rng::new(self.spec.seed, "text", step, index as u64);
                 let ids = bpe.encode_dropout(&example.caption, self.spec.text.dropout, &mut rng);
+                cut.add(ids.len());
                 let uncaptioned = rng.chance(spec.caption_dropout);
                 batch.text.extend(text.fill(if uncaptioned { &[] } else { &ids }));
             }
@@ -232,10 +257,10 @@ impl<'a> Context<'a> {
             preview.samples(step, (stage, first), (&held_text, &text.fill(&[])), drawn)?;
             measure::transformer(stage, held.len(), &held_text, &held_codes)
         };
-        let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
+        let plan = plan!(spec, "val_image_loss");
         train(models.transformer.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        models.transformer.freeze()?;
-        count_bad(run, "transformer", loader.bad())
+        cut.record(run, "transformer")?;
+        count(run, "transformer", loader.counts())
     }
 
     fn clip(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
@@ -246,8 +271,10 @@ impl<'a> Context<'a> {
         let (held_pixels, held_text) = (pixels(&held), text(&held));
         let mut loader = self.loader("clip", view(&self.spec.data, false), side)?;
         let mut codes = Codes::new(models.first.as_ref(), !self.spec.data.augment);
+        let mut cut = Cut::new(vocab.room());
         let mut batch = |step| {
             let mut examples = loader.batch(step, spec.batch)?;
+            examples.iter().for_each(|example| cut.add(bpe.encode(&example.caption).len()));
             let mut rng = Rng::new(self.spec.seed, "clip/reconstructed", step, 0);
             codes.reconstruct(&mut examples, |_| rng.chance(spec.reconstructed))?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), text: text(&examples), ..Batch::default() })
@@ -256,17 +283,18 @@ impl<'a> Context<'a> {
             stage.freeze()?;
             measure::clip(stage, held.len(), &held_pixels, &held_text)
         };
-        let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
+        let plan = plan!(spec, "val_loss");
         train(models.clip.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        models.clip.freeze()?;
-        count_bad(run, "clip", loader.bad())
+        cut.record(run, "clip")?;
+        count(run, "clip", loader.counts())
     }
 }
 
-/// The codes of training pictures. Pictures that look the same every time have the same codes every time: those are kept.
+/// The codes of training pictures. Pictures that look the same every time have the same codes every time: those are kept, by
+/// the sample's place in the source.
 struct Codes<'a> {
     first: &'a dyn ImageTokenizer,
-    cache: Option<HashMap<String, Vec<u32>>>,
+    cache: Option<HashMap<usize, Vec<u32>>>,
 }
 
 impl<'a> Codes<'a> {
@@ -288,32 +316,49 @@ impl<'a> Codes<'a> {
 
     fn of(&mut self, examples: &[Example]) -> Result<Vec<u32>> {
         let Some(cache) = &mut self.cache else { return self.first.encode(examples.len(), &pixels(examples)) };
-        let fresh: Vec<Example> = examples.iter().filter(|e| !cache.contains_key(&e.key)).cloned().collect();
+        let fresh: Vec<Example> = examples.iter().filter(|e| !cache.contains_key(&e.index)).cloned().collect();
         if !fresh.is_empty() {
             let grid = self.first.geometry().grid;
             let codes = self.first.encode(fresh.len(), &pixels(&fresh))?;
-            cache.extend(fresh.iter().map(|e| e.key.clone()).zip(codes.chunks(grid * grid).map(<[u32]>::to_vec)));
+            cache.extend(fresh.iter().map(|e| e.index).zip(codes.chunks(grid * grid).map(<[u32]>::to_vec)));
         }
-        Ok(examples.iter().flat_map(|e| &cache[&e.key]).copied().collect())
+        Ok(examples.iter().flat_map(|e| &cache[&e.index]).copied().collect())
     }
 }
 
-/// `run.json`'s `bad_samples`: per stage and reason.
-fn count_bad(run: &mut RunDir, stage: &str, bad: &BadCounts) -> Result<()> {
-    if bad.total() == 0 {
-        return Ok(());
+/// `run.json`'s `samples`: what became of those that a stage met; and `bad_samples`: the broken ones, with the first of each
+/// reason. Many that are not used are a warning.
+fn count(run: &mut RunDir, stage: &str, counts: &Counts) -> Result<()> {
+    let (seen, broken, filtered) = (counts.seen(), &counts.broken, &counts.filtered);
+    if seen == 0 {
+        return Ok(()); // a stage that was finished before
     }
-    let counts = json!({"by_reason": bad.by_reason, "examples": bad.examples});
-    run.update(|facts| facts["bad_samples"][stage] = counts)
+    run.update(|facts| {
+        facts["samples"][stage] = counts.to_json();
+        if broken.total() > 0 {
+            facts["bad_samples"][stage] = json!({"by_reason": broken.by_reason, "examples": broken.examples});
+        }
+    })?;
+    let share = |tally: &Tally| tally.total() as f64 / seen as f64;
+    if share(broken) > 0.05 || share(filtered) > 0.25 {
+        let first = if share(broken) > 0.05 { broken.first() } else { filtered.first() };
+        run.warn(stage, "samples-skipped", &format!("{}; first: {first}", counts.summary()))?;
+    }
+    Ok(())
 }
 
 struct Plan {
     steps: u64,
     validate: u64,
     checkpoint: u64,
+    keep: Keep,
+    patience: u64,
+    /// The figure of a validation that says which weights are the best: less is better.
+    metric: &'static str,
 }
 
-/// The loop that every stage runs: restore, step, log, measure, checkpoint, stop.
+/// The loop that every stage runs: restore, step, log, measure, keep the best, checkpoint, stop. The stage is left with the
+/// weights that are kept, to be used.
 fn train<S: ?Sized>(
     stage: &mut S,
     erased: fn(&mut S) -> &mut dyn Stage,
@@ -324,45 +369,126 @@ fn train<S: ?Sized>(
     validate: &mut dyn FnMut(&mut S, u64) -> Result<Numbers>,
 ) -> Result<()> {
     let name = erased(stage).name();
-    let from = restore(erased(stage), &run.path().join("checkpoints"))?.unwrap_or(0);
+    let folder = run.checkpoints(name);
+    let (mut from, mut validations) = (0, Validations::default());
+    // Training on from an older one ends with the same bits, but it is said that it was needed.
+    let mut older = Older::Told(&mut |text| run.warn(name, "fell-back", text));
+    if let Some(found) = checkpoint::latest(&folder, &mut older)? {
+        erased(stage).restore(&|name| found.read(name))?;
+        (from, validations) = (found.step, Validations::read(&found)?);
+    }
     run.rewind(name, from)?;
-    if from >= plan.steps {
-        return Ok(());
-    }
-    let mut bar = if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
-    let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
-    let started = Instant::now();
-    Peak::forget();
-    for step in from..plan.steps {
-        let inputs = batch(step)?;
-        let mut numbers = erased(stage).step(step, &inputs)?;
-        let done = step + 1;
-        bar.step(done, numbers[0].1);
-        let last = done == plan.steps;
-        let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
-        if measured {
-            let found = validate(stage, done)?;
-            if let Some((_, figure)) = found.iter().find(|(name, _)| VALIDATED.contains(name)) {
-                bar.validated(*figure);
+    if from < plan.steps && !validations.ended {
+        let mut bar =
+            if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
+        let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
+        let started = Instant::now();
+        Peak::forget();
+        for step in from..plan.steps {
+            let inputs = batch(step)?;
+            let mut numbers = erased(stage).step(step, &inputs)?;
+            let (done, loss) = (step + 1, numbers[0].1);
+            bar.step(done, loss);
+            validations.step(loss);
+            let last = done == plan.steps;
+            let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
+            if measured {
+                let figures = validate(stage, done)?;
+                let found = figure(&figures, plan.metric, name, done)?;
+                bar.validated(found);
+                validations.add(done, found);
+                numbers.extend(figures);
             }
-            numbers.extend(found);
+            if measured || step.is_multiple_of(LOG_EVERY) {
+                run.metrics(name, done, &numbers)?;
+            }
+            if measured {
+                if let Some((first, now)) = validations.diverged() {
+                    let what =
+                        format!("{} is {now:.4}, at first it was {first:.4}: the stage has diverged", plan.metric);
+                    return Err(Error::Diverged { stage: name.into(), step: done, what });
+                }
+                if plan.keep == Keep::Best && validations.improved() {
+                    checkpoint::write(folder.join(BEST), done, &erased(stage).averaged_file()?)?;
+                }
+                validations.ended = plan.patience > 0 && validations.without_improvement() >= plan.patience;
+            }
+            let stopped = watch.stop.requested();
+            let ends = last || validations.ended;
+            if ends || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
+                let mut files = erased(stage).checkpoint()?;
+                files.push((validation::FILE, validations.to_bytes()?));
+                checkpoint::write(&folder, done, &files)?;
+                let seconds = earlier + started.elapsed().as_secs_f64();
+                run.update(|facts| {
+                    facts["timings"][name] = json!(seconds);
+                    facts["memory"][name] = json!(Peak::now());
+                })?;
+            }
+            if let Some(signal) = stopped {
+                return Err(Error::Interrupted { signal, run: run.path().to_owned() });
+            }
+            if ends {
+                break;
+            }
         }
-        if measured || step.is_multiple_of(LOG_EVERY) {
-            run.metrics(name, done, &numbers)?;
-        }
-        let stopped = watch.stop.requested();
-        if last || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
-            checkpoint::write(run.checkpoints(name), done, &erased(stage).checkpoint()?)?;
-            let seconds = earlier + started.elapsed().as_secs_f64();
-            run.update(|facts| {
-                facts["timings"][name] = json!(seconds);
-                facts["memory"][name] = json!(Peak::now());
-            })?;
-        }
-        if let Some(signal) = stopped {
-            return Err(Error::Interrupted { signal, run: run.path().to_owned() });
-        }
+        bar.finish();
     }
-    bar.finish();
+    keep(erased(stage), run, plan, &validations)
+}
+
+/// The named figure of a validation.
+fn figure(figures: &Numbers, metric: &'static str, stage: &str, step: u64) -> Result<f64> {
+    let found = figures.iter().find(|(name, _)| *name == metric).map_or(f64::NAN, |(_, value)| *value);
+    if found.is_finite() {
+        return Ok(found);
+    }
+    Err(Error::Numeric { stage: stage.into(), step, tensor: metric.into(), value: found.to_string() })
+}
+
+/// Fixes the weights that are kept, writes down which they are, and says what the validations give reason to say.
+fn keep(stage: &mut dyn Stage, run: &mut RunDir, plan: &Plan, validations: &Validations) -> Result<()> {
+    let name = stage.name();
+    let folder = run.checkpoints(name).join(BEST);
+    let last = validations.last();
+    let kept = match (plan.keep, validations.best()) {
+        (Keep::Best, Some(best)) => {
+            let found = freeze_best(stage, &run.path().join("checkpoints"), &mut Older::Refused)?;
+            if found != Some(best.step) {
+                let found = found.map_or("none".to_owned(), |step| format!("that of step {step}"));
+                return Err(Error::data(&folder, format!("expected the weights of step {}, found {found}", best.step)));
+            }
+            Some(best)
+        }
+        _ => {
+            stage.freeze()?;
+            last
+        }
+    };
+    if let (Some(kept), Some(last)) = (kept, last) {
+        let fact = json!({"step": kept.step, "metric": plan.metric, "value": kept.value, "of": last.step});
+        run.update(|facts| facts["kept"][name] = fact)?;
+    }
+    if let Some((best, last)) = validations.overfits() {
+        let advice = match plan.keep {
+            Keep::Best => {
+                "the weights of that step are kept; fewer steps, more pictures or data.augment would do better"
+            }
+            Keep::Last => "the last weights are kept: set keep: best, fewer steps, or train on more pictures",
+        };
+        let text = format!(
+            "{} was best at step {} of {} ({:.4}) and has risen to {:.4} while the training loss fell: {advice}",
+            plan.metric, best.step, last.step, best.value, last.value
+        );
+        run.warn(name, "overfits", &text)?;
+    }
+    let share = stage.share_of_start();
+    if share > START_LEFT {
+        let text = format!(
+            "the averaged weights are still to {:.0} % those of the first average: lower ema.every, or train longer",
+            100.0 * share
+        );
+        run.warn(name, "average-lags", &text)?;
+    }
     Ok(())
 }

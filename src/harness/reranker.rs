@@ -1,8 +1,9 @@
 //! A CLIP to judge pictures with: that of a run, or a published one from an imported file.
 
+use super::captions::Cut;
 use super::codec::unexpected;
 use super::device::Device;
-use super::models::{Models, TOKENIZER};
+use super::models::{Models, Opened, TOKENIZER, Which};
 use crate::data::{Picture, augment, preprocess};
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
@@ -33,9 +34,9 @@ impl Reranker {
     /// # Errors
     /// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] without merges, or for a file on
     /// a GPU.
-    pub fn open(path: &Path, merges: Option<&Path>, device: Device) -> Result<Reranker> {
+    pub fn open(path: &Path, merges: Option<&Path>, device: Device, which: Which) -> Result<Reranker> {
         if !path.is_file() {
-            let (run, _, models, _) = Models::open(path, device)?;
+            let Opened { run, models, .. } = Models::open(path, device, which)?;
             return Reranker::of_run(&run, models.clip, models.clip_text);
         }
         device.only_cpu(path)?;
@@ -91,6 +92,17 @@ impl Reranker {
             Reads::AsPublished(bpe) => bpe.slots(self.clip.context()).fill(&bpe.encode(caption)),
         });
         self.clip.texts(&ids.collect::<Vec<u32>>())
+    }
+
+    /// How many captions are longer than the text tower reads, where there is such.
+    pub fn cut(&self, captions: &[String]) -> Option<Cut> {
+        let (room, lengths): (usize, Vec<usize>) = match &self.reads {
+            Reads::AsTrained(bpe, vocab) => (vocab.room(), captions.iter().map(|c| bpe.encode(c).len()).collect()),
+            Reads::AsPublished(bpe) => {
+                (bpe.slots(self.clip.context()).room(), captions.iter().map(|c| bpe.encode(c).len()).collect())
+            }
+        };
+        Some(Cut::of(room, lengths.into_iter())).filter(Cut::any)
     }
 
     /// A picture as the picture tower takes it.

@@ -20,12 +20,13 @@ const SHARE: Kind = Kind::Real((Bound::Included(0.0), Bound::Included(1.0)));
 const BELOW_ONE: Kind = Kind::Real((Bound::Included(0.0), Bound::Excluded(1.0)));
 const ANY: Kind = Kind::Whole(0);
 const COUNT: Kind = Kind::Whole(1);
+const WORDS: Kind = Kind::List(0, &Kind::Glob);
 
 /// What a value may be.
 enum Kind {
     /// These keys and no others.
     Map(&'static [Row]),
-    /// Any keys, values of one kind.
+    /// Keys that are names, values of one kind.
     Named(&'static Kind),
     /// At least so many values of one kind.
     List(usize, &'static Kind),
@@ -96,6 +97,8 @@ const DATA: Kind = Kind::Map(&[
     row("validation", Kind::Named(&Kind::List(1, &Kind::Glob))),
     row("augment", Kind::Flag),
     row("flip", Kind::Flag),
+    row("validation_share", BELOW_ONE),
+    row("extensions", Kind::Map(&[row("picture", WORDS), row("caption", WORDS)])),
     row("max_bad", SHARE),
 ]);
 
@@ -111,6 +114,8 @@ const FIRST_STAGE: Kind = Kind::Map(&[
     row("straight_through", Kind::Flag),
     row("clamp_log_b", POSITIVE),
     row("commitment", NOT_NEGATIVE),
+    row("keep", KEEP),
+    row("patience", ANY),
     row("validate_every", COUNT),
     row("checkpoint_every", COUNT),
 ]);
@@ -127,6 +132,8 @@ const TRANSFORMER: Kind = Kind::Map(&[
     row("text_weight", SHARE),
     row("pad_loss", Kind::Flag),
     row("caption_dropout", BELOW_ONE),
+    row("keep", KEEP),
+    row("patience", ANY),
     row("validate_every", COUNT),
     row("checkpoint_every", COUNT),
 ]);
@@ -138,6 +145,8 @@ const CLIP: Kind = Kind::Map(&[
     row("ema", EMA),
     row("max_scale", FROM_ONE),
     row("reconstructed", SHARE),
+    row("keep", KEEP),
+    row("patience", ANY),
     row("validate_every", COUNT),
     row("checkpoint_every", COUNT),
 ]);
@@ -155,6 +164,7 @@ const SAMPLE: Kind = Kind::Map(&[
 const OPTIMIZER: Kind = Kind::Map(&[
     row("method", Kind::Choice(&["adamw", "muon"])),
     row("lr", schedule!(NOT_NEGATIVE)),
+    row("plateau", PLATEAU),
     row("beta1", BELOW_ONE),
     row("beta2", BELOW_ONE),
     row("epsilon", POSITIVE),
@@ -162,6 +172,16 @@ const OPTIMIZER: Kind = Kind::Map(&[
     row("clip", NOT_NEGATIVE),
     row("max_variance", NOT_NEGATIVE),
 ]);
+
+const PLATEAU: Kind = Kind::Map(&[
+    row("patience", ANY),
+    row("factor", Kind::Real((Bound::Excluded(0.0), Bound::Excluded(1.0)))),
+    row("times", ANY),
+    row("threshold", BELOW_ONE),
+    row("smoothing", BELOW_ONE),
+]);
+
+const KEEP: Kind = Kind::Choice(&["best", "last"]);
 
 const EMA: Kind = Kind::Map(&[row("decay", BELOW_ONE), row("every", COUNT)]);
 
@@ -183,7 +203,8 @@ impl Walk<'_> {
         match (kind, &node.data) {
             (Kind::Map(rows), Data::Map(entries)) => self.rows(node, rows, entries, path),
             (Kind::Named(kind), Data::Map(entries)) => {
-                for (key, value) in entries {
+                for (at, (key, value)) in entries.iter().enumerate() {
+                    self.name(key, &entries[..at], path);
                     self.value(value, kind, &join(path, &key.name));
                 }
             }
@@ -223,6 +244,16 @@ impl Walk<'_> {
                 _ => String::new(),
             };
             self.problem(&place, format!("missing key `{}`: {}", join(path, row.name), row.kind), hint);
+        }
+    }
+
+    /// A key that somebody chose: it becomes a part of files' names, on some systems in any case of its letters.
+    fn name(&mut self, key: &Key, before: &[(Key, Node)], path: &str) {
+        if !is_name(&key.name) {
+            let message = format!("a name in `{path}` must be {}, found {:?}", Kind::Name, key.name);
+            self.problem(&key.place, message, "it names files");
+        } else if before.iter().any(|(other, _)| other.name.eq_ignore_ascii_case(&key.name)) {
+            self.problem(&key.place, format!("two names in `{path}` differ only in case: `{}`", key.name), "");
         }
     }
 
@@ -330,6 +361,11 @@ impl Walk<'_> {
             Some(Node { data: Data::Text(text), .. }) => text,
             Some(_) => return,
         };
+        let unheld = data.get("validation_share").is_some_and(|node| match node.data {
+            Data::Whole(share) => share == 0,
+            Data::Real(share) => share == 0.0,
+            _ => false,
+        });
         for key in ["train", "validation"] {
             let given = data.get(key);
             let filled = given.is_some_and(|node| match &node.data {
@@ -338,7 +374,8 @@ impl Walk<'_> {
                 _ => true,
             });
             match kind {
-                "webdataset" | "folder" if !filled => {
+                // Without a validation set some of the training set is held out.
+                "webdataset" | "folder" if !filled && (key == "train" || unheld) => {
                     let place = &given.or(data.get("kind")).unwrap_or(data).place;
                     let example =
                         if key == "train" { "train: [\"pictures/*\"]" } else { "validation: {name: [\"held-out/*\"]}" };
@@ -404,8 +441,8 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// A name becomes a folder: it must neither climb out nor hide.
-fn is_name(text: &str) -> bool {
+/// A name becomes a folder or a part of a file's name: it must neither climb out nor hide.
+pub(super) fn is_name(text: &str) -> bool {
     !text.starts_with('.')
         && (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))

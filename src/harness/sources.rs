@@ -1,10 +1,14 @@
-//! The sources that a spec's `data:` names.
+//! The sources that a spec's `data:` names, and a look at them before anything is trained.
 
 use super::load::Loaded;
-use super::spec::{DataKind, DataSpec};
+use super::run_dir::RunDir;
+use super::spec::{DataKind, DataSpec, Spec};
 use crate::data::shapes::Split;
-use crate::data::{Folder, Shapes, Source, View, WebDataset};
+use crate::data::{Example, Extensions, Flaw, Folder, Joined, Loader, Shapes, Source, Tally, View, WebDataset};
+use crate::data::{hold_out, paths};
 use crate::error::{Error, Result};
+use crate::random::Rng;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Training pairs and named validation sets.
@@ -15,7 +19,14 @@ pub struct Sources {
     pub validation: Vec<(String, Box<dyn Source>)>,
     /// What errors call the training set.
     pub name: PathBuf,
+    /// The share that was held out of the training set, where the spec names no validation set.
+    pub held_out: Option<f64>,
 }
+
+/// What the validation set is called that was held out.
+pub const HELD_OUT: &str = "validation";
+/// So many samples of a validation set are looked at before a run, at the most.
+const MOST: usize = 1024;
 
 impl Sources {
     /// Opens everything: a missing or broken file is found before anything starts.
@@ -39,52 +50,144 @@ impl Sources {
                     ("held_out".into(), shapes(Split::HeldOut, data.validation_scenes)),
                 ],
                 name: PathBuf::from("shapes"),
+                held_out: None,
             });
         }
         let root = std::env::var_os("DALLE_DATA").map_or_else(|| loaded.folder.clone(), PathBuf::from);
+        let name = data.train.first().map_or_else(|| root.clone(), |first| root.join(first));
+        let train = open(data, &root, &data.train)?;
+        if data.validation.is_empty() {
+            let usable = |source: &dyn Source, index| {
+                let mut rng = Rng::new(seed, "data/held-out", 1, index as u64);
+                source.get(index).is_ok_and(|sample| View::Evaluation.apply(&sample.picture, side, &mut rng).is_ok())
+            };
+            let (train, held) = hold_out(train, &name, (data.validation_share, seed), &usable)?;
+            let validation = vec![(HELD_OUT.to_owned(), Box::new(held) as Box<dyn Source>)];
+            return Ok(Sources { train: Box::new(train), validation, name, held_out: Some(data.validation_share) });
+        }
         let validation = data.validation.iter().map(|(name, paths)| Ok((name.clone(), open(data, &root, paths)?)));
-        Ok(Sources {
-            train: open(data, &root, &data.train)?,
-            validation: validation.collect::<Result<_>>()?,
-            name: data.train.first().map_or_else(|| root.clone(), |first| root.join(first)),
-        })
+        Ok(Sources { train, validation: validation.collect::<Result<_>>()?, name, held_out: None })
+    }
+
+    /// Reads what will be measured on, and samples of the training set until one can be used: a set that is of no use is
+    /// found before training.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a set of which too much, or everything, is broken or filtered out.
+    pub fn look(&self, spec: &Spec, side: usize) -> Result<()> {
+        // How many are broken is for the training to say, which reads them all.
+        let mut loader =
+            Loader::new(self.train.as_ref(), &self.name, View::Evaluation, side, (spec.seed, "data/look"), 1.0)?;
+        loader.spread(1)?;
+        for (name, source) in &self.validation {
+            let pairs = if spec.evaluate.pairs == 0 { MOST } else { spec.evaluate.pairs.clamp(64, MOST) };
+            measured(spec, name, source.as_ref(), side, pairs)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps in `run.json` what there is, and gives it in a line. What is left out, and what is no longer as it was when the
+    /// run began, is a warning.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn record(&self, run: &mut RunDir) -> Result<String> {
+        let sets: Vec<(&str, &dyn Source)> =
+            self.validation.iter().map(|(name, source)| (name.as_str(), source.as_ref())).collect();
+        let sizes: serde_json::Map<String, Value> =
+            sets.iter().map(|(name, source)| ((*name).to_owned(), json!(source.len()))).collect();
+        let facts = json!({"train": self.train.len(), "validation": sizes, "held_out_share": self.held_out});
+        let before = run.run()["data"].clone();
+        if before.is_null() {
+            run.update(|run| run["data"] = facts.clone())?;
+        } else if before != facts {
+            let text = format!("the data are not those that the run began with: {before} then, {facts} now");
+            run.warn("data", "data-changed", &text)?;
+        }
+        for (name, source) in [("training", self.train.as_ref())].into_iter().chain(sets.iter().copied()) {
+            let left_out = source.left_out();
+            // What was held out has the listing of what it was taken from.
+            if left_out.total() > 0 && !(self.held_out.is_some() && name == HELD_OUT) {
+                let text = format!("{name}: left out: {}; first: {}", left_out.summary(), left_out.first());
+                run.warn("data", "left-out", &text)?;
+            }
+        }
+        Ok(self.to_string())
     }
 }
 
-fn open(data: &DataSpec, root: &Path, paths: &[String]) -> Result<Box<dyn Source>> {
-    Ok(match data.kind {
-        DataKind::Folder => {
-            let folders = paths.iter().map(|path| Ok(Box::new(Folder::open(root.join(path))?) as Box<dyn Source>));
-            Box::new(Joined(folders.collect::<Result<_>>()?))
+impl std::fmt::Display for Sources {
+    /// "54 samples to train on; validation: 6, held out of them".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} samples to train on", self.train.len())?;
+        for (name, source) in &self.validation {
+            write!(f, "; {name}: {}", source.len())?;
         }
-        _ => {
-            let mut shards = Vec::new();
-            for path in paths {
-                shards.extend(WebDataset::find(root.join(path))?);
-            }
-            Box::new(WebDataset::open(&shards)?)
+        match self.held_out {
+            Some(share) => write!(f, ", held out of the training set (data.validation_share {share})"),
+            None => Ok(()),
         }
-    })
+    }
 }
 
-/// Sources one after the other.
-struct Joined(Vec<Box<dyn Source>>);
+/// `limit` usable samples of a validation set, spread over it, centre-cropped, each with its first caption.
+///
+/// # Errors
+/// [`Error::Data`] where too many samples are broken, or none can be used.
+pub fn measured(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit: usize) -> Result<Vec<Example>> {
+    Loader::new(source, name, View::Evaluation, side, (spec.seed, name), spec.data.max_bad)?.spread(limit)
+}
 
-impl Source for Joined {
-    fn len(&self) -> usize {
-        self.0.iter().map(|source| source.len()).sum()
-    }
-
-    fn get(&self, mut index: usize) -> std::result::Result<crate::data::Sample, crate::data::BadSample> {
-        for source in &self.0 {
-            if index < source.len() {
-                return source.get(index);
-            }
-            index -= source.len();
+fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Source>> {
+    let extensions = Extensions::new(&data.extensions.picture, &data.extensions.caption);
+    let mut left_out = Tally::default();
+    let mut once: Vec<PathBuf> = Vec::new();
+    let mut new = |path: &PathBuf| {
+        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let new = !once.contains(&real);
+        if new {
+            once.push(real);
+        } else {
+            left_out.add(&Flaw::new("named-twice", "it is read once").of(&path.to_string_lossy()));
         }
-        let detail = format!("index past the last sample by {index}");
-        Err(crate::data::BadSample { key: String::new(), reason: "no-picture", detail })
+        new
+    };
+    if data.kind == DataKind::Webdataset {
+        let mut shards = Vec::new();
+        for pattern in patterns {
+            shards.extend(WebDataset::find(root, pattern)?.into_iter().filter(&mut new));
+        }
+        let shards = Box::new(WebDataset::open_as(&shards, &extensions)?);
+        return Ok(Box::new(Joined::new(vec![shards], left_out)));
     }
+    let (mut sources, mut empty) = (Vec::<Box<dyn Source>>::new(), Vec::new());
+    for pattern in patterns {
+        let found: Vec<PathBuf> = paths::expand(root, pattern)?.into_iter().filter(&mut new).collect();
+        let (folders, files): (Vec<_>, Vec<_>) = found.into_iter().partition(|path| !path.is_file());
+        let several = folders.len() + files.len() > 1;
+        for folder in folders {
+            match Folder::open_as(&folder, &extensions) {
+                Ok(source) => sources.push(Box::new(source)),
+                // One of many that a pattern names may be empty or closed.
+                Err(error) if several => empty.push((folder, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        match files.as_slice() {
+            [] => {}
+            [file] if !paths::is_pattern(pattern) => drop(Folder::open_as(file, &extensions)?),
+            files => sources.push(Box::new(Folder::of_files(root, files, &extensions)?)),
+        }
+    }
+    if sources.is_empty()
+        && let Some((_, error)) = empty.pop()
+    {
+        return Err(error);
+    }
+    for (folder, error) in empty {
+        left_out.add(&Flaw::new("no-samples", error.to_string()).of(&folder.to_string_lossy()));
+    }
+    Ok(Box::new(Joined::new(sources, left_out)))
 }
 
 /// How the first stage, or the other two, see a training picture.

@@ -65,31 +65,56 @@ pub struct DataSpec {
     pub train_scenes: usize,
     /// shapes: scenes to validate on.
     pub validation_scenes: usize,
-    /// webdataset, folder: files, folders or globs (`*`), relative to the spec's folder or to `DALLE_DATA`.
+    /// webdataset, folder: files, folders or patterns (`*`, `?`, `{a,b}`, `{000..012}`), relative to the spec's folder or to `DALLE_DATA`.
     pub train: Vec<String>,
-    /// webdataset, folder: named validation sets.
+    /// webdataset, folder: named validation sets; none: see `validation_share`.
     pub validation: BTreeMap<String, Vec<String>>,
     /// The paper's random crops; off, pictures are only resized and centre-cropped.
     pub augment: bool,
     /// Random horizontal flips in the first stage.
     pub flip: bool,
-    /// The share of broken samples above which a run stops with exit code 4.
+    /// Where no validation set is named: the share of the training set that is held out.
+    pub validation_share: f64,
+    /// What names of files end in, where it is nothing usual.
+    pub extensions: ExtensionsSpec,
+    /// The share of broken samples, among those that are met, above which a run stops with exit code 4.
     pub max_bad: f64,
 }
 
-impl Default for DataSpec {
-    fn default() -> Self {
+impl DataSpec {
+    /// The default for a kind of source. Pictures in files are few: each is seen mirrored and cropped as well. Scenes are drawn
+    /// without end, and their captions say where things are.
+    pub fn of(kind: DataKind) -> Self {
+        let files = kind != DataKind::Shapes;
         DataSpec {
-            kind: DataKind::Shapes,
+            kind,
             train_scenes: 20_000,
             validation_scenes: 512,
             train: Vec::new(),
             validation: BTreeMap::new(),
-            augment: false,
-            flip: false,
+            augment: files,
+            flip: files,
+            validation_share: 0.1,
+            extensions: ExtensionsSpec::default(),
             max_bad: 0.1,
         }
     }
+}
+
+impl Default for DataSpec {
+    fn default() -> Self {
+        DataSpec::of(DataKind::Shapes)
+    }
+}
+
+/// What names of files end in, in any letter case; empty: what is usual.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExtensionsSpec {
+    /// Those of pictures.
+    pub picture: Vec<String>,
+    /// Those of captions; one that ends in `json` is read as JSON.
+    pub caption: Vec<String>,
 }
 
 /// The kinds of source.

@@ -14,7 +14,7 @@ preset! {
     /// The quickstart: trains in minutes on two cores.
     Mini = "mini" in mini;
     dvae { side 32, grid 8, codes 256, init 64, down [32, 64, 128], up [128, 96, 64], blocks 1 }
-    transformer { text 24, bpe 256, dim 128, heads 4, depth 4 }
+    transformer { text 40, bpe 256, dim 128, heads 4, depth 4 }
     clip { patch 4, dim 128, heads 4, depth 3, embed 64 }
 }
 
@@ -22,7 +22,7 @@ preset! {
     /// Real pictures on two cores in an hour.
     Emoji = "emoji" in emoji;
     dvae { side 32, grid 8, codes 512, init 64, down [48, 96, 192], up [192, 128, 96], blocks 1 }
-    transformer { text 32, bpe 2048, dim 256, heads 8, depth 6 }
+    transformer { text 48, bpe 2048, dim 256, heads 8, depth 6 }
     clip { patch 4, dim 192, heads 4, depth 4, embed 128 }
 }
 

@@ -17,6 +17,7 @@ use crate::harness::spec::Loaded;
 use crate::models::transformer;
 use crate::random::Rng;
 use crate::text::Bpe;
+use crate::train::checkpoint::Older;
 use crate::train::{Geometry, Reconstruction};
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
@@ -36,10 +37,11 @@ impl Model {
         let loaded = run_dir::read_spec(run, crate::models::presets::NAMES)?;
         let mut models = build(&loaded.spec)?;
         let checkpoints = run.join("checkpoints");
-        let stages = models.restore(&checkpoints)?;
+        let stages = models.restore(&checkpoints, &mut Older::Refused)?;
         if stages.iter().all(|(_, step)| step.is_none()) {
             return Err(missing(&checkpoints, stages[0].0));
         }
+        run_dir::tokenizer_unchanged(run)?;
         Ok(Model { models, bpe: Bpe::load(run.join(TOKENIZER))?, loaded, checkpoints, stages })
     }
 

@@ -93,7 +93,11 @@ impl Run {
             Some(found) if run_dir::read_run(&found)?["status"] == "done" => {
                 return Ok(Run { path: found, training: None, build: Models::build });
             }
-            Some(begun) => Run::spawn(spec.loaded.clone(), RunDir::open(begun)?, Models::build),
+            Some(begun) => {
+                let mut dir = RunDir::open(begun)?;
+                dir.change_spec(&spec.loaded, &[])?;
+                Run::spawn(spec.loaded.clone(), dir, Models::build)
+            }
             None => Run::start(&spec)?,
         };
         eprintln!("training {}; this is done once", run.path.display());
@@ -283,7 +287,10 @@ impl Run {
             columns = columns.max(candidates.len());
             for (place, candidate) in candidates.into_iter().enumerate() {
                 let caption = if place == 0 { sampled.caption.clone() } else { String::new() };
-                images.push(Image { picture: Picture::open(self.path.join(&candidate.file))?, caption });
+                let file = self.path.join(&candidate.file);
+                // Not a file elsewhere, which a run that came from others might name.
+                read.listed(&candidate.file).map_err(|why| Error::data(&file, why))?;
+                images.push(Image { picture: Picture::open(file)?, caption });
             }
         }
         Ok(ImageGrid::of(&images).columns(columns))

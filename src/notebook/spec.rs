@@ -32,7 +32,8 @@ impl Spec {
     /// Those of [`Spec::read`].
     pub fn parse(yaml: &str) -> Result<Spec> {
         let spec = load::check("spec", yaml, &[], presets::NAMES)?;
-        Ok(Spec { loaded: Loaded { spec, text: yaml.to_owned(), folder: PathBuf::from(".") }, sets: Vec::new() })
+        let loaded = Loaded { spec, text: yaml.to_owned(), folder: PathBuf::from("."), file: None };
+        Ok(Spec { loaded, sets: Vec::new() })
     }
 
     /// The same spec with a value changed: `transformer.steps=100`.

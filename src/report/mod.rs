@@ -20,10 +20,10 @@ pub mod summary;
 mod training;
 
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::harness::run_dir::write_atomic;
 use html::{Section, escape, notice};
 use run::{Masks, Run};
 
@@ -33,10 +33,8 @@ use run::{Masks, Run};
 /// # Errors
 /// [`Error::Data`] if `run` holds no readable `run.json`; [`Error::Io`] if the report cannot be written.
 pub fn write(run: &Path) -> Result<PathBuf> {
-    let page = page(&Run::read(run)?);
-    let (path, unfinished) = (run.join("report.html"), run.join("report.html.tmp"));
-    fs::write(&unfinished, page).map_err(Error::io("write", &unfinished))?;
-    fs::rename(&unfinished, &path).map_err(Error::io("write", &path))?;
+    let path = run.join("report.html");
+    write_atomic(&path, page(&Run::read(run)?).as_bytes())?;
     Ok(path)
 }
 

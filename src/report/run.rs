@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::harness::run_dir;
 use crate::{Error, Result};
 
 /// Where the sheets of each stage are listed.
@@ -165,8 +166,12 @@ impl Run {
             }
             facts => facts.map_err(Error::io("read", &facts_path))?,
         };
-        let facts = serde_json::from_slice(&facts)
+        let mut facts: Map<String, Value> = serde_json::from_slice(&facts)
             .map_err(|error| Error::data(&facts_path, format!("expected a JSON object, got: {error}")))?;
+        // One that was killed cannot say that it is not running.
+        if facts.get("status").is_some_and(Value::is_string) {
+            facts["status"] = run_dir::status(path, &facts["status"]).into();
+        }
         let mut absent = Vec::new();
         let stages = bytes(path, "metrics.jsonl", &mut absent).map(|lines| stages(&lines, &mut absent));
         let mut progress = Vec::new();

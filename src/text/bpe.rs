@@ -139,8 +139,15 @@ impl Bpe {
     /// [`Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let json = self.pipeline.to_string(false).map_err(|e| Error::data(path, e.to_string()))?;
-        std::fs::write(path, json).map_err(Error::io("write", path))
+        std::fs::write(path, self.json()?).map_err(Error::io("write", path))
+    }
+
+    /// What [`Bpe::save`] writes.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a tokenizer that JSON cannot hold; none is.
+    pub fn json(&self) -> Result<String> {
+        self.pipeline.to_string(false).map_err(|e| Error::data("tokenizer.json", e.to_string()))
     }
 
     /// The number of ids, those that are never produced included.

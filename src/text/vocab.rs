@@ -29,6 +29,11 @@ impl TextVocab {
         (self.bpe + slot) as u32
     }
 
+    /// How many tokens of a caption are read.
+    pub const fn room(self) -> usize {
+        self.slots.saturating_sub(1)
+    }
+
     /// Exactly `slots` ids: the caption's first `slots − 1` tokens, then the pads of the remaining slots. `ids` are BPE
     /// tokens, below `bpe`; no token at all gives the empty caption of classifier-free guidance.
     ///
@@ -36,7 +41,7 @@ impl TextVocab {
     /// start-of-text in front, and where the image begins it reads start-of-image in place of the last text slot: a
     /// token there would be predicted but never read, so it could not steer the image.
     pub fn fill(self, ids: &[u32]) -> Vec<u32> {
-        let kept = ids.len().min(self.slots.saturating_sub(1));
+        let kept = ids.len().min(self.room());
         ids[..kept].iter().copied().chain((kept..self.slots).map(|slot| self.pad(slot))).collect()
     }
 
@@ -62,10 +67,15 @@ pub struct ClipVocab {
 }
 
 impl ClipVocab {
+    /// How many tokens of a caption are read.
+    pub const fn room(self) -> usize {
+        self.context.saturating_sub(2)
+    }
+
     /// Exactly `context` ids: start, as many tokens as fit, end, then zeros. The end has the largest id: the tower reads its
     /// feature there.
     pub fn fill(self, ids: &[u32]) -> Vec<u32> {
-        let kept = ids.len().min(self.context.saturating_sub(2));
+        let kept = ids.len().min(self.room());
         let mut slots = vec![self.bpe as u32];
         slots.extend(&ids[..kept]);
         slots.push(self.bpe as u32 + 1);

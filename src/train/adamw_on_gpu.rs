@@ -2,7 +2,7 @@
 //! only for a checkpoint.
 
 use super::config::Method;
-use super::state::State;
+use super::state::{Counts, State};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::AdamW;
 use crate::kernels::cuda::adamw::Moments;
@@ -49,13 +49,18 @@ impl AdamwOnGpu {
     }
 
     /// Everything as of now; the weights are those of `model`.
-    pub fn read<D: Backend<f32>, M: TensorCollection<f32, D> + Clone>(&self, model: &M) -> Result<State> {
+    pub fn read<D, M>(&self, model: &M, counts: Counts) -> Result<State>
+    where
+        D: Backend<f32>,
+        M: TensorCollection<f32, D> + Clone,
+    {
         let read = |memory: &CudaSlice<f32>| -> Result<Vec<f32>> { Ok(self.gpu.read(memory)?) };
         Ok(State {
             weights: nn::export(model)?,
             mean: self.moments.iter().map(|of| read(&of.mean)).collect::<Result<_>>()?,
             variance: self.moments.iter().map(|of| read(&of.variance)).collect::<Result<_>>()?,
             average: self.moments.iter().filter_map(|of| of.average.as_ref()).map(read).collect::<Result<_>>()?,
+            counts,
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! `checkpoints/<stage>/step-N/` holds the files and `MANIFEST.json` (their sizes and blake3); `LATEST` names the newest. A
 //! checkpoint appears by one rename of a finished, synced `step-N.tmp/`; what it replaces is set aside as `step-N.old/` until
-//! then. Reading deletes nothing, so a running run may be read; the writer tidies up.
+//! then. Reading deletes nothing, so a running run may be read; the writer tidies up. `checkpoints/<stage>/best/` is a folder
+//! of the same kind for the checkpoint that validated best; what is read of a stage never is.
 
 use super::durable::{replace, sync_folder, write_synced};
 use crate::{Error, Result};
@@ -10,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 
 /// Checkpoints kept of a stage: the newest, and one to fall back to.
 pub const KEPT: usize = 2;
+/// Where a stage's best checkpoint lies, within its folder.
+pub const BEST: &str = "best";
 const MANIFEST: &str = "MANIFEST.json";
 const LATEST: &str = "LATEST";
 const UNFINISHED: &str = ".tmp";
@@ -26,9 +29,16 @@ pub struct Checkpoint {
     pub step: u64,
     /// Its folder.
     pub path: PathBuf,
-    /// What is wrong with newer ones that were passed over; empty in a healthy run.
-    pub warnings: Vec<String>,
     manifest: Manifest,
+}
+
+/// What to do where the newest checkpoint is damaged and an older one is good. Whoever reads a stage has to say it: other
+/// weights draw other pictures.
+pub enum Older<'a> {
+    /// An error that names what is damaged.
+    Refused,
+    /// The older one is used once this has heard what is damaged.
+    Told(&'a mut dyn FnMut(&str) -> Result<()>),
 }
 
 impl Checkpoint {
@@ -139,8 +149,7 @@ fn write_before(
     let latest = dir.join(LATEST);
     act("write LATEST", &latest, &|| replace(&latest, format!("step-{step}\n").as_bytes()))?;
     act("tidy up", dir, &|| tidy(dir))?;
-    let mut others = steps(dir).map_err(Error::io("read", dir))?;
-    others.sort_unstable_by_key(|&other| std::cmp::Reverse(other));
+    let others = newest_first(dir).map_err(Error::io("read", dir))?;
     let (later, earlier): (Vec<u64>, Vec<u64>) =
         others.into_iter().filter(|&other| other != step).partition(|&other| other > step);
     for other in later.into_iter().chain(earlier.into_iter().skip(KEPT - 1)) {
@@ -150,43 +159,114 @@ fn write_before(
     Ok(())
 }
 
-/// The newest checkpoint of `dir` (`checkpoints/<stage>`) whose sizes and hashes are right: the one that `LATEST` names, else
-/// the newest good one, with warnings about those passed over. `None` before the first.
+/// The newest checkpoint of `dir` (`checkpoints/<stage>`); where a newer one is damaged or gone, as `older` says. `None` before
+/// the first.
 ///
 /// # Errors
-/// [`Error::Data`] if there are checkpoints and none is good; [`Error::Io`] if the folder cannot be read.
-pub fn latest(dir: impl AsRef<Path>) -> Result<Option<Checkpoint>> {
+/// [`Error::Data`] if there are checkpoints and none is good, or an older one is refused; [`Error::Io`] if the folder cannot be
+/// read.
+pub fn latest(dir: impl AsRef<Path>, older: &mut Older<'_>) -> Result<Option<Checkpoint>> {
     let dir = dir.as_ref();
     if !dir.exists() {
         return Ok(None);
     }
-    let mut candidates = steps(dir).map_err(Error::io("read", dir))?;
-    candidates.sort_unstable_by_key(|&step| std::cmp::Reverse(step));
-    let mut warnings = Vec::new();
-    if let Ok(named) = fs::read(dir.join(LATEST)) {
-        let step = std::str::from_utf8(&named).ok().and_then(|text| step_of(text.strip_suffix('\n')?));
-        match step.and_then(|step| candidates.iter().position(|&candidate| candidate == step)) {
-            Some(at) => candidates[..=at].rotate_right(1),
-            None => warnings.push(format!("{LATEST} names no checkpoint: {:?}", String::from_utf8_lossy(&named))),
+    let Look { found, damage } = look_while_written(dir)?;
+    if damage.is_empty() {
+        return Ok(found);
+    }
+    // From the stage's folder on: whoever hears it knows the run.
+    let above = dir.parent().filter(|above| *above != Path::new("")).unwrap_or(dir);
+    let damage = damage.join("; ").replace(&format!("{}{MAIN_SEPARATOR}", above.display()), "");
+    let Some(found) = found else {
+        let what = format!("no checkpoint is good: {damage}; remove this folder to train the stage again");
+        return Err(Error::data(dir, what));
+    };
+    let step = found.step;
+    match older {
+        Older::Refused => {
+            let what = format!(
+                "damaged: {damage}; step-{step} is good: --resume trains on from it, --allow-older-checkpoint uses it as it is"
+            );
+            Err(Error::data(dir, what))
+        }
+        Older::Told(tell) => {
+            tell(&format!("damaged: {damage}; fell back to step-{step}"))?;
+            Ok(Some(found))
         }
     }
-    let any = !candidates.is_empty();
-    for step in candidates {
-        match verify(dir, step) {
-            Ok((path, manifest)) => return Ok(Some(Checkpoint { step, path, warnings, manifest })),
-            Err(error) => warnings.push(error.to_string()),
-        }
-    }
-    if any { Err(Error::data(dir, format!("no checkpoint is good: {}", warnings.join("; ")))) } else { Ok(None) }
 }
 
-/// Removes what a crash left behind: unfinished checkpoints and half-removed ones. Only for the one who writes `dir`.
+/// What a look at a folder of checkpoints finds.
+struct Look {
+    /// The newest good one.
+    found: Option<Checkpoint>,
+    /// What is wrong with newer ones, and with what names the newest.
+    damage: Vec<String>,
+}
+
+/// [`look`], again where a writer has meanwhile removed what was looked at.
+fn look_while_written(dir: &Path) -> Result<Look> {
+    let latest = || fs::read(dir.join(LATEST)).ok();
+    for _ in 0..100 {
+        let before = latest();
+        let look = look(dir)?;
+        if look.damage.is_empty() || latest() == before {
+            return Ok(look);
+        }
+    }
+    look(dir)
+}
+
+fn look(dir: &Path) -> Result<Look> {
+    let candidates = newest_first(dir).map_err(Error::io("read", dir))?;
+    let mut damage = Vec::new();
+    match fs::read(dir.join(LATEST)) {
+        // A crash came before the first one was named, or between writing a newer one and naming it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => damage.push(Error::io("read", dir.join(LATEST))(error).to_string()),
+        Ok(named) => match step_named(&named) {
+            Some(step) if candidates.contains(&step) => {}
+            Some(step) => damage.push(format!("step-{step}, which {LATEST} names, is not there")),
+            None => damage.push(format!("{LATEST} names no checkpoint: {:?}", String::from_utf8_lossy(&named))),
+        },
+    }
+    for step in candidates {
+        match verify(dir, step) {
+            Ok((path, manifest)) => return Ok(Look { found: Some(Checkpoint { step, path, manifest }), damage }),
+            Err(error) => damage.push(error.to_string()),
+        }
+    }
+    Ok(Look { found: None, damage })
+}
+
+/// Removes what a crash left behind: unfinished checkpoints, half-removed ones, and more than the [`KEPT`] newest. Only for
+/// the one who writes `dir`.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn clean(dir: impl AsRef<Path>) -> Result<()> {
-    let dir = dir.as_ref();
-    if dir.exists() { tidy(dir).map_err(Error::io("write", dir)) } else { Ok(()) }
+    for dir in [dir.as_ref(), &dir.as_ref().join(BEST)] {
+        if dir.exists() {
+            tidy(dir).and_then(|()| tidy_finished(dir)).map_err(Error::io("write", dir))?;
+        }
+    }
+    Ok(())
+}
+
+/// Does what is left of a [`write`] that was ended after its checkpoint was in place. What may have to be fallen back to stays.
+fn tidy_finished(dir: &Path) -> io::Result<()> {
+    let steps = newest_first(dir)?;
+    let Some(&newest) = steps.first() else { return Ok(()) };
+    let named = fs::read(dir.join(LATEST)).ok().and_then(|named| step_named(&named));
+    let unnamed = named.is_none_or(|named| named < newest && steps.contains(&named));
+    let (kept, others) = steps.split_at(steps.len().min(KEPT));
+    if (!unnamed && others.is_empty()) || !kept.iter().all(|&step| verify(dir, step).is_ok()) {
+        return Ok(());
+    }
+    if unnamed {
+        replace(&dir.join(LATEST), format!("step-{newest}\n").as_bytes())?;
+    }
+    others.iter().try_for_each(|step| discard(&dir.join(format!("step-{step}"))))
 }
 
 fn verify(dir: &Path, step: u64) -> Result<(PathBuf, Manifest)> {
@@ -209,20 +289,25 @@ fn verify(dir: &Path, step: u64) -> Result<(PathBuf, Manifest)> {
     Ok((path, manifest))
 }
 
+/// The step that `LATEST` names.
+fn step_named(latest: &[u8]) -> Option<u64> {
+    step_of(std::str::from_utf8(latest).ok()?.strip_suffix('\n')?)
+}
+
 fn step_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("step-")?;
     // Not `+7` or `007`, which parse but are not how a folder is named.
     digits.parse::<u64>().ok().filter(|step| step.to_string() == digits)
 }
 
-/// The steps that have a finished folder, or one set aside, in no order.
-fn steps(dir: &Path) -> io::Result<Vec<u64>> {
+/// The steps that have a finished folder, or one set aside.
+fn newest_first(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         found.extend(name.to_str().and_then(|name| step_of(name.strip_suffix(OLD).unwrap_or(name))));
     }
-    Ok(found.into_iter().collect())
+    Ok(found.into_iter().rev().collect())
 }
 
 fn tidy(dir: &Path) -> io::Result<()> {
@@ -263,17 +348,28 @@ mod tests {
         names
     }
 
+    /// The newest that is good and what was said of others.
+    fn newest(dir: &Path) -> (u64, Vec<String>) {
+        let mut said = Vec::new();
+        let mut older = Older::Told(&mut |text| {
+            said.push(text.to_owned());
+            Ok(())
+        });
+        let found = latest(dir, &mut older).unwrap().unwrap();
+        (found.step, said)
+    }
+
     #[test]
     fn the_newest_two_are_kept_and_the_newest_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("checkpoints/first_stage");
-        assert_eq!(latest(&dir).unwrap(), None);
+        assert_eq!(latest(&dir, &mut Older::Refused).unwrap(), None);
         for step in [1, 5, 10, 20] {
             write(&dir, step, &files(step)).unwrap();
         }
         assert_eq!(names(&dir), ["LATEST", "step-10", "step-20"]);
-        let found = latest(&dir).unwrap().unwrap();
-        assert_eq!((found.step, found.warnings.len()), (20, 0));
+        let found = latest(&dir, &mut Older::Refused).unwrap().unwrap();
+        assert_eq!(found.step, 20);
         assert_eq!(found.files().collect::<Vec<_>>(), ["model.safetensors", "state.json"]);
         assert_eq!(found.read("state.json").unwrap(), b"{\"step\":20}");
         assert_eq!(found.read("ema.safetensors").unwrap_err().exit_code(), 4);
@@ -302,21 +398,27 @@ mod tests {
             });
             for bad in flips.chain((0..good.len()).map(|length| good[..length].to_vec())) {
                 fs::write(&path, &bad).unwrap();
-                let found = latest(dir).unwrap().unwrap();
-                if path.ends_with(LATEST) {
-                    // A flip may name the other checkpoint only if the step's digits differ in one bit; 10 and 20 do not.
-                    assert!(found.step == 20 && found.warnings.len() == 1, "{bad:?}: {found:?}");
-                } else {
-                    assert!(found.step == 10 && found.warnings.len() == 1, "{}: {found:?}", path.display());
-                    assert!(found.warnings[0].contains("step-20"), "{found:?}");
-                }
+                let (step, said) = newest(dir);
+                let refused = latest(dir, &mut Older::Refused).unwrap_err();
+                assert_eq!(refused.exit_code(), 4);
+                // A flip may name the other checkpoint only if the step's digits differ in one bit; 10 and 20 do not.
+                let (wanted, what) = if path.ends_with(LATEST) { (20, "LATEST") } else { (10, "step-20/") };
+                assert!(step == wanted && said.len() == 1, "{}: {bad:?}: {step} {said:?}", path.display());
+                assert!(said[0].contains(what) && refused.to_string().contains(what), "{said:?} {refused}");
             }
             fs::write(&path, &good).unwrap();
             fs::remove_file(&path).unwrap();
-            assert_eq!(latest(dir).unwrap().unwrap().step, if path.ends_with(LATEST) { 20 } else { 10 });
+            assert_eq!(newest(dir).0, if path.ends_with(LATEST) { 20 } else { 10 });
             fs::write(&path, &good).unwrap();
         }
-        assert_eq!(latest(dir).unwrap().unwrap().warnings, [""; 0]);
+        assert_eq!(newest(dir).1, [""; 0]);
+        // The whole newest one gone, or named in favour of the older one.
+        fs::write(dir.join(LATEST), "step-10\n").unwrap();
+        assert_eq!(newest(dir), (20, vec![]));
+        fs::write(dir.join(LATEST), "step-20\n").unwrap();
+        fs::remove_dir_all(dir.join("step-20")).unwrap();
+        let (step, said) = newest(dir);
+        assert!(step == 10 && said[0].contains("step-20, which LATEST names"), "{said:?}");
     }
 
     #[test]
@@ -326,7 +428,7 @@ mod tests {
             write(folder.path(), step, &files(step)).unwrap();
             fs::write(folder.path().join(format!("step-{step}/state.json")), "").unwrap();
         }
-        let error = latest(folder.path()).unwrap_err();
+        let error = latest(folder.path(), &mut Older::Refused).unwrap_err();
         assert_eq!(error.exit_code(), 4);
         let text = error.to_string();
         assert!(text.contains("step-1") && text.contains("step-2") && text.lines().count() == 1, "{text}");
@@ -351,8 +453,13 @@ mod tests {
                         "{:?}",
                         names(dir)
                     );
+                    let steps = newest_first(dir).unwrap();
+                    assert!(steps.len() <= KEPT, "stopped before action {stop}: {steps:?}");
+                    let named = fs::read(dir.join(LATEST)).ok().map(|named| step_named(&named).unwrap());
+                    assert_eq!(named, steps.first().copied(), "stopped before action {stop}");
                 }
-                let found = latest(dir).unwrap().map(|found| found.step);
+                // A crash is no damage: nothing is passed over.
+                let found = latest(dir, &mut Older::Refused).unwrap().map(|found| found.step);
                 assert!(
                     found.map_or(existing.is_empty(), |found| loadable.contains(&found)),
                     "stopped before action {stop}: {found:?} of {:?}",
@@ -360,7 +467,7 @@ mod tests {
                 );
             }
             write(dir, step, &files(step)).unwrap();
-            assert_eq!(latest(dir).unwrap().unwrap().step, step);
+            assert_eq!(newest(dir), (step, vec![]));
             if crashed.is_ok() {
                 assert!(actions > 10, "only {actions} actions");
                 return;
@@ -385,9 +492,44 @@ mod tests {
             write(dir, step, &files(step)).unwrap();
         }
         fs::write(dir.join("step-200/state.json"), "damaged").unwrap();
-        assert_eq!(latest(dir).unwrap().unwrap().step, 100);
+        assert_eq!(newest(dir).0, 100);
         write(dir, 150, &files(150)).unwrap();
         assert_eq!(names(dir), ["LATEST", "step-100", "step-150"]);
+    }
+
+    #[test]
+    fn what_may_be_fallen_back_to_is_not_tidied_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        write(dir, 20, &files(20)).unwrap();
+        write(dir, 30, &files(30)).unwrap();
+        // As a kill leaves them between a checkpoint and its tidying.
+        write(dir.join("other"), 10, &files(10)).unwrap();
+        fs::rename(dir.join("other/step-10"), dir.join("step-10")).unwrap();
+        fs::remove_dir_all(dir.join("other")).unwrap();
+        let good = fs::read(dir.join("step-20/state.json")).unwrap();
+        fs::write(dir.join("step-20/state.json"), "damaged").unwrap();
+        clean(dir).unwrap();
+        assert_eq!(names(dir), ["LATEST", "step-10", "step-20", "step-30"]);
+        fs::write(dir.join("step-20/state.json"), good).unwrap();
+        clean(dir).unwrap();
+        assert_eq!(names(dir), ["LATEST", "step-20", "step-30"]);
+    }
+
+    #[test]
+    fn the_best_is_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, best) = (folder.path(), folder.path().join(BEST));
+        write(&best, 5, &files(5)).unwrap();
+        assert_eq!(latest(dir, &mut Older::Refused).unwrap(), None);
+        write(dir, 20, &files(20)).unwrap();
+        fs::create_dir(best.join("step-6.tmp")).unwrap();
+        clean(dir).unwrap();
+        assert_eq!((newest(dir), newest(&best)), ((20, vec![]), (5, vec![])));
+        assert_eq!(
+            (names(dir), names(&best)),
+            (vec!["LATEST".into(), "best".into(), "step-20".into()], vec!["LATEST".into(), "step-5".into()])
+        );
     }
 
     #[test]

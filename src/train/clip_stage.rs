@@ -77,17 +77,27 @@ where
         self.trainer.restore(read)?;
         self.freeze()
     }
-}
 
-impl<S: ClipShape, D: Backend<f32>> Ranker for ClipStage<S, D>
-where
-    Error: From<D::Err>,
-{
     fn freeze(&mut self) -> Result<()> {
         self.frozen = self.trainer.averaged()?;
         Ok(())
     }
+
+    fn averaged_file(&self) -> Result<Files> {
+        self.trainer.averaged_file()
+    }
+
+    fn freeze_at(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+        self.frozen = self.trainer.read_averaged(read)?;
+        Ok(())
+    }
+
+    fn share_of_start(&self) -> f64 {
+        self.trainer.share_of_start()
+    }
 }
+
+impl<S: ClipShape, D: Backend<f32>> Ranker for ClipStage<S, D> where Error: From<D::Err> {}
 
 impl<S: ClipShape, D: Backend<f32>> Embedder for ClipStage<S, D>
 where

@@ -1,5 +1,6 @@
-//! What a spec may say of each stage. Every value has a default; the paper's are named in the comments (facts of A.2, B.2).
-//! Each departure from the paper is one of these keys.
+//! What a spec may say of each stage, and the recipe that is the default: what trains well at the small scale that a spec
+//! without more words has, from a few dozen pictures on. The paper's constants (A.2, B.2) are named in the comments and stand
+//! together in `experiments/paper.yaml`.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,7 @@ pub struct Schedule {
     pub steps: u64,
     /// The shape between.
     pub curve: Curve,
-    /// A linear rise from 0 to `from` over this many first steps (step sizes only).
+    /// A linear rise from 0 to `from` over this many first steps (learning rates only).
     pub warmup: u64,
 }
 
@@ -53,14 +54,53 @@ pub enum Method {
     Muon,
 }
 
+/// When the learning rate is reduced because the training loss falls no further.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plateau {
+    /// Steps without a new minimum of the smoothed loss; 0: never reduced.
+    pub patience: u64,
+    /// What the learning rate is multiplied by each time; 0.5 in B.2.
+    pub factor: f64,
+    /// How often at most; 5 in B.2.
+    pub times: u64,
+    /// The share by which a new minimum must lie below the last one.
+    pub threshold: f64,
+    /// Decay of the loss's exponential average, a step.
+    pub smoothing: f64,
+}
+
+impl Plateau {
+    /// The learning rate follows its schedule alone.
+    pub const OFF: Plateau = Plateau { patience: 0, factor: 0.5, times: 5, threshold: 1e-3, smoothing: 0.99 };
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Plateau::OFF
+    }
+}
+
+/// Which of a stage's weights are kept, measured and sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Those of the best validation.
+    Best,
+    /// Those of the last step.
+    Last,
+}
+
 /// The optimiser's constants and the clipping of the gradient's global norm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optimizer {
     /// AdamW or Muon.
     pub method: Method,
-    /// The step size.
+    /// The learning rate.
     pub lr: Schedule,
+    /// Its reduction on a plateau of the training loss.
+    pub plateau: Plateau,
     /// Decay of the running mean; Muon's momentum.
     pub beta1: f64,
     /// Decay of the running variance.
@@ -75,18 +115,38 @@ pub struct Optimizer {
     pub max_variance: f64,
 }
 
-impl Default for Optimizer {
-    fn default() -> Self {
+impl Optimizer {
+    /// The constants of `method` that the stages share: β1 0.95 is Muon's momentum, the rest the paper's of A.2.
+    const fn of(method: Method, lr: Schedule) -> Self {
         Optimizer {
-            method: Method::Adamw,
-            lr: Schedule::cosine(1e-3, 1e-4, 0),
-            beta1: 0.9,
+            method,
+            lr,
+            plateau: Plateau::OFF,
+            beta1: match method {
+                Method::Adamw => 0.9,
+                Method::Muon => 0.95,
+            },
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 1e-4,
             clip: 0.0,
             max_variance: 0.0,
         }
+    }
+
+    /// The learning rate of `method`: of `muon`, or of `adamw`, each (from, to), after a warm-up.
+    fn rate(method: Method, muon: (f64, f64), adamw: (f64, f64), warmup: u64) -> Schedule {
+        let (from, to) = match method {
+            Method::Muon => muon,
+            Method::Adamw => adamw,
+        };
+        Schedule { from, to, steps: 0, curve: Curve::Cosine, warmup }
+    }
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Optimizer::of(Method::Adamw, Schedule::cosine(1e-3, 1e-4, 0))
     }
 }
 
@@ -143,30 +203,53 @@ pub struct FirstStage {
     pub clamp_log_b: f64,
     /// VQ-VAE: weight of the commitment loss.
     pub commitment: f64,
+    /// Which weights are kept.
+    pub keep: Keep,
+    /// Validations without a new best after which the stage ends; 0: it runs all its steps.
+    pub patience: u64,
     /// Steps between measurements on validation pictures (hard ELBO, usage, PSNR).
     pub validate_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
 }
 
-impl Default for FirstStage {
-    fn default() -> Self {
+impl FirstStage {
+    /// The default for `steps` updates by `method`. β falls instead of rising: a small model that starts at 0 uses a handful of
+    /// codes and never comes back. Gradients are clipped and b has a floor, else the likelihood is spent on the exact shade of
+    /// flat grounds (results/dvae-recipe.md).
+    pub fn recipe(steps: u64, method: Method) -> Self {
         FirstStage {
             kind: FirstStageKind::Dvae,
-            steps: 1000,
-            batch: 32,
+            steps,
+            batch: 16,
             accumulate: 1,
-            optimizer: Optimizer::default(),
-            ema: Ema::default(),
-            temperature: Schedule::cosine(1.0, 1.0 / 16.0, 0),
-            kl_weight: Schedule::cosine(0.0, 6.6, 0),
+            optimizer: Optimizer {
+                clip: 1.0,
+                ..Optimizer::of(method, Optimizer::rate(method, (1e-2, 5e-4), (1e-3, 1e-4), 0))
+            },
+            ema: Ema { decay: 0.99, every: 1 },
+            temperature: Schedule::cosine(1.0, 1.0 / 16.0, share(steps, 9, 10)),
+            kl_weight: Schedule::cosine(6.6, 0.2, share(steps, 37, 60)),
             straight_through: false,
-            clamp_log_b: 7.0,
+            clamp_log_b: 1.0,
             commitment: 0.25,
-            validate_every: 100,
-            checkpoint_every: 500,
+            keep: Keep::Best,
+            patience: 0,
+            validate_every: share(steps, 1, 15),
+            checkpoint_every: share(steps, 1, 4),
         }
     }
+}
+
+impl Default for FirstStage {
+    fn default() -> Self {
+        FirstStage::recipe(3000, Method::Muon)
+    }
+}
+
+/// `of`/`over` of the steps, at least one.
+fn share(steps: u64, of: u64, over: u64) -> u64 {
+    ((u128::from(steps) * u128::from(of) / u128::from(over)) as u64).max(1)
 }
 
 /// The transformer (paper B.2).
@@ -197,36 +280,55 @@ pub struct TransformerStage {
     pub pad_loss: bool,
     /// Share of captions replaced by pads alone, for classifier-free guidance; 0 in the paper.
     pub caption_dropout: f64,
+    /// Which weights are kept.
+    pub keep: Keep,
+    /// Validations without a new best after which the stage ends; 0: it runs all its steps.
+    pub patience: u64,
     /// Steps between measurements on validation pairs.
     pub validate_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
 }
 
-impl Default for TransformerStage {
-    fn default() -> Self {
+impl TransformerStage {
+    /// The default for `steps` updates by `method` over a grid of side `grid`: the paper's decay, clipping and bound on the
+    /// variance (B.2), with learning rates for thousands of steps instead of hundreds of thousands.
+    pub fn recipe(steps: u64, method: Method, grid: usize) -> Self {
         TransformerStage {
-            steps: 1000,
+            steps,
             batch: 32,
             accumulate: 1,
             recompute: false,
             optimizer: Optimizer {
-                lr: Schedule { from: 4.5e-4, to: 4.5e-5, warmup: 100, ..Schedule::default() },
                 beta2: 0.96,
                 weight_decay: 4.5e-2,
                 clip: 4.0,
                 max_variance: 5.0,
-                ..Optimizer::default()
+                ..Optimizer::of(method, Optimizer::rate(method, (6e-3, 2e-4), (1e-3, 1e-4), (steps / 10).min(50)))
             },
-            ema: Ema { decay: 0.99, every: 25 },
+            ema: Ema { decay: 0.99, every: 1 },
             attention: Vec::new(),
-            conv_kernel: 11,
+            // 11 of the paper's 32 would cover the whole of a small grid.
+            conv_kernel: match grid {
+                ..=4 => 3,
+                5..=8 => 5,
+                9..=16 => 7,
+                _ => 11,
+            },
             text_weight: 0.125,
             pad_loss: true,
             caption_dropout: 0.0,
-            validate_every: 100,
-            checkpoint_every: 500,
+            keep: Keep::Best,
+            patience: 0,
+            validate_every: share(steps, 1, 15),
+            checkpoint_every: share(steps, 1, 4),
         }
+    }
+}
+
+impl Default for TransformerStage {
+    fn default() -> Self {
+        TransformerStage::recipe(2000, Method::Muon, 8)
     }
 }
 
@@ -246,28 +348,40 @@ pub struct ClipStage {
     pub max_scale: f64,
     /// Share of pictures that are seen through the first stage, as the candidates of reranking are.
     pub reconstructed: f64,
+    /// Which weights are kept.
+    pub keep: Keep,
+    /// Validations without a new best after which the stage ends; 0: it runs all its steps.
+    pub patience: u64,
     /// Steps between measurements on validation pairs.
     pub validate_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
 }
 
-impl Default for ClipStage {
-    fn default() -> Self {
+impl ClipStage {
+    /// The default for `steps` updates by `method`.
+    pub fn recipe(steps: u64, method: Method) -> Self {
         ClipStage {
-            steps: 1000,
+            steps,
             batch: 64,
             optimizer: Optimizer {
-                lr: Schedule { from: 5e-4, to: 5e-6, warmup: 50, ..Schedule::default() },
                 beta2: 0.98,
                 weight_decay: 0.1,
-                ..Optimizer::default()
+                ..Optimizer::of(method, Optimizer::rate(method, (3e-3, 1e-4), (5e-4, 5e-6), (steps / 10).min(50)))
             },
             ema: Ema { decay: 0.99, every: 1 },
             max_scale: 100.0,
             reconstructed: 0.0,
-            validate_every: 100,
-            checkpoint_every: 500,
+            keep: Keep::Best,
+            patience: 0,
+            validate_every: share(steps, 1, 15),
+            checkpoint_every: share(steps, 1, 4),
         }
+    }
+}
+
+impl Default for ClipStage {
+    fn default() -> Self {
+        ClipStage::recipe(1000, Method::Muon)
     }
 }

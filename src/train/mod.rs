@@ -7,9 +7,11 @@ pub mod checkpoint;
 pub mod clip_stage;
 pub mod config;
 pub mod durable;
+mod ema;
 pub mod first_stage;
 #[cfg(feature = "cuda")]
 mod on_gpu;
+mod plateau;
 mod schedule;
 pub mod stage;
 mod state;

@@ -42,9 +42,20 @@ pub trait Stage {
     /// One update. Pure in (weights, step, batch): noise comes from the step's own stream.
     fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers>;
     /// The files of a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`](crate::Error::Numeric) for weights that are not finite.
     fn checkpoint(&self) -> Result<Files>;
     /// Takes the weights and the optimiser back.
     fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()>;
+    /// Fixes the weights that measure and sample: the average, as it is now.
+    fn freeze(&mut self) -> Result<()>;
+    /// The weights that [`freeze`](Stage::freeze) fixes, as a file to keep.
+    fn averaged_file(&self) -> Result<Files>;
+    /// Fixes the weights of an [`averaged_file`](Stage::averaged_file) to measure and sample with; training is not touched.
+    fn freeze_at(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()>;
+    /// How much of the average is still what its first update took in.
+    fn share_of_start(&self) -> f64;
 }
 
 /// Sizes of a first stage.
@@ -87,8 +98,6 @@ pub trait Codec {
 pub trait ImageTokenizer: Stage + Codec {
     /// Sizes.
     fn geometry(&self) -> Geometry;
-    /// Fixes the weights that the methods below use (the average, as it is now).
-    fn freeze(&mut self) -> Result<()>;
     /// B·grid² codes of `size` pictures.
     fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>>;
     /// Pictures of B·grid² codes, values in [0, 1].
@@ -124,8 +133,6 @@ pub trait Autoregressive {
 pub trait TokenModel: Stage + Autoregressive {
     /// Each layer's attention pattern.
     fn patterns(&self) -> Vec<Pattern>;
-    /// Fixes the weights that the methods below use.
-    fn freeze(&mut self) -> Result<()>;
     /// −ln p of each text and each image token, in nats: (B·T, B·grid²).
     fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)>;
     /// Image logits of whole sequences, uncached: B·grid²·codes. For tests and small batches.
@@ -147,7 +154,4 @@ pub trait Sequence {
 }
 
 /// A reranker in training.
-pub trait Ranker: Stage + Embedder {
-    /// Fixes the weights that [`Embedder`]'s methods use.
-    fn freeze(&mut self) -> Result<()>;
-}
+pub trait Ranker: Stage + Embedder {}

@@ -1,11 +1,31 @@
 //! What a checkpoint holds of a model in training: weights, moving average, the optimiser's moments.
 
+use super::plateau::Plateau;
 use super::weights;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::Parameter;
+use serde::{Deserialize, Serialize};
 
 /// A checkpoint's files.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
+
+/// The averaged weights of a checkpoint; without an average, the weights.
+pub const AVERAGED: &str = "ema.safetensors";
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const COUNTS: &str = "state.json";
+
+/// What a checkpoint holds besides tensors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Updates of the weights.
+    pub updates: u64,
+    /// How many updates the moving average has taken in.
+    pub averaged: u64,
+    /// Where the training loss stands.
+    pub plateau: Plateau,
+}
 
 /// In the order of the weights.
 #[derive(Debug, Clone)]
@@ -18,6 +38,8 @@ pub struct State {
     pub variance: Vec<Vec<f32>>,
     /// Of the weights; empty without one.
     pub average: Vec<Vec<f32>>,
+    /// The rest.
+    pub counts: Counts,
 }
 
 impl State {
@@ -25,42 +47,57 @@ impl State {
     pub fn new(weights: Vec<Parameter<f32>>, averaged: bool) -> State {
         let zeros: Vec<Vec<f32>> = weights.iter().map(|p| vec![0.0; p.values.len()]).collect();
         let average = if averaged { weights.iter().map(|p| p.values.clone()).collect() } else { Vec::new() };
-        State { weights, mean: zeros.clone(), variance: zeros, average }
+        State { weights, mean: zeros.clone(), variance: zeros, average, counts: Counts::default() }
     }
 
     /// As the files of a checkpoint.
     pub fn files(&self) -> Result<Files> {
         let model = self.weights.iter().map(|p| (p.name.clone(), &p.shape[..], &p.values[..]));
         let moments = self.named(&self.mean, "mean.").chain(self.named(&self.variance, "variance."));
-        let mut files = vec![
-            ("model.safetensors", weights::to_bytes(model)?),
-            ("optimizer.safetensors", weights::to_bytes(moments)?),
-        ];
+        let counts = serde_json::to_vec(&self.counts).map_err(|error| Error::data(COUNTS, error.to_string()))?;
+        let mut files =
+            vec![(MODEL, weights::to_bytes(model)?), (OPTIMIZER, weights::to_bytes(moments)?), (COUNTS, counts)];
         if !self.average.is_empty() {
-            files.push(("ema.safetensors", weights::to_bytes(self.named(&self.average, ""))?));
+            files.push((AVERAGED, weights::to_bytes(self.named(&self.average, ""))?));
         }
         Ok(files)
     }
 
+    /// The weights that measure and sample, as a file: the average where there is one.
+    pub fn averaged_file(&self) -> Result<Files> {
+        let weights = self.weights.iter().map(|p| &p.values);
+        let values: Vec<&[f32]> = match self.average.is_empty() {
+            true => weights.map(Vec::as_slice).collect(),
+            false => self.average.iter().map(Vec::as_slice).collect(),
+        };
+        let named = self.weights.iter().zip(values).map(|(p, values)| (p.name.clone(), &p.shape[..], values));
+        Ok(vec![(AVERAGED, weights::to_bytes(named)?)])
+    }
+
+    /// The values of [`State::averaged_file`], in the order of the weights.
+    pub fn read_averaged(&self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<Vec<Vec<f32>>> {
+        let mut found = weights::from_bytes(&read(AVERAGED)?, AVERAGED)?;
+        self.weights.iter().map(|p| weights::take(&mut found, &p.name, &p.shape, AVERAGED)).collect()
+    }
+
     /// Takes everything back from [`State::files`], by name.
     pub fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
-        let mut model = weights::from_bytes(&read("model.safetensors")?, "model.safetensors")?;
+        let mut model = weights::from_bytes(&read(MODEL)?, MODEL)?;
         for weight in &mut self.weights {
-            weight.values = weights::take(&mut model, &weight.name, &weight.shape, "model.safetensors")?;
+            weight.values = weights::take(&mut model, &weight.name, &weight.shape, MODEL)?;
         }
-        let mut moments = weights::from_bytes(&read("optimizer.safetensors")?, "optimizer.safetensors")?;
+        let mut moments = weights::from_bytes(&read(OPTIMIZER)?, OPTIMIZER)?;
         for (index, weight) in self.weights.iter().enumerate() {
             let mut take = |prefix: &str| {
-                weights::take(&mut moments, &format!("{prefix}{}", weight.name), &weight.shape, "optimizer.safetensors")
+                weights::take(&mut moments, &format!("{prefix}{}", weight.name), &weight.shape, OPTIMIZER)
             };
             self.mean[index] = take("mean.")?;
             self.variance[index] = take("variance.")?;
         }
+        self.counts = serde_json::from_slice(&read(COUNTS)?)
+            .map_err(|error| Error::data(COUNTS, format!("expected the counts of a checkpoint: {error}")))?;
         if !self.average.is_empty() {
-            let mut average = weights::from_bytes(&read("ema.safetensors")?, "ema.safetensors")?;
-            for (index, weight) in self.weights.iter().enumerate() {
-                self.average[index] = weights::take(&mut average, &weight.name, &weight.shape, "ema.safetensors")?;
-            }
+            self.average = self.read_averaged(read)?;
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ pub struct Update {
     pub loss: f64,
     /// The gradient's global norm before clipping.
     pub grad_norm: f64,
-    /// The step size used.
+    /// The learning rate used.
     pub lr: f64,
 }
 
@@ -59,7 +59,7 @@ where
 {
     /// Around a model that was just built.
     pub fn new(stage: &'static str, model: M, device: D, optimizer: Optimizer, ema: Ema, total: u64) -> Result<Self> {
-        let state = State::new(nn::export(&model)?, ema.decay > 0.0);
+        let state = State::new(nn::export(&model)?, ema.is_on());
         #[cfg(feature = "cuda")]
         let (model, gpu) = AdamwOnGpu::new(&device, model, &state, optimizer.method)?;
         Ok(Trainer {
@@ -100,14 +100,33 @@ where
     /// The weights that measure and sample: the moving average where there is one (paper A.2, B.2).
     pub fn averaged(&self) -> Result<M> {
         let state = self.state()?;
-        let mut model = self.model.clone();
         // A GPU moves weights in place, so a clone is no copy there.
         let copied = matches!(state, Cow::Owned(_));
-        let mut values: Box<dyn Iterator<Item = &Vec<f32>>> = match state.average.is_empty() {
-            true if !copied => return Ok(model),
-            true => Box::new(state.weights.iter().map(|p| &p.values)),
-            false => Box::new(state.average.iter()),
-        };
+        match state.average.is_empty() {
+            true if !copied => Ok(self.model.clone()),
+            true => self.holding(state.weights.iter().map(|p| &p.values)),
+            false => self.holding(state.average.iter()),
+        }
+    }
+
+    /// [`Trainer::averaged`] as a file, to keep.
+    pub fn averaged_file(&self) -> Result<Files> {
+        self.state()?.averaged_file()
+    }
+
+    /// The weights of [`Trainer::averaged_file`].
+    pub fn read_averaged(&self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<M> {
+        self.holding(self.state.read_averaged(read)?.iter())
+    }
+
+    /// How much of the average is still what its first update took in: 0 without one.
+    pub fn share_of_start(&self) -> f64 {
+        if self.ema.is_on() { self.ema.share_of_start(self.state.counts.averaged) } else { 0.0 }
+    }
+
+    /// The model with these values.
+    fn holding<'a>(&self, mut values: impl Iterator<Item = &'a Vec<f32>>) -> Result<M> {
+        let mut model = self.model.clone();
         nn::import(&mut model, |name, _| values.next().ok_or_else(|| missing(name)))?;
         Ok(model)
     }
@@ -140,7 +159,8 @@ where
     /// Updates every parameter by the gradients of a whole batch.
     ///
     /// # Errors
-    /// [`Error::Numeric`] where a gradient is not finite: nothing has been changed then.
+    /// [`Error::Numeric`] where a gradient is not finite: nothing has been changed then; or where a weight is not finite after
+    /// the update: the stage cannot go on then, and nothing of it may be kept.
     pub fn update(&mut self, step: u64, sum: Sum) -> Result<Update> {
         let of_each = self.squares(&sum)?;
         for (weight, &squares) in self.state.weights.iter().zip(&of_each) {
@@ -149,12 +169,32 @@ where
             }
         }
         let grad_norm = of_each.iter().sum::<f64>().sqrt();
-        let lr = self.optimizer.lr.at(step, self.total);
+        let plateau = &self.optimizer.plateau;
+        let lr = self.optimizer.lr.at(step, self.total) * self.state.counts.plateau.factor(plateau);
+        self.state.counts.plateau.observe(plateau, sum.loss);
+        self.state.counts.updates = step + 1;
         self.apply(step, lr, grad_norm, &sum)?;
-        if self.ema.decay > 0.0 && (step + 1).is_multiple_of(self.ema.every.max(1)) {
+        if self.ema.is_due(step) {
             self.average_weights()?;
+            self.state.counts.averaged += 1;
         }
         Ok(Update { loss: sum.loss, grad_norm, lr })
+    }
+
+    /// Weights that are not finite are never kept.
+    fn expect_finite(&self, weights: &[Parameter<f32>]) -> Result<()> {
+        let broken = |weight: &&Parameter<f32>| !weight.values.par_iter().with_min_len(1 << 16).all(|v| v.is_finite());
+        match weights.iter().find(broken) {
+            None => Ok(()),
+            Some(weight) => {
+                let value = weight.values.iter().find(|value| !value.is_finite()).copied().unwrap_or(f32::NAN);
+                Err(self.not_finite(
+                    self.state.counts.updates.saturating_sub(1),
+                    &format!("weight {} after the update", weight.name),
+                    value.into(),
+                ))
+            }
+        }
     }
 
     /// Σ g² of each gradient.
@@ -207,6 +247,7 @@ where
                 weight.values.iter_mut().for_each(|v| *v = v.min(top));
             }
         });
+        self.expect_finite(&self.state.weights)?;
         self.write_weights()
     }
 
@@ -217,12 +258,13 @@ where
     }
 
     fn average_weights(&mut self) -> Result<()> {
+        let decay = self.ema.decay_at(self.state.counts.averaged);
         #[cfg(feature = "cuda")]
         if let Some(gpu) = &mut self.gpu {
-            return gpu.average(&mut self.model, self.ema.decay);
+            return gpu.average(&mut self.model, decay);
         }
         for (average, weight) in self.state.average.iter_mut().zip(&self.state.weights) {
-            adamw::average(self.ema.decay, average, &weight.values);
+            adamw::average(decay, average, &weight.values);
         }
         Ok(())
     }
@@ -231,18 +273,24 @@ where
     fn state(&self) -> Result<Cow<'_, State>> {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = &self.gpu {
-            return gpu.read(&self.model).map(Cow::Owned);
+            return gpu.read(&self.model, self.state.counts).map(Cow::Owned);
         }
         Ok(Cow::Borrowed(&self.state))
     }
 
     fn not_finite(&self, step: u64, tensor: &str, value: f64) -> Error {
-        Error::Numeric { stage: self.stage.into(), step, tensor: tensor.into(), value: value.to_string() }
+        // The step as progress and metrics count it.
+        Error::Numeric { stage: self.stage.into(), step: step + 1, tensor: tensor.into(), value: value.to_string() }
     }
 
-    /// Everything that a resumed run needs: weights, moving average, moments.
+    /// Everything that a run needs to go on: weights, moving average, moments, counts.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] for weights that are not finite.
     pub fn checkpoint(&self) -> Result<Files> {
-        self.state()?.files()
+        let state = self.state()?;
+        self.expect_finite(&state.weights)?;
+        state.files()
     }
 
     /// Takes everything back from [`Trainer::checkpoint`]'s files, by name.

@@ -128,6 +128,26 @@ where
         self.trainer.restore(read)?;
         self.freeze()
     }
+
+    fn freeze(&mut self) -> Result<()> {
+        self.frozen = self.trainer.averaged()?;
+        self.engines = Engines::default();
+        Ok(())
+    }
+
+    fn averaged_file(&self) -> Result<Files> {
+        self.trainer.averaged_file()
+    }
+
+    fn freeze_at(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+        self.frozen = self.trainer.read_averaged(read)?;
+        self.engines = Engines::default();
+        Ok(())
+    }
+
+    fn share_of_start(&self) -> f64 {
+        self.trainer.share_of_start()
+    }
 }
 
 impl<S: TransformerShape, D: Backend<f32>> Autoregressive for TransformerStage<S, D>
@@ -186,12 +206,6 @@ where
 {
     fn patterns(&self) -> Vec<Pattern> {
         self.patterns.clone()
-    }
-
-    fn freeze(&mut self) -> Result<()> {
-        self.frozen = self.trainer.averaged()?;
-        self.engines = Engines::default();
-        Ok(())
     }
 
     fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)> {

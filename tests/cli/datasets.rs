@@ -28,12 +28,16 @@ fn folder(broken: &[(&str, Vec<u8>)]) -> Place {
 
 #[test]
 fn a_folder_trains_and_its_broken_pictures_are_counted() {
-    let place = folder(&[("one-pixel", png(1, 1, 9)), ("huge", huge(30_000))]);
+    let place = folder(&[("one-pixel", png(1, 1, 9)), ("huge", huge(30_000)), ("torn", b"\x89PNG".to_vec())]);
     place.experiment(&["tiny.yaml"]).done();
     let facts = facts(&place.run());
     for stage in ["first_stage", "transformer", "clip"] {
-        let counted = &facts["bad_samples"][stage]["by_reason"];
-        assert_eq!((&counted["too-small"], &counted["too-large"]), (&1.into(), &1.into()), "{stage}: {counted}");
+        let counted = &facts["samples"][stage];
+        let filtered = (&counted["filtered"]["too-small"], &counted["filtered"]["too-large"]);
+        assert_eq!(filtered, (&1.into(), &1.into()), "{stage}: {counted}");
+        assert_eq!(counted["broken"]["decode"], 1, "{stage}: {counted}");
+        assert_eq!((&counted["seen"], &counted["used"]), (&25.into(), &22.into()), "{stage}: {counted}");
+        assert_eq!(facts["bad_samples"][stage]["by_reason"], counted["broken"], "{stage}: {counted}");
     }
     assert!(facts["results"]["elbo_held"]["psnr"].is_number());
     assert!(place.run().join("images/sample-held-0-0.png").is_file());
@@ -41,9 +45,9 @@ fn a_folder_trains_and_its_broken_pictures_are_counted() {
 
 #[test]
 fn too_many_broken_pictures_stop_the_run() {
-    let broken = ["a", "b", "c", "d"].map(|name| (name, png(1, 1, 0)));
+    let broken = ["a", "b", "c", "d"].map(|name| (name, b"nothing".to_vec()));
     let place = folder(&broken);
-    place.experiment(&["tiny.yaml"]).failed(4, "4 of 26 samples are broken (4 too-small), max_bad is 0.1");
+    place.experiment(&["tiny.yaml"]).failed(4, "4 of 26 samples are broken (4 decode); data.max_bad is 0.1");
     assert_eq!(facts(&place.run())["exit"], 4);
     place.experiment(&["tiny.yaml", "--set", "data.max_bad=0.2", "--out", "kinder"]).done();
 }
@@ -90,7 +94,7 @@ fn data_is_found_from_another_folder() {
     let place = shards();
     std::fs::create_dir(place.path("elsewhere")).unwrap();
     std::fs::rename(place.path("tiny.yaml"), place.path("elsewhere/tiny.yaml")).unwrap();
-    place.experiment(&["elsewhere/tiny.yaml"]).failed(4, "train-*.tar");
+    place.experiment(&["elsewhere/tiny.yaml"]).failed(4, "train-*.tar: nothing matches this pattern");
     let mut command = place.command(&["elsewhere/tiny.yaml", "--out", "found"]);
     let output = command.env("DALLE_DATA", place.path("")).output().unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -4,6 +4,7 @@ mod bad_input;
 mod bench;
 mod datasets;
 mod eval;
+mod own_data;
 mod published;
 mod resume;
 mod runs;

@@ -8,14 +8,17 @@ use std::fs;
 #[test]
 fn check_names_every_error_of_every_spec() {
     let place = Place::with_spec().write("bad.yaml", "name: x\npreset: tinny\nstep: 3\n").write("worse.yaml", "[");
-    assert_eq!(place.experiment(&["check", "tiny.yaml"]).done(), ["tiny.yaml: ok"]);
-    let said = place.experiment(&["check", "bad.yaml", "tiny.yaml", "worse.yaml"]);
+    assert_eq!(place.experiment(&["check", "--spec-only", "tiny.yaml"]).done(), ["tiny.yaml: ok"]);
+    let said = place.experiment(&["check", "--spec-only", "bad.yaml", "tiny.yaml", "worse.yaml"]);
     assert_eq!(said.code, Some(2));
     assert_eq!(said.stdout, "tiny.yaml: ok\n");
     for needle in ["bad.yaml:2:9", "did you mean `tiny`", "unknown key `step`", "worse.yaml:"] {
         assert!(said.stderr.contains(needle), "{needle} in {}", said.stderr);
     }
     place.experiment(&["check", "tiny.yaml", "--set", "seed=-1"]).failed(2, "`seed` must be a whole number");
+    place.experiment(&["check", "tiny.yaml", "--set", "preset=paper"]).failed(2, "planned");
+    let unmet = ["check", "--spec-only", "tiny.yaml", "--set", "expect=[accuracy.seen > 0]"];
+    place.experiment(&unmet).failed(2, "the results of this spec hold no `accuracy`");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use dalle::models::presets::tiny;
 use dalle::random::Rng;
 use dalle::train::clip_stage::ClipStage;
 use dalle::train::config::ClipStage as Spec;
-use dalle::train::{Batch, Ranker, Stage};
+use dalle::train::{Batch, Stage};
 use dfdx::prelude::Cpu;
 
 type TinyStage = ClipStage<tiny::Clip, Cpu>;

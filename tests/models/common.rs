@@ -98,7 +98,7 @@ pub fn change_weights<S: Stage + ?Sized>(stage: &mut S, mut change: impl FnMut(&
         (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).expect("a tensor"))
     });
     let changed = safetensors::serialize(views.collect::<Vec<_>>(), None).expect("safetensors");
-    for (_, bytes) in files.iter_mut().filter(|(name, _)| *name != "optimizer.safetensors") {
+    for (_, bytes) in files.iter_mut().filter(|(name, _)| ["model.safetensors", "ema.safetensors"].contains(name)) {
         *bytes = changed.clone();
     }
     let read = |wanted: &str| {

@@ -3,7 +3,7 @@
 use crate::common::*;
 use dalle::models::presets::tiny;
 use dalle::train::clip_stage::ClipStage;
-use dalle::train::config::{self, Ema, FirstStageKind};
+use dalle::train::config::{self, Ema, FirstStageKind, Method, Optimizer, Plateau, Schedule};
 use dalle::train::transformer_stage::TransformerStage;
 use dalle::train::{Batch, Files, Numbers, Stage};
 use dfdx::prelude::Cpu;
@@ -17,7 +17,9 @@ const STAGES: [(&str, fn(u64) -> Box<dyn Stage>); 4] = [
     ("dvae", |seed| first_stage(FirstStageKind::Dvae, seed)),
     ("vqvae", |seed| first_stage(FirstStageKind::Vqvae, seed)),
     ("transformer", |seed| {
-        let spec = config::TransformerStage { steps: 8, ema: EMA, ..Default::default() };
+        // A plateau after every step, so that a resume shows where its state is lost.
+        let mut spec = config::TransformerStage { steps: 8, ema: EMA, ..Default::default() };
+        spec.optimizer.plateau = Plateau { patience: 1, threshold: 0.9, ..Plateau::OFF };
         Box::new(TransformerStage::<tiny::Transformer, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
     }),
     ("clip", |seed| {
@@ -46,7 +48,7 @@ fn train(name: &str, stage: &mut dyn Stage, steps: Range<u64>, size: usize) -> V
 
 fn assert_same(name: &str, what: &str, got: (Vec<Vec<u64>>, Files), expected: &(Vec<Vec<u64>>, Files)) {
     assert_eq!(got.0, expected.0, "{name}: the numbers depend on {what}");
-    assert_eq!(got.1.len(), 3, "{name}: weights, moments and average");
+    assert_eq!(got.1.len(), 4, "{name}: weights, moments, counts and average");
     for ((file, got), (_, expected)) in got.1.iter().zip(&expected.1) {
         assert!(got == expected, "{name}: {file} depends on {what}");
     }
@@ -183,9 +185,65 @@ fn a_loss_that_is_not_finite_is_reported_and_changes_nothing() {
     batch.pixels[5] = f32::NAN;
     let error = stage.step(4, &batch).unwrap_err();
     assert_eq!(error.exit_code(), 5);
-    assert!(error.to_string().starts_with("dvae: step 4: loss is not finite"), "{error}");
+    assert!(error.to_string().starts_with("dvae: step 5: loss is not finite"), "{error}");
     assert!(stage.checkpoint().unwrap() == before);
     // And the stage still trains.
     let fresh = train("dvae", &mut *(STAGES[0].1)(1), 0..1, 4);
     assert_eq!(train("dvae", &mut *stage, 0..1, 4), fresh);
+}
+
+/// The bytes of one file of a stage's checkpoint.
+fn file(stage: &dyn Stage, name: &str) -> Vec<u8> {
+    stage.checkpoint().unwrap().into_iter().find(|(found, _)| *found == name).expect("a file").1
+}
+
+#[test]
+fn the_first_average_is_the_weights_whatever_the_start_was() {
+    let mut stage = tokenizer(
+        &config::FirstStage { steps: 8, ema: Ema { decay: 0.999, every: 2 }, ..first_stage_spec(FirstStageKind::Dvae) },
+        1,
+    );
+    train("dvae", &mut *stage, 0..1, 4);
+    assert_ne!(file(&*stage, "ema.safetensors"), file(&*stage, "model.safetensors"));
+    train("dvae", &mut *stage, 1..2, 4);
+    assert_eq!(file(&*stage, "ema.safetensors"), file(&*stage, "model.safetensors"));
+    assert_eq!(stage.share_of_start(), 1.0);
+}
+
+#[test]
+fn kept_weights_are_used_and_training_goes_on_from_its_own() {
+    let build = || first_stage_build(2);
+    let mut whole = build();
+    train("dvae", &mut *whole, 0..6, 4);
+    let mut stage = build();
+    train("dvae", &mut *stage, 0..3, 4);
+    stage.freeze().unwrap();
+    let pixels = batch(7, 2).pixels;
+    let (kept, before) = (stage.averaged_file().unwrap(), stage.reconstruct(2, &pixels).unwrap().pixels);
+    train("dvae", &mut *stage, 3..5, 4);
+    stage.freeze().unwrap();
+    assert_ne!(stage.reconstruct(2, &pixels).unwrap().pixels, before);
+    stage.freeze_at(&|wanted| Ok(kept.iter().find(|(name, _)| *name == wanted).expect("a file").1.clone())).unwrap();
+    assert_eq!(stage.reconstruct(2, &pixels).unwrap().pixels, before);
+    train("dvae", &mut *stage, 5..6, 4);
+    assert!(stage.checkpoint().unwrap() == whole.checkpoint().unwrap());
+}
+
+fn first_stage_build(seed: u64) -> Box<dyn dalle::train::ImageTokenizer> {
+    tokenizer(&config::FirstStage { steps: 8, ema: EMA, ..first_stage_spec(FirstStageKind::Dvae) }, seed)
+}
+
+#[test]
+fn an_update_to_weights_that_are_not_finite_is_an_error_and_gives_no_checkpoint() {
+    for method in [Method::Adamw, Method::Muon] {
+        let lr = Schedule { from: 1e300, to: 1e300, ..Schedule::default() };
+        let optimizer = Optimizer { method, lr, ..Optimizer::default() };
+        let mut stage =
+            tokenizer(&config::FirstStage { optimizer, steps: 1, ..first_stage_spec(FirstStageKind::Dvae) }, 1);
+        let error = stage.step(0, &batch(1, 2)).unwrap_err();
+        assert_eq!(error.exit_code(), 5);
+        let text = error.to_string();
+        assert!(text.starts_with("dvae: step 1: weight ") && text.contains("after the update"), "{text}");
+        assert_eq!(stage.checkpoint().unwrap_err().exit_code(), 5);
+    }
 }

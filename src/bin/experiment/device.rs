@@ -4,6 +4,7 @@ use crate::usage;
 use clap::{Args, ValueEnum};
 use dalle::Result;
 use dalle::harness::device::Device;
+use dalle::harness::models::Which;
 use dalle::kernels::Kernels;
 
 /// Where the arithmetic happens.
@@ -44,5 +45,19 @@ impl DeviceArgs {
             (Kind::Cuda, Choice::Composed) => Ok(Device::Cuda(Kernels::Composed)),
             (Kind::Cuda, Choice::Experimental) => Ok(Device::Cuda(Kernels::Experimental)),
         }
+    }
+}
+
+/// Which checkpoints of a run are used.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct CheckpointArgs {
+    /// Uses an older checkpoint of a run where the newest is damaged, and says so.
+    #[arg(long)]
+    allow_older_checkpoint: bool,
+}
+
+impl CheckpointArgs {
+    pub fn which(self) -> Which {
+        if self.allow_older_checkpoint { Which::OrOlder } else { Which::Newest }
     }
 }

@@ -1,6 +1,6 @@
 //! `experiment eval`: a finished run measured on its validation sets.
 
-use crate::device::DeviceArgs;
+use crate::device::{CheckpointArgs, DeviceArgs};
 use crate::{say, usage};
 use clap::Args;
 use dalle::evaluate::network::{Network, Reading};
@@ -43,6 +43,8 @@ pub struct EvalArgs {
     #[arg(long)]
     coco: bool,
     #[command(flatten)]
+    older: CheckpointArgs,
+    #[command(flatten)]
     pub device: DeviceArgs,
 }
 
@@ -53,13 +55,14 @@ pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
         return usage("--std: expected numbers other than 0");
     }
     let judge = |path: &PathBuf| -> Result<(String, Reranker)> {
-        Ok((path.display().to_string(), Reranker::open(path, args.merges.as_deref(), Device::Cpu)?))
+        Ok((path.display().to_string(), Reranker::open(path, args.merges.as_deref(), Device::Cpu, args.older.which())?))
     };
     let asked = Asked {
         pairs: args.pairs,
         network: args.network.as_deref().map(|path| Network::open(path, reading)).transpose()?,
         judge: args.clip.as_ref().map(judge).transpose()?,
         resamples: args.resamples,
+        which: args.older.which(),
         coco: args.coco,
     };
     let (run, found) = evaluate(&args.run, device, &asked, &mut |line| eprintln!("{line}"))?;

@@ -2,6 +2,8 @@
 //! are `Error::exit_code`'s.
 
 mod bench;
+mod check;
+mod data;
 mod device;
 mod eval;
 mod run;
@@ -12,7 +14,7 @@ mod weights;
 use clap::{Parser, Subcommand};
 use dalle::kernels::heap::{self, Heap};
 use dalle::{Error, Result};
-use device::DeviceArgs;
+use device::{CheckpointArgs, DeviceArgs};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -38,15 +40,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Finds every error of specs without running them.
-    Check {
-        /// The specs.
-        #[arg(required = true)]
-        specs: Vec<PathBuf>,
-        /// Changes a value of each spec first: `--set transformer.steps=100`.
-        #[arg(long = "set", value_name = "KEY=VALUE")]
-        sets: Vec<String>,
-    },
+    /// Finds every error of specs without running them, and looks at their data.
+    Check(check::CheckArgs),
     /// Parameters, memory, arithmetic and time of a spec; allocates nothing.
     Plan {
         /// The spec.
@@ -67,6 +62,8 @@ enum Verb {
         #[arg(long)]
         out: Option<PathBuf>,
         #[command(flatten)]
+        older: CheckpointArgs,
+        #[command(flatten)]
         device: DeviceArgs,
     },
     /// Tokens (from `encode`) back to a picture.
@@ -78,6 +75,8 @@ enum Verb {
         /// The PNG to write.
         #[arg(long, default_value = "decoded.png")]
         out: PathBuf,
+        #[command(flatten)]
+        older: CheckpointArgs,
         #[command(flatten)]
         device: DeviceArgs,
     },
@@ -113,8 +112,8 @@ enum Verb {
         /// The run directory.
         run: PathBuf,
     },
-    /// Makes a dataset: `emoji` from npm packages, `shapes` as a sheet to look at.
-    Data(verbs::DataArgs),
+    /// Makes a dataset: `emoji` from npm packages, `shapes` as a folder to train on or a sheet to look at.
+    Data(data::DataArgs),
     /// Published weights to a safetensors file with the published names; nothing in them is run.
     Import(weights::ImportArgs),
     /// Lists the tensors of a safetensors, .pt or .pkl file.
@@ -145,22 +144,22 @@ fn execute(cli: Cli) -> Result<()> {
     pool.map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
     match cli.verb {
         None => run::run(&cli.run),
-        Some(Verb::Check { specs, sets }) => verbs::check(&specs, &sets),
+        Some(Verb::Check(args)) => check::check(&args),
         Some(Verb::Plan { spec, sets }) => verbs::plan(&spec, &sets),
         Some(Verb::Sample(args)) => args.device.run(|device| sample::sample(&args, device)),
-        Some(Verb::Encode { run, image, out, device }) => {
-            device.run(|device| verbs::encode(&run, &image, out.as_deref(), device))
+        Some(Verb::Encode { run, image, out, older, device }) => {
+            device.run(|device| verbs::encode(&run, &image, out.as_deref(), device, older.which()))
         }
-        Some(Verb::Decode { run, tokens, out, device }) => {
-            device.run(|device| verbs::decode(&run, &tokens, &out, device))
+        Some(Verb::Decode { run, tokens, out, older, device }) => {
+            device.run(|device| verbs::decode(&run, &tokens, &out, device, older.which()))
         }
         Some(Verb::Rerank(args)) => args.device.run(|device| verbs::rerank(&args, device)),
         Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
         Some(Verb::Bench(args)) => args.device.run(|device| bench::bench(&args, device)),
         Some(Verb::Selftest { device }) => device.run(verbs::selftest),
         Some(Verb::Eval(args)) => args.device.run(|device| eval::eval(&args, device)),
-        Some(Verb::Report { run }) => say(dalle::report::write(&dalle::harness::run_dir::find(&run)?)?.display()),
-        Some(Verb::Data(args)) => verbs::data(&args),
+        Some(Verb::Report { run }) => run::report(&run),
+        Some(Verb::Data(args)) => data::data(&args),
         Some(Verb::Import(args)) => weights::import_weights(&args),
         Some(Verb::Inspect { file }) => weights::inspect(&file),
     }

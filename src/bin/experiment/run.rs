@@ -1,14 +1,17 @@
-//! `experiment SPEC.yaml`.
+//! `experiment SPEC.yaml`, and going on with what that began.
 
 use crate::device::DeviceArgs;
 use crate::{say, usage};
 use clap::Args;
-use dalle::Result;
+use dalle::harness::device::Device;
 use dalle::harness::pipeline::{self, Watch};
+use dalle::harness::resume::{self, Begun};
 use dalle::harness::run_dir::{self, RunDir};
-use dalle::harness::{signals, spec};
+use dalle::harness::spec::{self, Loaded};
+use dalle::harness::{notice, signals};
 use dalle::models::presets;
-use std::path::PathBuf;
+use dalle::{Error, Result};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -20,9 +23,12 @@ pub struct RunArgs {
     /// Where run directories go.
     #[arg(long, default_value = "results")]
     out: PathBuf,
-    /// Goes on with a run: the newest of this spec, or the one named.
-    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "latest", require_equals = true)]
+    /// Goes on with a run: the newest of this spec, or the one named, which needs no spec.
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = LATEST, require_equals = true)]
     resume: Option<String>,
+    /// Goes on with the newest run of this spec, or starts one where there is none.
+    #[arg(long, conflicts_with = "resume")]
+    resume_or_start: bool,
     #[command(flatten)]
     device: DeviceArgs,
     /// Threads; every core if left out. Results do not depend on it.
@@ -33,41 +39,95 @@ pub struct RunArgs {
     dry_run: bool,
 }
 
+/// What `--resume` without a run means.
+const LATEST: &str = "latest";
+
 /// Trains, measures, reports; the last line on stdout is the report's path.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let Some(path) = &args.spec else { return usage("expected a spec: experiment SPEC.yaml") };
-    let loaded = spec::load(path, &args.sets, presets::NAMES)?;
-    // A setting that does not fit the preset is found here, before there is a run directory.
+    let begun = match (&args.spec, args.resume.as_deref()) {
+        (None, Some(named)) if named != LATEST => resume::by_its_own_spec(named, &args.sets, presets::NAMES)?,
+        (None, Some(_)) => return usage("--resume without a spec needs a run: experiment --resume=RUN"),
+        (None, None) => return usage("expected a spec: experiment SPEC.yaml"),
+        (Some(spec), resume) => {
+            let loaded = spec::load(spec, &args.sets, presets::NAMES)?;
+            match begun(args, &loaded, resume)? {
+                Some(begun) => begun,
+                None => return start(args, &loaded),
+            }
+        }
+    };
+    let device = fitting(args, &begun.loaded)?;
+    if args.dry_run {
+        return say(begun.loaded.spec.resolved()?.trim_end());
+    }
+    if resume::is_finished(&begun)? {
+        notice::line(format_args!("{}: already finished", begun.path.display()));
+        return say(dalle::report::write(&begun.path)?.display());
+    }
+    notice::line(format_args!("run: {}, gone on with", begun.path.display()));
+    let mut run = RunDir::open(&begun.path)?;
+    run.change_spec(&begun.loaded, &begun.changes)?;
+    let (theirs, ours) = (run.run()["device"].clone(), device.name());
+    if theirs.as_str().is_some_and(|theirs| theirs != ours) {
+        let what = format!("begun on {theirs}, gone on with on {ours}: its bits are of neither");
+        run.warn("run", "other-device", &what)?;
+    }
+    train(&begun.loaded, device, run)
+}
+
+/// The run that the arguments ask to go on with, `None` where they ask for a new one.
+fn begun(args: &RunArgs, loaded: &Loaded, named: Option<&str>) -> Result<Option<Begun>> {
+    let name = &loaded.spec.name;
+    match named {
+        Some(LATEST) => match resume::newest(&args.out, loaded.clone(), presets::NAMES)? {
+            None => Err(Error::data(
+                args.out.join(name),
+                "no run to go on with; without --resume, or with --resume-or-start, one is started",
+            )),
+            found => Ok(found),
+        },
+        Some(named) => resume::by_spec(named, loaded.clone(), presets::NAMES).map(Some),
+        None if args.resume_or_start => match resume::newest(&args.out, loaded.clone(), presets::NAMES) {
+            Ok(None) => {
+                notice::line(format_args!("{}: no run to go on with: starting one", args.out.join(name).display()));
+                Ok(None)
+            }
+            Err(Error::Usage(why)) => {
+                notice::line(format_args!("starting a new run: {why}"));
+                Ok(None)
+            }
+            found => found,
+        },
+        None => Ok(None),
+    }
+}
+
+/// The device, on which the models of the spec can be built: a setting that does not fit the preset is found before a run
+/// directory is touched.
+fn fitting(args: &RunArgs, loaded: &Loaded) -> Result<Device> {
     let device = args.device.device()?;
     device.models(&loaded.spec)?;
+    Ok(device)
+}
+
+fn start(args: &RunArgs, loaded: &Loaded) -> Result<()> {
+    let device = fitting(args, loaded)?;
     if args.dry_run {
         return say(loaded.spec.resolved()?.trim_end());
     }
-    let stop = signals::install()?;
     let argv: Vec<String> = std::env::args().collect();
-    let create = || RunDir::create(&args.out, &loaded, &argv);
-    let mut run = match args.resume.as_deref() {
-        None => create()?,
-        Some("latest") => match run_dir::find_same(&args.out, &loaded.spec)? {
-            Some(found) => RunDir::open(found)?,
-            None => create()?,
-        },
-        Some(named) => {
-            let found = run_dir::find(named)?;
-            let (theirs, ours) = (&run_dir::read_run(&found)?["spec_hash"], loaded.spec.hash()?);
-            if *theirs != ours.as_str() {
-                let found = found.display();
-                return usage(format!("--resume={named}: {found} is a run of another spec: repeat each --set it had"));
-            }
-            RunDir::open(found)?
-        }
-    };
-    eprintln!("run: {}", run.path().display());
+    let run = RunDir::create(&args.out, loaded, &argv)?;
+    notice::line(format_args!("run: {}", run.path().display()));
+    train(loaded, device, run)
+}
+
+fn train(loaded: &Loaded, device: Device, mut run: RunDir) -> Result<()> {
+    let stop = signals::install()?;
     run.update(|facts| {
         facts["device"] = device.name().into();
         facts["gpu"] = device.card().into();
     })?;
-    let outcome = pipeline::run(&loaded, device, &mut run, &Watch { stop, progress: true });
+    let outcome = pipeline::run(loaded, device, &mut run, &Watch { stop, progress: true });
     // A run that failed, or was stopped, has a report too; its error comes before the report's.
     let report = dalle::report::write(run.path()).and_then(|path| {
         let results = dalle::report::summary::summary(run.path())?;
@@ -77,4 +137,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         say(path.display())
     });
     outcome.and(report)
+}
+
+/// Writes the report of a run. Where `run.json` cannot know that nobody writes it any more, that is said.
+pub fn report(run: &Path) -> Result<()> {
+    let run = run_dir::find(run)?;
+    let recorded = run_dir::read_run(&run)?["status"].clone();
+    let status = run_dir::status(&run, &recorded);
+    if recorded != status.as_str() {
+        notice::line(format_args!("{}: {status}", run.display()));
+    }
+    say(dalle::report::write(&run)?.display())
 }

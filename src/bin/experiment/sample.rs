@@ -1,12 +1,13 @@
 //! `experiment sample`: pictures of captions, with a run or with ruDALL-E's published files.
 
-use crate::device::DeviceArgs;
+use crate::device::{CheckpointArgs, DeviceArgs};
 use crate::{say, usage};
 use clap::{Args, ValueEnum};
 use dalle::data::{Picture, augment};
 use dalle::generate::{self, Options, rank};
 use dalle::harness::device::Device;
 use dalle::harness::generator::{Generator, Rudalle};
+use dalle::harness::notice;
 use dalle::models::rudalle::Version;
 use dalle::nn::Precision;
 use dalle::random::Rng;
@@ -54,6 +55,8 @@ pub struct SampleArgs {
     /// The folder to write to.
     #[arg(long, default_value = "samples")]
     out: PathBuf,
+    #[command(flatten)]
+    older: CheckpointArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
@@ -111,7 +114,7 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
     if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));
     }
-    let generator = open(&args.model, &args.published, device)?;
+    let generator = open(&args.model, args.older, &args.published, device)?;
     let forced = match &args.prime {
         None => Vec::new(),
         Some(path) => {
@@ -134,6 +137,9 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
         let seed = |candidate| Rng::new(args.seed, "sample/cli", caption as u64, candidate).bits();
         (0..args.n as u64).map(seed).collect()
     };
+    for cut in generator.cut(&args.captions) {
+        notice::line(format_args!("warning: {cut}"));
+    }
     let drawn = generator.draw(&args.captions, &seeds, &forced, &options)?;
     std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
     // Nothing chooses without a CLIP.
@@ -157,9 +163,9 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
     say(file.display())
 }
 
-fn open(model: &Path, published: &Published, device: Device) -> Result<Generator> {
+fn open(model: &Path, older: CheckpointArgs, published: &Published, device: Device) -> Result<Generator> {
     if !model.is_file() {
-        return Generator::of_run(model, device);
+        return Generator::of_run(model, device, older.which());
     }
     let (Some(decoder), Some(tokenizer)) = (&published.decoder, &published.tokenizer) else {
         return usage("a file of import rudalle needs --decoder and --tokenizer");

@@ -1,39 +1,24 @@
 //! The verbs besides running a spec: each reads its inputs, asks the library, prints a result.
 
-use crate::device::DeviceArgs;
+use crate::device::{CheckpointArgs, DeviceArgs};
 use crate::{say, usage};
 use clap::Args;
-use dalle::data::shapes::{Prompts, Split, prompts};
-use dalle::data::{Picture, Shapes, Source, emoji};
+use dalle::data::Picture;
 use dalle::generate::{cosines, probabilities, rank};
 use dalle::harness::codec;
 use dalle::harness::device::Device;
 use dalle::harness::measure::picture;
+use dalle::harness::models::Which;
+use dalle::harness::notice;
 use dalle::harness::reranker::Reranker;
 use dalle::harness::run_dir::write_atomic;
 use dalle::harness::selftest::Selftest;
 use dalle::harness::spec;
 use dalle::mask::{Layout, Pattern};
 use dalle::models::presets;
-use dalle::report::grid;
 use dalle::{Error, Result};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-pub fn check(specs: &[PathBuf], sets: &[String]) -> Result<()> {
-    let mut worst = None;
-    for path in specs {
-        match spec::load(path, sets, presets::NAMES) {
-            Ok(_) => say(format_args!("{}: ok", path.display()))?,
-            Err(error) => {
-                if let Some(earlier) = worst.replace(error) {
-                    eprintln!("error: {earlier}");
-                }
-            }
-        }
-    }
-    worst.map_or(Ok(()), Err)
-}
 
 pub fn selftest(device: Device) -> Result<()> {
     let test = Selftest::run(device)?;
@@ -52,9 +37,9 @@ pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
 /// The most pixels that `encode` and `decode` take at once: a model holds hundreds of bytes for each.
 const MAX_PIXELS: usize = 1 << 20;
 
-pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device) -> Result<()> {
+pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, which: Which) -> Result<()> {
     let picture = Picture::open(image)?;
-    let codec = codec::open(run, device)?;
+    let codec = codec::open(run, device, which)?;
     let stride = codec.stride();
     let (height, width) = (picture.height, picture.width);
     if height == 0 || height % stride != 0 || width == 0 || width % stride != 0 {
@@ -72,7 +57,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device) -> R
     }
 }
 
-pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device) -> Result<()> {
+pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device, which: Which) -> Result<()> {
     let bytes = std::fs::read(tokens).map_err(|error| Error::data(tokens, format!("cannot be read: {error}")))?;
     let bad = |what: String| Error::data(tokens, what);
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("expected the JSON of encode: {e}")))?;
@@ -81,7 +66,7 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device) -> Result<(
         number.ok_or_else(|| bad(format!("{key}: expected a number from 1 to 4096")))
     };
     let (rows, columns) = (side("height")?, side("width")?);
-    let codec = codec::open(run, device)?;
+    let codec = codec::open(run, device, which)?;
     let (limit, most) = (codec.vocabulary(), MAX_PIXELS / codec.stride().pow(2));
     if rows * columns > most {
         return Err(bad(format!("expected at most {most} tokens, got {rows}×{columns}")));
@@ -115,6 +100,8 @@ pub struct RerankArgs {
     #[arg(required = true)]
     images: Vec<PathBuf>,
     #[command(flatten)]
+    older: CheckpointArgs,
+    #[command(flatten)]
     pub device: DeviceArgs,
 }
 
@@ -127,7 +114,10 @@ pub fn rerank(args: &RerankArgs, device: Device) -> Result<()> {
     }
     let put = |caption: &String| args.template.as_ref().map_or(caption.clone(), |t| t.replace("{}", caption));
     let captions: Vec<String> = args.captions.iter().map(put).collect();
-    let reranker = Reranker::open(&args.model, args.merges.as_deref(), device)?;
+    let reranker = Reranker::open(&args.model, args.merges.as_deref(), device, args.older.which())?;
+    if let Some(cut) = reranker.cut(&captions) {
+        notice::line(format_args!("warning: CLIP: {cut}"));
+    }
     let (features, texts) = (reranker.files(&args.images)?, reranker.captions(&captions)?);
     let scores = cosines(&features, &texts, texts.len() / captions.len());
     if captions.len() == 1 {
@@ -172,48 +162,4 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
         ))?;
     }
     Ok(())
-}
-
-#[derive(Debug, Args)]
-pub struct DataArgs {
-    /// Which dataset.
-    #[arg(value_parser = ["emoji", "shapes"])]
-    name: String,
-    /// The folder to write to; `experiments/data/NAME`, where the specs look, if left out.
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// emoji: where npm's packages are kept.
-    #[arg(long)]
-    cache: Option<PathBuf>,
-    /// Side of the pictures.
-    #[arg(long)]
-    size: Option<u32>,
-}
-
-pub fn data(args: &DataArgs) -> Result<()> {
-    let out = args.out.clone().unwrap_or_else(|| Path::new("experiments/data").join(&args.name));
-    if args.name == "emoji" {
-        let cache = args.cache.clone().unwrap_or_else(|| out.with_file_name(".emoji-cache"));
-        let mut options = emoji::EmojiOptions::new(&out, cache);
-        options.size = args.size.unwrap_or(options.size);
-        let report = emoji::build(&options, &mut |line| eprintln!("{line}"))?;
-        return say(format_args!("{} pairs in {} shards under {}", report.pairs(), report.shards.len(), out.display()));
-    }
-    let side = args.size.unwrap_or(32) as usize;
-    if side != 32 && side != 64 {
-        return usage(format!("--size {side}: shapes are drawn at 32 or 64"));
-    }
-    std::fs::create_dir_all(&out).map_err(Error::io("create", &out))?;
-    let shapes = Shapes { side, seed: 0, split: Split::Train, count: 48 };
-    let mut pictures = Vec::new();
-    for index in 0..shapes.len() {
-        let sample = shapes.get(index).map_err(|bad| Error::data(&bad.key, bad.detail))?;
-        say(format_args!("{index:>2}  {}", sample.captions[0]))?;
-        pictures.push(sample.picture);
-    }
-    let file = out.join("sheet.png");
-    grid::grid(&pictures, 8, 4).save_png(&file)?;
-    let held_out = prompts(Prompts::HeldOut, 0, 3).join("; ");
-    say(format_args!("captions kept for the zero-shot measure look like: {held_out}"))?;
-    say(file.display())
 }

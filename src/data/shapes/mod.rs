@@ -82,6 +82,11 @@ impl Source for Shapes {
             captions: (0..CAPTIONS).map(|_| scene.caption(&mut rng)).collect(),
         })
     }
+
+    fn captions(&self, index: usize) -> Result<Vec<String>, BadSample> {
+        let (scene, mut rng) = self.draw(index);
+        Ok((0..CAPTIONS).map(|_| scene.caption(&mut rng)).collect())
+    }
 }
 
 /// What the captions of an evaluation are about.

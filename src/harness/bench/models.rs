@@ -15,7 +15,7 @@ use crate::nn;
 use crate::ops::Backend;
 use crate::random::Rng;
 use crate::shape::{ClipShape, DvaeShape, TextTowerShape, TransformerShape};
-use crate::train::config::{Ema, FirstStage, Optimizer, Schedule, TransformerStage as Config};
+use crate::train::config::{Ema, FirstStage, Optimizer, Plateau, Schedule, TransformerStage as Config};
 use crate::train::transformer_stage::TransformerStage;
 use crate::train::{Batch, Stage, first_stage};
 use dfdx::prelude::*;
@@ -26,6 +26,7 @@ use std::hint::black_box;
 const OPTIMIZER: Optimizer = Optimizer {
     method: crate::train::config::Method::Adamw,
     lr: Schedule::cosine(1e-4, 1e-4, 0),
+    plateau: Plateau::OFF,
     beta1: 0.9,
     beta2: 0.96,
     epsilon: 1e-8,

@@ -184,6 +184,24 @@ where
         self.trainer.restore(read)?;
         self.freeze()
     }
+
+    fn freeze(&mut self) -> Result<()> {
+        self.frozen = Coder::new(self.trainer.averaged()?, self.trainer.device().clone());
+        Ok(())
+    }
+
+    fn averaged_file(&self) -> Result<Files> {
+        self.trainer.averaged_file()
+    }
+
+    fn freeze_at(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+        self.frozen = Coder::new(self.trainer.read_averaged(read)?, self.trainer.device().clone());
+        Ok(())
+    }
+
+    fn share_of_start(&self) -> f64 {
+        self.trainer.share_of_start()
+    }
 }
 
 impl<S: DvaeShape, M: PictureModel<S, D>, D: Backend<f32>> Codec for PictureStage<S, M, D>
@@ -213,11 +231,6 @@ where
 {
     fn geometry(&self) -> Geometry {
         Geometry { side: S::Side::SIZE, grid: S::Grid::SIZE, codes: S::Codes::SIZE }
-    }
-
-    fn freeze(&mut self) -> Result<()> {
-        self.frozen = Coder::new(self.trainer.averaged()?, self.trainer.device().clone());
-        Ok(())
     }
 
     fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>> {

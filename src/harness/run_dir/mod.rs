@@ -1,26 +1,40 @@
 //! The run directory: one writer, append-only metrics, everything else replaced atomically, readable while it grows.
 //!
 //! ```text
-//! results/<name>/<utc>-<hash8>/
+//! results/<name>/<utc>-<hash>/
 //!   spec.yaml  spec.resolved.yaml  run.json  metrics.jsonl  checkpoints/<stage>/  images/  plots/  report.html  lock
 //! ```
 
+mod folders;
+mod lock;
+mod metrics;
+mod seal;
+
+use super::identity::Difference;
 use super::load::{Loaded, load};
-use super::notice;
-use super::spec::Spec;
+use super::spec::{DataKind, Spec};
+use super::{notice, provenance};
 use crate::train::checkpoint;
 pub use crate::train::durable::write_atomic;
 use crate::{Error, Result};
+pub use folders::file_part;
+use folders::{Gate, new_folder, newest_first, remove_unfinished, sweep};
+use lock::{Holder, Lock, holder, lock};
+use metrics::Lines;
+use seal::{SEALS, seal, seal_of, unchanged};
 use serde_json::{Map, Value, json};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const RUN: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
 const RESOLVED: &str = "spec.resolved.yaml";
+/// The tokenizer's file in a run.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// The folders of a run.
+const FOLDERS: [&str; 3] = ["checkpoints", "images", "plots"];
 
 /// A run that this process writes.
 #[derive(Debug)]
@@ -32,11 +46,13 @@ pub struct RunDir {
     earlier: Duration,
     started: Instant,
     speaks: bool,
+    /// What this process has warned of.
+    warned: Vec<Value>,
     _lock: Lock,
 }
 
 impl RunDir {
-    /// Starts `results/<name>/<utc>-<hash8>/` with the spec as given and as resolved, and `run.json` with status `running`.
+    /// Starts `results/<name>/<utc>-<hash>/` with the spec as given and as resolved, and `run.json` with status `running`.
     ///
     /// # Errors
     /// [`Error::Io`] at once if the folder cannot be written.
@@ -45,16 +61,19 @@ impl RunDir {
         let now = SystemTime::now();
         let parent = results.as_ref().join(&loaded.spec.name);
         fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
+        let gate = Gate::close(&parent);
+        sweep(&parent, gate.as_ref());
         let path = new_folder(&parent, &format!("{}-{hash}", utc(now).replace(['-', ':'], "")))?;
         let lock = lock(&path)?;
-        for folder in ["checkpoints", "images", "plots"] {
+        drop(gate);
+        for folder in FOLDERS {
             let folder = path.join(folder);
             fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
         }
         write_atomic(path.join("spec.yaml"), loaded.text.as_bytes())?;
         write_atomic(path.join(RESOLVED), resolved.as_bytes())?;
         let metrics = open_metrics(&path)?;
-        let folder = fs::canonicalize(&loaded.folder).unwrap_or_else(|_| loaded.folder.clone());
+        let folder = absolute(&loaded.folder);
         let run = json!({
             "name": loaded.spec.name,
             "preset": loaded.spec.preset,
@@ -68,46 +87,132 @@ impl RunDir {
             "memory": {},
             "spec_hash": hash,
             "spec_folder": folder,
+            SEALS: {RESOLVED: seal(resolved.as_bytes())},
             "argv": argv,
             "version": env!("CARGO_PKG_VERSION"),
-            "git": git(Path::new(env!("CARGO_MANIFEST_DIR"))),
+            "built": provenance::built(),
+            "spec_repository": provenance::of_spec(&folder, loaded.file.as_deref()),
             "cpu": cpu(),
             "threads": rayon::current_num_threads(),
         });
-        let mut dir =
-            RunDir { path, run, metrics, earlier: Duration::ZERO, started: Instant::now(), speaks: false, _lock: lock };
+        let (earlier, started) = (Duration::ZERO, Instant::now());
+        let mut dir = RunDir { path, run, metrics, earlier, started, speaks: false, warned: Vec::new(), _lock: lock };
         // Last: a folder without run.json is not yet a run.
         dir.update(|_| {})?;
         Ok(dir)
     }
 
     /// Goes on with the run at `path` (the run itself, or `results/<name>` for its newest): takes the lock, removes what a
-    /// crash left behind, and sets the status to `running`.
+    /// crash left behind, and sets the status to `running`. What it finds damaged it warns of.
     ///
     /// # Errors
-    /// [`Error::Data`] if there is no run or its `run.json` is damaged; [`Error::Io`] if another process writes it.
+    /// [`Error::Data`] if there is no run, its `run.json` is damaged, or its spec or tokenizer is not what it wrote;
+    /// [`Error::Io`] if another process writes it.
     pub fn open(path: impl AsRef<Path>) -> Result<RunDir> {
         let path = find(path)?;
+        if let Some(parent) = path.parent() {
+            sweep(parent, Gate::close(parent).as_ref());
+        }
         let lock = lock(&path)?;
         let run = read_run(&path)?;
+        unchanged(&path, &run, RESOLVED)?;
+        unchanged(&path, &run, TOKENIZER)?;
         let checkpoints = path.join("checkpoints");
         for stage in fs::read_dir(&checkpoints).map_err(Error::io("read", &checkpoints))? {
-            checkpoint::clean(stage.map_err(Error::io("read", &checkpoints))?.path())?;
+            let stage = stage.map_err(Error::io("read", &checkpoints))?.path();
+            if stage.is_dir() {
+                checkpoint::clean(stage)?;
+            }
         }
-        let lines = metrics_lines(&path)?;
-        let earlier = lines.iter().filter_map(|line| line.get("time")?.as_f64()).fold(0.0, f64::max);
+        remove_unfinished(&path)?;
+        remove_unfinished(&path.join("images"))?;
+        remove_unfinished(&path.join("images/progress"))?;
+        let known = path.join(METRICS).exists();
+        let read = Lines::read(&path)?;
+        read.write(&path, |_| true)?;
+        let times = read.lines.iter().filter_map(|line| line.value.as_ref()?.get("time")?.as_f64());
         // Measurements write no lines: what they took is in the total alone.
-        let earlier = earlier.max(run["timings"]["total"].as_f64().unwrap_or(0.0));
+        let earlier = times.fold(run["timings"]["total"].as_f64().unwrap_or(0.0), f64::max);
         let earlier = Duration::try_from_secs_f64(earlier).unwrap_or_default();
-        write_lines(&path, &lines)?;
         let metrics = open_metrics(&path)?;
-        let mut dir = RunDir { path, run, metrics, earlier, started: Instant::now(), speaks: false, _lock: lock };
+        let (speaks, warned) = (true, Vec::new());
+        let mut dir = RunDir { path, run, metrics, earlier, started: Instant::now(), speaks, warned, _lock: lock };
         dir.update(|run| {
             run["status"] = json!("running");
             run["exit"] = Value::Null;
             run["finished"] = Value::Null;
         })?;
+        if !known {
+            dir.warn("run", "metrics-lost", &format!("{METRICS} was not there: its curves begin here"))?;
+        }
+        if let Some(garbage) = read.garbage() {
+            dir.warn("run", "metrics-damaged", &garbage)?;
+        }
+        let (theirs, ours) = (dir.run["built"].clone(), provenance::built());
+        if !theirs.is_null() && ["commit", "dirty", "rustc"].iter().any(|fact| theirs[fact] != ours[fact]) {
+            let what =
+                format!("begun by a program built from {theirs}, gone on with by one from {ours}: bits may differ");
+            dir.warn("run", "other-build", &what)?;
+        }
         Ok(dir)
+    }
+
+    /// Goes on with another spec from here: `changes` are what it says otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn change_spec(&mut self, loaded: &Loaded, changes: &[Difference]) -> Result<()> {
+        let (theirs, ours) = (self.run["spec_folder"].clone(), json!(absolute(&loaded.folder)));
+        if theirs != ours {
+            if loaded.spec.data.kind != DataKind::Shapes {
+                let what = format!("data paths were relative to {theirs} and are relative to {ours} from here on");
+                self.warn("run", "other-folder", &what)?;
+            }
+            self.update(|run| run["spec_folder"] = ours)?;
+        }
+        let (resolved, hash) = (loaded.spec.resolved()?, loaded.spec.hash()?);
+        let (ours, now) = (seal(resolved.as_bytes()), utc(SystemTime::now()));
+        let theirs = seal_of(&self.path, RESOLVED)?;
+        let recorded = self.run["spec_hash"] == hash.as_str() && self.run[SEALS][RESOLVED] == ours.as_str();
+        if recorded && theirs.as_deref() == Some(ours.as_str()) {
+            return Ok(());
+        }
+        // Whichever of the two a crash leaves is one that was written here.
+        self.update(|run| {
+            run["spec_hash"] = json!(hash);
+            run[SEALS][RESOLVED] = json!([theirs, ours]);
+            for Difference { path, theirs, ours } in changes {
+                let change = json!({"at": now, "key": path, "from": theirs, "to": ours});
+                match run["spec_changes"].as_array_mut() {
+                    Some(changes) => changes.push(change),
+                    None => run["spec_changes"] = json!([change]),
+                }
+            }
+        })?;
+        write_atomic(self.path.join(RESOLVED), resolved.as_bytes())?;
+        self.update(|run| run[SEALS][RESOLVED] = json!(ours))
+    }
+
+    /// Writes a file that never changes from then on, and keeps its blake3 in `run.json`: whoever opens the run holds it to
+    /// that.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_sealed(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        write_atomic(self.path.join(name), bytes)?;
+        self.seal(name)
+    }
+
+    /// Keeps the blake3 of a file that is there, if it is not kept yet.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if another one is kept.
+    pub fn seal(&mut self, name: &str) -> Result<()> {
+        unchanged(&self.path, &self.run, name)?;
+        match seal_of(&self.path, name)? {
+            Some(seal) if self.run[SEALS][name].is_null() => self.update(|run| run[SEALS][name] = json!(seal)),
+            _ => Ok(()),
+        }
     }
 
     /// The run's folder.
@@ -140,15 +245,13 @@ impl RunDir {
         self.metrics.write_all(text.as_bytes()).map_err(Error::io("write", self.path.join(METRICS)))
     }
 
-    /// Drops the lines of `stage` after `step`: a resumed stage writes them again.
+    /// Drops the lines of `stage` after `step`: a resumed stage writes them again. The others keep their bytes.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn rewind(&mut self, stage: &str, step: u64) -> Result<()> {
-        let mut lines = metrics_lines(&self.path)?;
         let after = |line: &Value| line["stage"] == stage && line["step"].as_u64().is_some_and(|at| at > step);
-        lines.retain(|line| !after(line));
-        write_lines(&self.path, &lines)?;
+        Lines::read(&self.path)?.write(&self.path, |line| !line.value.as_ref().is_some_and(after))?;
         self.metrics = open_metrics(&self.path)?;
         Ok(())
     }
@@ -169,18 +272,18 @@ impl RunDir {
     }
 
     /// Says on stderr, and keeps in `run.json`'s `warnings`, that something in `stage` wants a look: `kind` is a word for
-    /// programs ("few-codes"), `text` says what is wrong and what to do. One that was said before is not said again.
+    /// programs ("few-codes"), `text` says what is wrong and what to do. A process says it once; `run.json` keeps it once.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn warn(&mut self, stage: &str, kind: &str, text: &str) -> Result<()> {
         let warning = json!({"stage": stage, "kind": kind, "text": text});
-        let known = self.run["warnings"].as_array().is_some_and(|known| known.contains(&warning));
-        if known {
-            return Ok(());
-        }
-        if self.speaks {
+        if self.speaks && !self.warned.contains(&warning) {
             notice::line(format_args!("warning: {stage}: {text}"));
+            self.warned.push(warning.clone());
+        }
+        if self.run["warnings"].as_array().is_some_and(|known| known.contains(&warning)) {
+            return Ok(());
         }
         self.update(|run| match run["warnings"].as_array_mut() {
             Some(warnings) => warnings.push(warning),
@@ -212,6 +315,10 @@ impl RunDir {
     }
 }
 
+fn absolute(folder: &Path) -> PathBuf {
+    fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
 /// The run at `path`: the folder itself, or the newest run in `results/<name>`.
 ///
 /// # Errors
@@ -221,7 +328,7 @@ pub fn find(path: impl AsRef<Path>) -> Result<PathBuf> {
     if path.join(RUN).is_file() {
         return Ok(path.to_owned());
     }
-    newest(path, "").ok_or_else(|| {
+    newest_first(path).into_iter().next().ok_or_else(|| {
         Error::data(path, "no run here: expected a folder with run.json, or one that holds such folders")
     })
 }
@@ -229,22 +336,12 @@ pub fn find(path: impl AsRef<Path>) -> Result<PathBuf> {
 /// The newest run of a spec that means the same as `spec`, to resume.
 ///
 /// # Errors
-/// Those of [`Spec::resolved`].
+/// Those of [`Spec::hash`].
 pub fn find_same(results: impl AsRef<Path>, spec: &Spec) -> Result<Option<PathBuf>> {
-    Ok(newest(&results.as_ref().join(&spec.name), &format!("-{}", spec.hash()?)))
-}
-
-/// The newest run in `folder` whose name holds `part`: names start with the time, so they sort by it.
-fn newest(folder: &Path, part: &str) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?;
-    let runs = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join(RUN).is_file());
-    // By (time and hash, suffix length, suffix), so that `-10` comes after `-9`.
-    let order = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let (stem, suffix) = name.split_at(name.char_indices().nth(25).map_or(name.len(), |(i, _)| i));
-        (stem.to_owned(), suffix.len(), suffix.to_owned())
-    };
-    runs.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(part))).max_by_key(order)
+    let hash = spec.hash()?;
+    // Not by its name: a run that went on with more steps keeps the name that it had.
+    let same = |run: &PathBuf| read_run(run).is_ok_and(|facts| facts["spec_hash"] == hash.as_str());
+    Ok(newest_first(&results.as_ref().join(&spec.name)).into_iter().find(same))
 }
 
 /// Reads `run.json` of a run that another process may be writing.
@@ -261,108 +358,52 @@ pub fn read_run(run: impl AsRef<Path>) -> Result<Value> {
 
 /// Whether a living process writes the run: its lock is held.
 pub fn is_written(run: impl AsRef<Path>) -> bool {
-    let lock = File::open(run.as_ref().join("lock"));
-    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    matches!(holder(run.as_ref()), Holder::Somebody)
+}
+
+/// What a reader should say of a run whose `run.json` has this `status`: that one which was killed is not running.
+pub fn status(run: impl AsRef<Path>, status: &Value) -> String {
+    let status = status.as_str().unwrap_or("unknown");
+    if status == "running" && matches!(holder(run.as_ref()), Holder::Nobody) {
+        return "stopped (no process writes it)".into();
+    }
+    status.into()
 }
 
 /// The spec that a run was started with, defaults and `--set` included; its data paths stay relative to the original's folder.
 ///
 /// # Errors
-/// Those of [`load`] and [`read_run`].
+/// Those of [`load`] and [`read_run`]; [`Error::Data`] where the file is not what the run wrote.
 pub fn read_spec(run: impl AsRef<Path>, presets: &[&str]) -> Result<Loaded> {
     let run = run.as_ref();
+    let facts = read_run(run)?;
+    unchanged(run, &facts, RESOLVED)?;
     let mut loaded = load(run.join(RESOLVED), &[], presets)?;
-    if let Some(folder) = read_run(run)?["spec_folder"].as_str() {
+    if let Some(folder) = facts["spec_folder"].as_str() {
         loaded.folder = PathBuf::from(folder);
     }
     Ok(loaded)
 }
 
-/// The lines of `metrics.jsonl`, without a torn last one. Readable while the run writes.
+/// Holds the tokenizer of a run that is opened to be used to what the run wrote.
+///
+/// # Errors
+/// Those of [`read_run`]; [`Error::Data`] where it is another.
+pub fn tokenizer_unchanged(run: impl AsRef<Path>) -> Result<()> {
+    unchanged(run.as_ref(), &read_run(&run)?, TOKENIZER)
+}
+
+/// The lines of `metrics.jsonl` that are JSON. Readable while the run writes.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn metrics_lines(run: impl AsRef<Path>) -> Result<Vec<Value>> {
-    let path = run.as_ref().join(METRICS);
-    match fs::read(&path) {
-        Ok(bytes) => {
-            Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::io("read", &path)(error)),
-    }
-}
-
-fn write_lines(run: &Path, lines: &[Value]) -> Result<()> {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    write_atomic(run.join(METRICS), text.as_bytes())
+    Ok(Lines::read(run.as_ref())?.lines.into_iter().filter_map(|line| line.value).collect())
 }
 
 fn open_metrics(run: &Path) -> Result<File> {
     let path = run.join(METRICS);
     OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))
-}
-
-/// Creates `parent/stem`, or `stem-2`, `stem-3`… where runs of one spec start within a second.
-fn new_folder(parent: &Path, stem: &str) -> Result<PathBuf> {
-    let mut path = parent.join(stem);
-    for number in 2.. {
-        match fs::create_dir(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => path = parent.join(format!("{stem}-{number}")),
-            Err(error) => return Err(Error::io("create", &path)(error)),
-            Ok(()) => break,
-        }
-    }
-    Ok(path)
-}
-
-/// The run's lock. The system drops it with the process, so a dead one never blocks its run.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing is not enough: a child that another thread has forked and that has not yet begun its program holds the
-        // same open file, and with it the lock. Where unlocking fails the close still follows.
-        let _ = self.0.unlock();
-    }
-}
-
-/// Takes the run's lock.
-fn lock(run: &Path) -> Result<Lock> {
-    let path = run.join("lock");
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
-    let mut file = options.open(&path).map_err(Error::io("write", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            let _ = file.read_to_string(&mut owner);
-            let why = format!("process {} is writing this run", owner.trim());
-            return Err(Error::io("lock", run)(std::io::Error::new(ErrorKind::WouldBlock, why)));
-        }
-        // Some network file systems know no locks: better a run without one than none.
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-        Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
-    }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(Error::io("write", &path))?;
-    Ok(Lock(file))
-}
-
-/// The commit of the sources and whether they differ from it; null where they are no longer there or no repository.
-fn git(sources: &Path) -> Value {
-    let ask = |arguments: &[&str]| {
-        let output =
-            Command::new("git").arg("-C").arg(sources).args(arguments).env("GIT_OPTIONAL_LOCKS", "0").output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    match (ask(&["rev-parse", "HEAD"]), ask(&["status", "--porcelain"])) {
-        (Some(commit), Some(changes)) => json!({"commit": commit, "dirty": !changes.is_empty()}),
-        _ => Value::Null,
-    }
 }
 
 /// The processor's model name, where the system tells it.
@@ -406,12 +447,5 @@ mod tests {
         ] {
             assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
-    }
-
-    #[test]
-    fn git_tells_the_commit_or_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(git(folder.path()), Value::Null);
-        assert_eq!(git(&folder.path().join("gone")), Value::Null);
     }
 }

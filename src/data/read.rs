@@ -1,0 +1,60 @@
+//! Bytes of files that others made: regular files only, and no more of them than such a file may hold.
+
+use super::Flaw;
+use super::extensions::Role;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The largest file of each kind, in bytes.
+pub(super) fn most(role: Role) -> u64 {
+    match role {
+        Role::Picture | Role::Unread => 64 << 20,
+        Role::Text => 1 << 20,
+        Role::Json => 8 << 20,
+    }
+}
+
+/// The bytes of a file. A device or a pipe is not opened: it may have no end, or never a beginning.
+pub(super) fn read(path: &Path, role: Role) -> Result<Vec<u8>, Flaw> {
+    let unreadable = |error| Flaw::new("unreadable", format!("cannot read {}: {error}", path.display()));
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Flaw::new("not-a-file", format!("{} is a folder, a device or a pipe", path.display())));
+    }
+    let most = most(role);
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    if bytes.len() as u64 > most { Err(too_large(role, &format!("more than {most} bytes"))) } else { Ok(bytes) }
+}
+
+/// A file, or a member of a shard, that is larger than its kind may be.
+pub(super) fn too_large(role: Role, got: &str) -> Flaw {
+    let (reason, most) = (if role == Role::Picture { "too-large" } else { "captions-too-large" }, most(role) >> 20);
+    Flaw::new(reason, format!("{got}; expected at most {most} MiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_a_sensible_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("a.txt"), "a cat").unwrap();
+        assert_eq!(read(&at("a.txt"), Role::Text).unwrap(), b"a cat");
+        assert_eq!(read(&at("none.txt"), Role::Text).unwrap_err().reason, "unreadable");
+        std::os::unix::fs::symlink("/dev/zero", at("zero.txt")).unwrap();
+        assert_eq!(read(&at("zero.txt"), Role::Text).unwrap_err().reason, "not-a-file");
+        let fifo = std::process::Command::new("mkfifo").arg(at("fifo.txt")).status();
+        if fifo.is_ok_and(|status| status.success()) {
+            assert_eq!(read(&at("fifo.txt"), Role::Text).unwrap_err().reason, "not-a-file");
+        }
+        let sparse = File::create(at("large.txt")).unwrap();
+        sparse.set_len(most(Role::Text)).unwrap();
+        assert!(read(&at("large.txt"), Role::Text).is_ok());
+        sparse.set_len(most(Role::Text) + 1).unwrap();
+        assert_eq!(read(&at("large.txt"), Role::Text).unwrap_err().reason, "captions-too-large");
+        assert_eq!(read(&at("large.txt"), Role::Json).unwrap().len() as u64, most(Role::Text) + 1);
+    }
+}

@@ -1,0 +1,145 @@
+//! Captions before and while training: the tokenizer that learns from them, and how many are longer than a model reads.
+
+use super::models::{Models, TOKENIZER};
+use super::notice;
+use super::run_dir::RunDir;
+use super::sources::Sources;
+use super::spec::Spec;
+use crate::data::Tally;
+use crate::error::{Error, Result};
+use crate::random::Rng;
+use crate::text::Bpe;
+use rayon::prelude::*;
+use serde_json::json;
+
+/// The tokenizer learns from the captions of at most so many samples: more would change no vocabulary.
+const MOST: usize = 100_000;
+/// Captions whose length is looked at before a run.
+const LOOK: usize = 4096;
+
+/// The run's tokenizer: trained on the captions of the training set, or read back on resume.
+///
+/// # Errors
+/// [`Error::Data`] where no sample has a caption, and what the tokenizer says.
+pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Models, speaks: bool) -> Result<Bpe> {
+    let path = run.path().join(TOKENIZER);
+    if path.exists() {
+        run.seal(TOKENIZER)?;
+        return Bpe::load(path);
+    }
+    let len = sources.train.len();
+    let mut indices: Vec<usize> = (0..len).collect();
+    if len > MOST {
+        indices = Rng::new(spec.seed, "text/tokenizer", 0, 0).permutation(len);
+        indices.truncate(MOST);
+        if speaks {
+            notice::line(format_args!("the tokenizer learns from {MOST} of {len} samples, drawn at random"));
+        }
+    }
+    let samples = indices.len();
+    let read: Vec<_> = indices.into_par_iter().map(|index| sources.train.captions(index)).collect();
+    let (mut captions, mut broken) = (Vec::new(), Tally::default());
+    for read in read {
+        match read {
+            Ok(own) => captions.extend(own),
+            Err(bad) => broken.add(&bad),
+        }
+    }
+    if captions.is_empty() {
+        let what = format!("no caption in {samples} samples ({}); first: {}", broken.summary(), broken.first());
+        return Err(Error::data(&sources.name, what));
+    }
+    let vocabulary = if spec.text.vocabulary == 0 { models.text.bpe } else { spec.text.vocabulary };
+    let bpe = Bpe::train(captions.iter().cloned(), vocabulary)?;
+    run.write_sealed(TOKENIZER, bpe.json()?.as_bytes())?;
+    run.update(|facts| facts["tokenizer"] = json!({"samples": samples, "of": len, "captions": captions.len()}))?;
+
+    let step = captions.len().div_ceil(LOOK);
+    let some: Vec<&String> = captions.iter().step_by(step).collect();
+    let lengths: Vec<usize> = some.par_iter().map(|caption| bpe.encode(caption).len()).collect();
+    for (stage, room) in [("transformer", models.text.room()), ("clip", models.clip_text.room())] {
+        let cut = Cut::of(room, lengths.iter().copied());
+        run.update(|facts| facts["captions"][stage]["looked_at"] = cut.to_json())?;
+        if cut.cut > 0 {
+            run.warn(stage, "captions-cut", &format!("{cut}; {ADVICE}"))?;
+        }
+    }
+    Ok(bpe)
+}
+
+const ADVICE: &str = "shorten them, enlarge text.vocabulary, or take a preset with more text";
+
+/// How many captions were longer than a model reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    room: usize,
+    captions: usize,
+    cut: usize,
+    longest: usize,
+}
+
+impl Cut {
+    /// None yet, of a model that reads `room` tokens of a caption.
+    pub fn new(room: usize) -> Self {
+        Cut { room, captions: 0, cut: 0, longest: 0 }
+    }
+
+    /// Those of so many tokens.
+    pub fn of(room: usize, lengths: impl Iterator<Item = usize>) -> Self {
+        let mut cut = Cut::new(room);
+        lengths.for_each(|tokens| cut.add(tokens));
+        cut
+    }
+
+    /// One more caption, of so many tokens.
+    pub fn add(&mut self, tokens: usize) {
+        self.captions += 1;
+        self.cut += usize::from(tokens > self.room);
+        self.longest = self.longest.max(tokens);
+    }
+
+    /// Whether any was cut.
+    pub fn any(&self) -> bool {
+        self.cut > 0
+    }
+
+    /// For `run.json` and others.
+    pub fn to_json(self) -> serde_json::Value {
+        json!({"captions": self.captions, "cut": self.cut, "tokens_read": self.room, "longest": self.longest})
+    }
+
+    /// Keeps the captions that a stage was trained on, as they were drawn: with `text.dropout` they are longer.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn record(self, run: &mut RunDir, stage: &str) -> Result<()> {
+        if self.captions == 0 {
+            return Ok(()); // a stage that was finished before
+        }
+        run.update(|facts| facts["captions"][stage]["trained_on"] = self.to_json())?;
+        let share = 100.0 * self.cut as f64 / self.captions as f64;
+        if self.any() {
+            run.warn(stage, "captions-cut", &format!("{self}, as drawn while training ({share:.1} %); {ADVICE}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Cut { room, captions, cut, longest } = self;
+        write!(f, "{cut} of {captions} captions are cut to the {room} tokens that the model reads (longest: {longest})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caption_that_just_fits_is_not_cut() {
+        let cut = Cut::of(3, [1, 3, 4, 9].into_iter());
+        assert_eq!(cut.to_string(), "2 of 4 captions are cut to the 3 tokens that the model reads (longest: 9)");
+        assert!(cut.any() && !Cut::of(3, [3, 0].into_iter()).any());
+    }
+}

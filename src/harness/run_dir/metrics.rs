@@ -1,0 +1,56 @@
+//! `metrics.jsonl` read and rewound without changing a byte of what is kept.
+
+use super::{METRICS, write_atomic};
+use crate::{Error, Result};
+use serde_json::Value;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// `metrics.jsonl` as it lies there, without the torn last line that a crash leaves.
+pub(super) struct Lines {
+    pub lines: Vec<Line>,
+    /// Bytes of the file.
+    length: usize,
+}
+
+pub(super) struct Line {
+    bytes: Vec<u8>,
+    /// What it says; `None` for what is no JSON.
+    pub value: Option<Value>,
+}
+
+impl Lines {
+    pub fn read(run: &Path) -> Result<Lines> {
+        let path = run.join(METRICS);
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            bytes => bytes.map_err(Error::io("read", &path))?,
+        };
+        let line = |bytes: &[u8]| Line { bytes: bytes.to_vec(), value: serde_json::from_slice(bytes).ok() };
+        let mut lines: Vec<Line> = bytes.split(|&byte| byte == b'\n').map(line).collect();
+        // What follows the last end of line: nothing, unless a crash cut it.
+        lines.pop_if(|last| last.value.is_none());
+        Ok(Lines { lines, length: bytes.len() })
+    }
+
+    /// Writes those that are kept, byte for byte; not at all where that is the file as it is.
+    pub fn write(&self, run: &Path, keep: impl Fn(&Line) -> bool) -> Result<()> {
+        let mut text = Vec::with_capacity(self.length);
+        for line in self.lines.iter().filter(|line| keep(line)) {
+            text.extend_from_slice(&line.bytes);
+            text.push(b'\n');
+        }
+        // The lines are the file's own, so that as many bytes are the same bytes.
+        if text.len() == self.length { Ok(()) } else { write_atomic(run.join(METRICS), &text) }
+    }
+
+    /// What to say of lines that are no JSON.
+    pub fn garbage(&self) -> Option<String> {
+        let mut bad = self.lines.iter().enumerate().filter(|(_, line)| line.value.is_none() && !line.bytes.is_empty());
+        let (first, count) = (bad.next()?.0 + 1, 1 + bad.count());
+        Some(format!(
+            "{METRICS}: lines that are no JSON: {count}, the first is line {first}; they are kept, and left out of curves"
+        ))
+    }
+}

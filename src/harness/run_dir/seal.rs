@@ -1,0 +1,48 @@
+//! Files of a run that never change once they are written: `run.json` keeps their blake3.
+
+use super::{RESOLVED, TOKENIZER};
+use crate::{Error, Result};
+use serde_json::Value;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// `run.json`'s record of them.
+pub(super) const SEALS: &str = "blake3";
+
+/// That of a file of a run; `None` where there is none.
+pub(super) fn seal_of(run: &Path, name: &str) -> Result<Option<String>> {
+    let path = run.join(name);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(seal(&bytes))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
+}
+
+/// The hexadecimal blake3 of bytes.
+pub(super) fn seal(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+/// An error where the file `name` of a run is there and is not what `run.json` keeps of it.
+pub(super) fn unchanged(run: &Path, facts: &Value, name: &str) -> Result<()> {
+    let kept = match &facts[SEALS][name] {
+        Value::String(kept) => vec![kept.as_str()],
+        Value::Array(kept) => kept.iter().filter_map(Value::as_str).collect(),
+        // Before there were seals the hash of the spec was the start of its file's.
+        _ if name == RESOLVED => facts["spec_hash"].as_str().into_iter().collect(),
+        _ => return Ok(()),
+    };
+    match seal_of(run, name)? {
+        Some(got) if !kept.iter().any(|kept| !kept.is_empty() && got.starts_with(kept)) => {
+            let kept = if kept.is_empty() { "none".into() } else { kept.join(" or ") };
+            let hint = if name == TOKENIZER { "; without it, --resume makes it again" } else { "" };
+            Err(Error::data(
+                run.join(name),
+                format!("changed since the run wrote it: expected blake3 {kept}, got {got}{hint}"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
