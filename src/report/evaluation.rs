@@ -4,8 +4,8 @@
 use super::axis::{Axis, number};
 use super::charts::{self, Chart};
 use super::figures::{Estimate, words};
-use super::html::escape;
-use super::results::by_set;
+use super::html::{escape, notice};
+use super::results::of_sets;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -19,12 +19,15 @@ const COCO: [(&str, [f64; 5], f64); 5] = [
     ("CogView", [27.1, 19.4, 13.9, 19.4, 23.6], 18.2),
 ];
 
+/// The metric of the published figures.
+const FID: &str = "FID";
+
 /// The section; nothing where the run was not evaluated.
 pub(super) fn section(evaluation: &Value) -> String {
     let text = |key: &str| evaluation[key].as_str().unwrap_or_default();
     let count = |key: &str| evaluation[key].as_u64().unwrap_or_default();
     let mut html = format!(
-        "<p>Each caption's picture is the best of {} by the run's CLIP. Similarity and retrieval are by {}.</p>\n",
+        "<p>Each caption's picture is the best of {} by the run's CLIP. Similarity (100·cosine) and retrieval are by {}.</p>\n",
         count("candidates"),
         escape(text("judge")),
     );
@@ -33,14 +36,19 @@ pub(super) fn section(evaluation: &Value) -> String {
         if !rows.is_empty() {
             let _ = writeln!(html, "<h3>{}</h3>", escape(&words(name)));
             let metric = set["network"]["metric"].as_str().unwrap_or("distance");
-            html += &by_radius(metric, &rows, evaluation["coco"].as_bool() == Some(true));
+            let coco = evaluation["coco"].as_bool() == Some(true);
+            // Another network's distances are on another scale: beside them the published figures would mislead.
+            html += &by_radius(metric, &rows, coco && metric == FID);
+            if coco && metric != FID {
+                html += &notice(&format!("The published figures are left out: they are {FID}, this is {metric}."));
+            }
         }
     }
     let figures: Vec<(&str, Value)> =
         evaluation["sets"].as_object().into_iter().flatten().map(without_network).collect();
     let figures: Vec<(&str, &Value)> = figures.iter().map(|(set, figures)| (*set, figures)).collect();
     if !figures.is_empty() {
-        html += &by_set(&figures);
+        html += &of_sets(&figures);
     }
     html
 }
@@ -110,24 +118,27 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn evaluated(coco: bool) -> String {
+    fn evaluated(coco: bool, metric: &str) -> String {
         let estimate = |value: f64| json!({"value": value, "low": value - 1.0, "high": value + 1.0, "n": 40});
         let row = |radius: u32| json!({"radius": radius, "distance": estimate(f64::from(radius) + 50.5), "inception_score": estimate(3.25)});
         let rows = [0, 1, 2, 4, 8].map(row);
-        let network = json!({"metric": "FID-like (<lite>)", "by_radius": rows});
-        let set = json!({"psnr": 21.5, "samples": {"clip_score": estimate(0.75)}, "network": network});
+        let network = json!({"metric": metric, "by_radius": rows});
+        let set = json!({"psnr": 21.5, "samples": {"similarity": estimate(0.75)}, "network": network});
         section(&json!({"judge": "a & b", "candidates": 8, "coco": coco, "sets": {"validation": set}}))
     }
 
     #[test]
     fn published_figures_stand_beside_coco_and_beside_nothing_else() {
-        let (with, without) = (evaluated(true), evaluated(false));
-        for text in ["FID-like (&lt;lite&gt;), radius 4", "58.5", "a &amp; b", "samples · CLIPScore", "21.5"] {
+        let (with, without) = (evaluated(true, "FID"), evaluated(false, "FID"));
+        for text in ["FID, radius 4", "58.5", "a &amp; b", "samples · CLIP similarity", "100·cosine", "21.5"] {
             assert!(with.contains(text) && without.contains(text), "{text}");
         }
         for text in ["CogView", "83.5", "17.9"] {
             assert!(with.contains(text) && !without.contains(text), "{text}");
         }
+        let other = evaluated(true, "FID-like (<lite>)");
+        assert!(other.contains("FID-like (&lt;lite&gt;), radius 4") && !other.contains("CogView"));
+        assert!(other.contains("left out"), "{other}");
     }
 
     #[test]
