@@ -45,4 +45,5 @@ pub mod sources;
 pub mod spec;
 pub mod survey;
 pub mod table;
+mod training;
 pub mod validation;

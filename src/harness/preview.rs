@@ -155,6 +155,7 @@ mod tests {
     fn preview(folder: &Path, steps: u64, validate: u64) -> Preview {
         let grey = |level: u8| Picture { width: 4, height: 4, rgb: vec![level; 48] };
         let held = [10, 20, 30, 40, 50].map(|level| Example {
+            index: usize::from(level),
             key: level.to_string(),
             picture: grey(level),
             caption: format!("grey {level}"),

@@ -8,6 +8,7 @@ use super::spec::Spec;
 use super::table::Table;
 use crate::data::Picture;
 use crate::harness::models::Models;
+use crate::harness::notice;
 use crate::harness::pipeline::{self, Watch};
 use crate::harness::run_dir::{self, RunDir};
 use crate::harness::signals::Stop;
@@ -100,7 +101,7 @@ impl Run {
             }
             None => Run::start(&spec)?,
         };
-        eprintln!("training {}; this is done once", run.path.display());
+        notice::line(format_args!("training {}; this is done once", run.path.display()));
         run.wait()?;
         Ok(run)
     }
@@ -115,7 +116,7 @@ impl Run {
                 break;
             }
             if look.is_multiple_of(LINE_EVERY) {
-                eprintln!("{}", self.progress()?);
+                notice::line(self.progress()?);
             }
             thread::sleep(LOOK);
         }
