@@ -56,7 +56,9 @@ pub(super) fn section(evaluation: &Value) -> String {
 /// A set's figures but those that have charts of their own.
 fn without_network<'a>((set, figures): (&'a String, &'a Value)) -> (&'a str, Value) {
     let mut figures = figures.clone();
-    figures.as_object_mut().map(|figures| figures.remove("network"));
+    if let Some(figures) = figures.as_object_mut() {
+        figures.remove("network");
+    }
     (set, figures)
 }
 
