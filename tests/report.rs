@@ -67,7 +67,8 @@ fn facts(status: &str) -> Value {
     };
     let set = |psnr: f64| {
         json!({"psnr": psnr, "codes_in_use": 113, "image_token_nats": 28.41,
-            "attributes_after_reconstruction": share(0.71, 256), "pairs": 256})
+            "attributes_after_reconstruction": share(0.71, 256), "pairs": 256,
+            "after_reconstruction": {"by_attribute": {"shape": share(0.77, 256)}}})
     };
     json!({
         "name": "quickstart", "status": status, "preset": "mini", "seeds": {"spec": 7},
@@ -260,6 +261,8 @@ fn a_finished_run_is_shown_whole_and_nothing_comes_from_outside() {
         "<th scope=\"row\">PSNR of reconstructions</th><td>31.02</td><td>29.57</td><td class=\"detail\">dB</td>",
         "<td>71.0 %<span class=\"detail\">65.4 % to 76.6 %, n = 256</span></td>",
         "lenient 86.2 %",
+        "<summary>Attributes after reconstruction, in detail</summary>",
+        "<th scope=\"row\">after reconstruction · by attribute · shape</th><td>77.0 %",
         "<summary>The best picture, by attribute, of the captions that name it</summary>",
         "<th scope=\"row\">1 in the picture</th>",
         "<th scope=\"row\">blue square</th>",

@@ -316,7 +316,7 @@ fn write_samples(
             }
             let mut entry = json!({"caption": caption, "split": set, "candidates": candidates});
             if let Some(Some(picture)) = real.get(i) {
-                let file = format!("images/real-{set}-{i}.png");
+                let file = format!("images/real-{}-{i}.png", file_part(set));
                 picture.save_png(run.join(&file))?;
                 entry["real"] = json!(file);
             }

@@ -6,6 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::{Axis, Fitted, drawable, number};
 use super::html::escape;
+use crate::error::printable;
 
 /// How a series is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,7 +254,7 @@ pub(super) fn font_size(pixels: f64) -> f64 {
 pub(super) fn text(root: &Root, content: &str, x: i32, y: i32, size: f64, colour: RGBColor, side: HPos) -> Drawn {
     let weight = if size > 12.0 { FontStyle::Bold } else { FontStyle::Normal };
     let style = FontDesc::new(FontFamily::SansSerif, font_size(size), weight).color(&colour);
-    root.draw_text(content, &style.pos(Pos::new(side, VPos::Center)), (x * FINE, y * FINE))
+    root.draw_text(&printable(content), &style.pos(Pos::new(side, VPos::Center)), (x * FINE, y * FINE))
 }
 
 /// What a reader who does not see the chart is told.
@@ -348,6 +349,9 @@ mod tests {
         let svg = line(&Chart::new("<b>", Axis::linear("<x>"), Axis::linear("<y>")).with("<script>", vec![(0.0, 1.0)]));
         assert!(!svg.contains("<b>") && !svg.contains("<script>") && !svg.contains("<x>"), "{svg}");
         assert!(line(&chart(vec![(0.0, f64::NAN)])).contains("no values yet"));
+        let turned =
+            line(&Chart::new("a\u{202e}b", Axis::linear("x"), Axis::linear("y")).with("\u{7}", vec![(0.0, 1.0)]));
+        assert!(!turned.contains(['\u{202e}', '\u{7}']) && turned.contains("a\u{fffd}b"), "{turned}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::axis::{Axis, number};
 use super::charts::{self, Chart};
 use super::figures::{Estimate, words};
 use super::html::{escape, notice};
-use super::results::by_set;
+use super::results::of_sets;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -20,6 +20,9 @@ const COCO: [(&str, [f64; 5], f64); 5] = [
     ("DALL·E", [27.5, 28.0, 45.5, 83.5, 85.0], 17.9),
     ("CogView", [27.1, 19.4, 13.9, 19.4, 23.6], 18.2),
 ];
+
+/// The metric of the published figures.
+const FID: &str = "FID";
 
 /// The section; nothing where the run was not evaluated.
 pub(super) fn section(evaluation: &Value) -> String {
@@ -47,7 +50,7 @@ pub(super) fn section(evaluation: &Value) -> String {
         evaluation["sets"].as_object().into_iter().flatten().map(without_network).collect();
     let figures: Vec<(&str, &Value)> = figures.iter().map(|(set, figures)| (*set, figures)).collect();
     if !figures.is_empty() {
-        html += &by_set(&figures);
+        html += &of_sets(&figures);
     }
     html
 }
@@ -55,7 +58,9 @@ pub(super) fn section(evaluation: &Value) -> String {
 /// A set's figures but those that have charts of their own.
 fn without_network<'a>((set, figures): (&'a String, &'a Value)) -> (&'a str, Value) {
     let mut figures = figures.clone();
-    figures.as_object_mut().map(|figures| figures.remove("network"));
+    if let Some(figures) = figures.as_object_mut() {
+        figures.remove("network");
+    }
     (set, figures)
 }
 
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn published_figures_stand_beside_coco_and_beside_nothing_else() {
         let (with, without) = (evaluated(true, "FID"), evaluated(false, "FID"));
-        for text in ["FID, radius 4", "58.5", "a &amp; b", "samples · similarity", "21.5"] {
+        for text in ["FID, radius 4", "58.5", "a &amp; b", "samples · CLIP similarity", "100·cosine", "21.5"] {
             assert!(with.contains(text) && without.contains(text), "{text}");
         }
         for text in ["CogView", "83.5", "17.9"] {

@@ -97,6 +97,11 @@ impl Leaf<'_> {
         self.path.last() == Some(&key)
     }
 
+    /// Whether it is, or lies in, what `key` names.
+    pub fn within(&self, key: &str) -> bool {
+        self.path.contains(&key)
+    }
+
     /// Whether it is the same quantity, of another set perhaps.
     pub fn same(&self, other: &Leaf<'_>) -> bool {
         self.path == other.path

@@ -51,7 +51,7 @@ pub(super) fn section(run: &Run) -> String {
     let sets = validation_sets(run);
     if !sets.is_empty() {
         html += "<h3>Validation sets</h3>\n";
-        html += &by_set(&sets);
+        html += &of_sets(&sets);
     }
     let others = results.iter().filter(|(key, _)| !PICTURED.contains(&key.as_str()) && !key.starts_with(SET));
     let rows: Vec<Leaf<'_>> = others.flat_map(|(key, value)| leaves(&[key], value)).collect();
@@ -85,9 +85,22 @@ fn head(class: &str, first: &str, sets: &[&str]) -> String {
     )
 }
 
-/// Rows are measurements, columns are sets.
-pub(super) fn by_set(sets: &[(&str, &Value)]) -> String {
-    let columns: Vec<Vec<Leaf<'_>>> = sets.iter().map(|(_, figures)| leaves(&[], figures)).collect();
+/// A breakdown of what the first stage keeps: many rows.
+const KEPT: &str = "after_reconstruction";
+
+/// The measurements of sets, which are the columns.
+pub(super) fn of_sets(sets: &[(&str, &Value)]) -> String {
+    let html = by_set(sets, &|leaf| !leaf.within(KEPT));
+    if !sets.iter().any(|(_, figures)| figures.get(KEPT).is_some()) {
+        return html;
+    }
+    let detail = by_set(sets, &|leaf| leaf.within(KEPT));
+    format!("{html}<details><summary>Attributes after reconstruction, in detail</summary>\n{detail}</details>\n")
+}
+
+fn by_set(sets: &[(&str, &Value)], wanted: &dyn Fn(&Leaf<'_>) -> bool) -> String {
+    let wanted = |figures| leaves(&[], figures).into_iter().filter(|leaf| wanted(leaf)).collect();
+    let columns: Vec<Vec<Leaf<'_>>> = sets.iter().map(|(_, figures)| wanted(*figures)).collect();
     let mut rows: Vec<&Leaf<'_>> = Vec::new();
     for leaf in columns.iter().flatten() {
         if !rows.iter().any(|row| row.same(leaf)) {

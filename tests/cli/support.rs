@@ -131,6 +131,10 @@ pub fn bits(run: &Path) -> BTreeMap<String, Vec<u8>> {
 fn collect(run: &Path, folder: &Path, bits: &mut BTreeMap<String, Vec<u8>>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(run, &path, bits);
+            continue;
+        }
         let name = path.strip_prefix(run).unwrap().to_string_lossy().into_owned();
         bits.insert(name, fs::read(path).unwrap());
     }

@@ -126,14 +126,14 @@ impl RunDir {
         }
         remove_unfinished(&path)?;
         remove_unfinished(&path.join("images"))?;
+        remove_unfinished(&path.join("images/progress"))?;
         let known = path.join(METRICS).exists();
         let read = Lines::read(&path)?;
         read.write(&path, |_| true)?;
         let times = read.lines.iter().filter_map(|line| line.value.as_ref()?.get("time")?.as_f64());
-        let earlier = Duration::try_from_secs_f64(times.fold(0.0, f64::max)).unwrap_or_default();
         // Measurements write no lines: what they took is in the total alone.
-        let earlier = earlier
-            .max(Duration::try_from_secs_f64(run["timings"]["total"].as_f64().unwrap_or(0.0)).unwrap_or_default());
+        let earlier = times.fold(run["timings"]["total"].as_f64().unwrap_or(0.0), f64::max);
+        let earlier = Duration::try_from_secs_f64(earlier).unwrap_or_default();
         let metrics = open_metrics(&path)?;
         let (speaks, warned) = (true, Vec::new());
         let mut dir = RunDir { path, run, metrics, earlier, started: Instant::now(), speaks, warned, _lock: lock };
