@@ -21,9 +21,6 @@ const COCO: [(&str, [f64; 5], f64); 5] = [
     ("CogView", [27.1, 19.4, 13.9, 19.4, 23.6], 18.2),
 ];
 
-/// The metric of the published figures.
-const FID: &str = "FID";
-
 /// The section; nothing where the run was not evaluated.
 pub(super) fn section(evaluation: &Value) -> String {
     let text = |key: &str| evaluation[key].as_str().unwrap_or_default();
