@@ -76,8 +76,7 @@ def parts(asked, scratch):
     for part in wanted:
         yield timed(lambda: on_runs[part](program, undisturbed))
     if asked.mutations is not None:
-        command = ["cargo", "test", "--release", "--quiet", "--test", "fuzz", "--"]
-        yield timed(lambda: mutations(asked.mutations, command, asked.targets))
+        yield timed(lambda: mutations(asked.mutations, ROOT, asked.targets, asked.seed, asked.jobs))
 
 
 def timed(run):
