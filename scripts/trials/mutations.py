@@ -35,15 +35,16 @@ def reached(counts):
     return counts["accepted"] + sum(counts["refused"].values())
 
 
-def one(program, target, wanted, seed, tally):
+def one(program, target, probe, wanted, seed, tally):
     """As many executions of a target as it takes."""
-    counts, output, code = run(program, target, PROBE, seed)
+    counts, output, code = probe
     if counts:
         share = max(reached(counts), 1) / counts["executions"]
-        counts, output, code = run(program, target, int(wanted / share * MARGIN) + 1, seed + 1)
+        counts, output, code = run(program, target, int(wanted / share * MARGIN) + 50, seed + 1)
     row = f"`{target.rsplit('::', 1)[-1]}`"
     if counts is None:
         said = [line for line in output.split("\n") if any(word in line for word in ("panicked", "no answer", "allocation", "BOLERO"))]
+        tally.count(row, "executions", 0)
         tally.count(row, "failed")
         tally.fault(f"the target {row} failed, exit {code}", " ".join(said[:4])[:600] or output[-300:])
         return
@@ -68,6 +69,10 @@ def mutations(wanted, root, only, seed, jobs):
     listed = subprocess.run([program, "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout
     targets = [line[: -len(": test")] for line in listed.split("\n") if line.endswith(": test")]
     chosen = [target for target in targets if not only or target.rsplit("::", 1)[-1] in only]
-    spread(jobs, tally, chosen, lambda target: one(program, target, wanted, seed, tally))
+    probes = {}
+    spread(jobs, tally, chosen, lambda target: probes.update({target: run(program, target, PROBE, seed)}))
+    # The slowest first, so that none is left to run alone at the end.
+    chosen.sort(key=lambda target: -(probes[target][0] or {"seconds": HOURS})["seconds"])
+    spread(jobs, tally, chosen, lambda target: one(program, target, probes[target], wanted, seed, tally))
     tally.notes.sort()
     return tally

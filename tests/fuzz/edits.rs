@@ -7,7 +7,7 @@ use std::ops::Range;
 #[derive(Debug, TypeGenerator)]
 pub struct Broken {
     pub of: u8,
-    #[generator(bolero::produce::<Vec<Edit>>().with().len(0..12usize))]
+    #[generator(bolero::produce::<Vec<Edit>>().with().len(0..6usize))]
     pub edits: Vec<Edit>,
 }
 
