@@ -146,7 +146,9 @@ def worth(run):
     for name in ("tokenizer.json", "masks.json", "spec.resolved.yaml"):
         path = run / name
         parts[name] = digest(path.read_bytes()) if path.is_file() else "missing"
-    parts["metrics.jsonl"] = digest(json.dumps([without_times(line) for line in lines(run)]).encode())
+    # A stage that was gone on with after a later one was done has its lines behind that one's.
+    metrics = sorted((without_times(line) for line in lines(run)), key=lambda line: (str(line.get("stage")), line.get("step")))
+    parts["metrics.jsonl"] = digest(json.dumps(metrics).encode())
     try:
         facts = json.loads((run / "run.json").read_bytes())
         parts.update((f"run.json {key}", digest(json.dumps(without_times(facts.get(key))).encode())) for key in AGREED)
