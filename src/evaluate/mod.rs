@@ -7,6 +7,8 @@ pub mod inception_score;
 pub mod measure;
 #[cfg(feature = "cli")]
 pub mod network;
+#[cfg(feature = "cli")]
+mod onnx_frame;
 pub mod oracle;
 pub mod reading;
 pub mod retrieval;

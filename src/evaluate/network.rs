@@ -4,6 +4,7 @@
 //!
 //! Legend: B pictures, C channels of an output.
 
+use super::onnx_frame;
 use crate::data::Picture;
 use crate::error::{Error, Result};
 use image::imageops::{self, FilterType};
@@ -67,8 +68,10 @@ impl Network {
     pub fn open(path: &Path, reading: Reading) -> Result<Network> {
         const MOST: u64 = 4 << 30;
         let bytes = crate::files::read(path, MOST)?;
-        let model = Model::load(bytes).map_err(|e| Error::data(path, format!("expected an ONNX network: {e}")))?;
         let bad = |what: String| Error::data(path, what);
+        let whole = onnx_frame::check(&bytes).map_err(|what| bad(format!("expected an ONNX network: {what}")));
+        let model =
+            whole.and_then(|()| Model::load(bytes).map_err(|e| bad(format!("expected an ONNX network: {e}"))))?;
         let &[input] = model.input_ids() else {
             return Err(bad(format!("expected a network with one input, got {}", model.input_ids().len())));
         };
