@@ -376,7 +376,7 @@ mod tests {
         std::fs::write(folder.path().join("a.txt"), "a").unwrap();
         let closed = folder.path().join("lost+found");
         std::fs::create_dir(&closed).unwrap();
-        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
         if std::fs::read_dir(&closed).is_ok() {
             return; // root may list everything
         }
