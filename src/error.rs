@@ -11,16 +11,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A wrong argument: an unknown preset, an empty caption, an option out of range.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     Usage(String),
     /// A spec that does not check. The text holds every error of the file: the first line stands alone, snippets follow.
-    #[error("{0}")]
+    #[error("{}", printable(.0))]
     Spec(String),
     /// A line of the spec's `expect:` block that the run did not meet.
-    #[error("expectation failed: {0}")]
+    #[error("expectation failed: {}", one_line(.0))]
     Expect(String),
     /// Data or weights that are missing, truncated or of the wrong shape.
-    #[error("{}: {what}", path.display())]
+    #[error("{}: {}", one_line(&path.display().to_string()), one_line(what))]
     Data {
         /// The file or folder.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum Error {
         what: String,
     },
     /// Reading or writing failed: a full disk, a read-only folder, a file to read that does not exist.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", one_line(&path.display().to_string()))]
     Io {
         /// What was tried: "read", "write", "create".
         action: &'static str,
@@ -60,7 +60,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The device refused: no GPU, not enough memory.
-    #[error("device: {0}")]
+    #[error("device: {}", one_line(.0))]
     Device(String),
     /// A device does not compute what the CPU does.
     #[error("selftest: {failed} of {checks} checks failed")]
@@ -71,9 +71,9 @@ pub enum Error {
         checks: usize,
     },
     /// Stopped by a signal after writing a checkpoint; `--resume` goes on from there.
-    #[error("stopped by {signal} after a checkpoint; continue with --resume={}", run.display())]
+    #[error("stopped by {signal} after a checkpoint; continue with --resume={}", one_line(&run.display().to_string()))]
     Interrupted {
-        /// `SIGINT` or `SIGTERM`.
+        /// `SIGINT`, or one that ends with 75: `SIGTERM`, `SIGHUP`, `SIGUSR1`.
         signal: &'static str,
         /// The run directory.
         run: PathBuf,
@@ -97,11 +97,9 @@ impl Error {
         }
     }
 
-    /// Something is wrong with the data at `path`. What it quotes of a file may hold anything: control characters become �, so
-    /// that the message is one line and a terminal obeys nothing in it.
+    /// Something is wrong with the data at `path`. What it quotes of a file may hold anything: the message is [`one_line`].
     pub fn data(path: impl AsRef<Path>, what: impl Into<String>) -> Self {
-        let what = what.into().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        Error::Data { path: path.as_ref().to_owned(), what }
+        Error::Data { path: path.as_ref().to_owned(), what: one_line(&what.into()) }
     }
 
     /// `action` on `path` failed with `source`. For use as `.map_err(Error::io("read", path))`.
@@ -114,5 +112,55 @@ impl Error {
 impl From<dfdx::tensor::CpuError> for Error {
     fn from(e: dfdx::tensor::CpuError) -> Self {
         Error::Device(e.to_string())
+    }
+}
+
+/// A text that may come from outside (a name in a file, a caption, an argument), as a terminal or a page may show it: what
+/// would command the terminal, or turn the direction of what follows, becomes �. Lines and tabs stay.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if commands(c) && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
+}
+
+/// [`printable`], on one line.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if commands(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Control characters, Unicode's separators of lines and paragraphs, and its marks of direction.
+fn commands(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTSIDE: &str = "a\u{1b}[2Jb\u{202e}c\u{2066}d\u{7f}\u{9b}\r\u{2028}é";
+    const SHOWN: &str = "a�[2Jb�c�d����é";
+
+    #[test]
+    fn nothing_commands_a_terminal() {
+        assert_eq!((printable(OUTSIDE).as_str(), one_line(OUTSIDE).as_str()), (SHOWN, SHOWN));
+        assert_eq!((printable("a\n\tb"), one_line("a\n\tb")), ("a\n\tb".to_owned(), "a��b".to_owned()));
+    }
+
+    #[test]
+    fn no_error_says_more_than_text() {
+        let text = || OUTSIDE.to_owned();
+        let source = || std::io::Error::other("why");
+        for error in [
+            Error::Usage(text()),
+            Error::Spec(text()),
+            Error::Expect(text()),
+            Error::Device(text()),
+            Error::data(text(), text()),
+            Error::Data { path: text().into(), what: text() },
+            Error::io("read", text())(source()),
+            Error::Interrupted { signal: "SIGINT", run: text().into() },
+        ] {
+            let said = error.to_string();
+            assert!(said.contains(SHOWN) && !said.contains(commands), "{said:?}");
+        }
     }
 }

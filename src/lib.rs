@@ -7,6 +7,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`error`] | the one error type: what, where, expected and got |
+//! | [`files`] | files read with a cap, and outputs that a crash cannot tear |
 //! | [`random`] | random numbers as pure functions of seed, stream and index |
 //! | [`shape`] | what a preset must say of each model, checked when it compiles |
 //! | [`mask`] | attention patterns as data: dense, as tiles, and what a cache must keep |
@@ -56,6 +57,7 @@
 pub mod data;
 pub mod error;
 pub mod evaluate;
+pub mod files;
 pub mod generate;
 pub mod harness;
 pub mod import;

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From what knows nothing to what knows everything.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "error",
+    "files",
     "random",
     "shape",
     "mask",
@@ -122,6 +123,33 @@ fn no_module_names_one_to_its_right() {
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `println!` and its like panic where nobody reads on. The binary has `say`, everybody `harness::notice::line`.
+#[test]
+fn nothing_prints_by_a_macro_that_panics() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            seen += 1;
+            for (at, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                if ["print!(", "println!(", "dbg!("].iter().any(|name| code.contains(name)) {
+                    wrong.push(format!("{}:{}: {line}", path.display(), at + 1));
+                }
+            }
+        }
+    }
+    assert!(seen > 100);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -138,8 +138,7 @@ impl Picture {
     /// [`Error::Io`] if it cannot be written, [`Error::Data`] if the picture has no pixels.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        std::fs::write(path, self.png().map_err(|flaw| Error::data(path, flaw.detail))?)
-            .map_err(Error::io("write", path))
+        crate::files::write_atomic(path, &self.png().map_err(|flaw| Error::data(path, flaw.detail))?)
     }
 
     /// The bytes of a PNG file; a picture without pixels, or with the wrong number of bytes, has none.

@@ -35,8 +35,9 @@ pub struct Prompt {
     pub forced: Vec<Option<u32>>,
 }
 
-/// Rows that are sampled at once, and the bytes that their keys and values may take.
-const ROWS: usize = 64;
+/// Rows that are sampled at once.
+pub const ROWS: usize = 64;
+/// The bytes that their keys and values may take.
 const BYTES: usize = 2 << 30;
 
 /// The codes of every picture of every prompt, grid² each, in order. `empty` is the text of no caption, for guidance.

@@ -1,6 +1,7 @@
 //! Where a run's arithmetic happens.
 
 use super::models::Models;
+use super::plan::{self, Machine, plan_on};
 use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -48,7 +49,10 @@ impl Device {
     /// Those of [`Models::build`]; [`Error::Device`] where there is no such device, or too little memory on it.
     pub fn models(self, spec: &Spec) -> Result<Models> {
         match self {
-            Device::Cpu => Models::build(spec),
+            Device::Cpu => {
+                fits_here(spec, plan::available_bytes())?;
+                Models::build(spec)
+            }
             Device::Cuda(kernels) => on_gpu(spec, kernels, true),
         }
     }
@@ -107,6 +111,21 @@ impl Device {
     }
 }
 
+/// Whether this machine can hold what each stage needs to be trained: found before anything is allocated.
+fn fits_here(spec: &Spec, available: Option<f64>) -> Result<()> {
+    let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: available };
+    // An unknown preset, or one that cannot be built, is for the builder to say.
+    let stages = plan_on(spec, machine).map(|plan| plan.stages).unwrap_or_default();
+    match stages.iter().find_map(|stage| plan::warning(stage.name, stage.memory.peak(), machine)) {
+        None => Ok(()),
+        Some(warning) => Err(Error::Device(format!("too little memory: {warning}; {TAKES_LESS}"))),
+    }
+}
+
+/// What to do about it.
+const TAKES_LESS: &str =
+    "smaller batches, `accumulate` or `recompute` take less; `experiment plan SPEC` says what takes it";
+
 #[cfg(not(feature = "cuda"))]
 fn on_gpu(_: &Spec, _: Kernels, _: bool) -> Result<Models> {
     Err(Device::no_cuda())
@@ -144,15 +163,10 @@ fn on_gpu(spec: &Spec, kernels: Kernels, training: bool) -> Result<Models> {
 /// dfdx operations keep more.
 #[cfg(any(feature = "cuda", test))]
 fn fits(spec: &Spec, free: usize) -> Result<()> {
-    use super::plan::{Machine, plan_on};
     let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: Some(free as f64) };
     match plan_on(spec, machine)?.warnings.first() {
         None => Ok(()),
-        Some(warning) => {
-            let hint =
-                "smaller batches, `accumulate` or `recompute` take less; `experiment plan SPEC` says what takes it";
-            Err(Error::Device(format!("too little memory on the GPU: {warning}; {hint}")))
-        }
+        Some(warning) => Err(Error::Device(format!("too little memory on the GPU: {warning}; {TAKES_LESS}"))),
     }
 }
 
@@ -171,6 +185,31 @@ mod tests {
         assert_eq!(error.exit_code(), 6);
         assert!(text.starts_with("device: too little memory on the GPU: dvae needs "), "{text}");
         assert!(text.contains("3.00 KiB are available") && text.contains("experiment plan"), "{text}");
+    }
+
+    #[test]
+    fn a_stage_that_this_machine_cannot_hold_is_refused_before_it_is_built() {
+        let spec = |batch: &str| {
+            load::check(
+                "a test",
+                &format!("{{name: a, preset: tiny, transformer: {{batch: {batch}}}}}"),
+                &[],
+                presets::NAMES,
+            )
+        };
+        let huge = spec("1048576").unwrap();
+        fits_here(&huge, None).unwrap();
+        fits_here(&spec("8").unwrap(), Some(1e9)).unwrap();
+        let error = fits_here(&huge, Some(1e9)).unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.exit_code(), 6);
+        assert!(
+            text.starts_with("device: too little memory: transformer needs ") && text.contains("MiB are available"),
+            "{text}"
+        );
+        for beyond in ["1048577", "1000000000", "18446744073709551615"] {
+            assert_eq!(spec(beyond).unwrap_err().exit_code(), 2, "{beyond}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::device::Device;
 use super::generator::Generator;
 use super::measure::{held_out, options};
 use super::models::{Models, Opened, Which};
+use super::progress::Tasks;
 use super::reranker::Reranker;
 use super::run_dir::write_atomic;
 use super::sources::Sources;
@@ -101,7 +102,9 @@ pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(
 /// The best picture of each caption.
 fn samples(generator: &Generator, spec: &Spec, set: &str, pairs: &[Example]) -> Result<Vec<Picture>> {
     let mut best = Vec::new();
+    let (mut tasks, all) = (Tasks::new("eval", true), pairs.len());
     for (chunk, pairs) in pairs.chunks(CHUNK).enumerate() {
+        tasks.at(format_args!("drawing for the captions of {set}"), chunk * CHUNK, all);
         let captions: Vec<String> = pairs.iter().map(|pair| pair.caption.clone()).collect();
         let seeds = |index: usize| -> Vec<u64> {
             let stream = format!("eval/{set}");

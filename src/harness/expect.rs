@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(unknown("expect: [zero_shot.seen.value > 0, elbo_validation.psnr > 1, psnr > 1]"), [2]);
         let folder = "data: {kind: folder, train: [a], validation: {b: [c]}}";
         assert_eq!(unknown(&format!("{folder}, expect: [elbo_b.psnr > 1, elbo_c.psnr > 1, zero_shot.x > 1]")), [1, 2]);
-        assert_eq!(unknown("data: {kind: folder, train: [a]}, expect: [elbo_validation.psnr > 1]"), []);
+        assert!(unknown("data: {kind: folder, train: [a]}, expect: [elbo_validation.psnr > 1]").is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::pipeline::{clip_text, pixels};
 use super::run_dir::{file_part, write_atomic};
 use super::sources::{Sources, measured};
 use super::spec::{DataKind, SampleSpec, Spec};
-use crate::data::shapes::{Attribute, Claim, Prompts, kinds, prompts};
+use crate::data::shapes::{Attribute, Claim, Prompts, Scene, kinds, prompts};
 use crate::data::{Example, Picture, Source};
 use crate::error::Result;
 use crate::evaluate::measure::Estimate;
@@ -93,18 +93,21 @@ pub fn options(spec: &SampleSpec) -> Options {
     }
 }
 
-/// Everything after training; writes pictures under `images/` and gives `results` for `run.json`. `proceed` is asked before
-/// each measurement: an error of it ends them.
+/// What is asked before each measurement and each part of one, with its name and how many of its parts are done; an error of it
+/// ends them.
+pub type Proceed<'a> = &'a dyn Fn(&str, usize, usize) -> Result<()>;
+
+/// Everything after training; writes pictures under `images/` and gives `results` for `run.json`.
 pub fn everything(
     spec: &Spec,
     run: &Path,
     sources: &Sources,
     models: &Models,
     bpe: &Bpe,
-    proceed: &dyn Fn() -> Result<()>,
+    proceed: Proceed<'_>,
 ) -> Result<Value> {
     let mut results = Map::new();
-    let mut shown = Vec::new();
+    let (mut shown, mut real) = (Vec::new(), Vec::new());
     if spec.data.kind == DataKind::Shapes {
         let sets = [
             ("seen", Prompts::Seen, spec.evaluate.seen),
@@ -113,38 +116,41 @@ pub fn everything(
         ];
         let mut accuracy = Map::new();
         for (name, about, count) in sets.into_iter().filter(|(_, _, count)| *count > 0) {
-            proceed()?;
             let captions = prompts(about, spec.seed, count);
-            let drawn = draw(spec, models, bpe, name, &captions)?;
+            let drawn = draw(spec, models, bpe, name, &captions, proceed)?;
             let judged = judged(&captions, &drawn, models.first.geometry().side);
             accuracy.insert(name.into(), judged.accuracy(&drawn));
             if name == "seen" {
                 results.insert("rerank_curve".into(), curve(&drawn, Some(&judged)));
             }
+            let scene =
+                |caption: &String| Some(Scene::of(&Claim::parse(caption)?)?.render(models.first.geometry().side));
+            real.push(captions.iter().map(scene).collect());
             shown.push((name, captions, drawn, Some(judged.right)));
         }
         results.insert("attribute_accuracy".into(), Value::Object(accuracy));
+        proceed("zero-shot classification", 0, 1)?;
         results.insert("zero_shot".into(), zero_shot(spec, sources, models, bpe)?);
     } else {
         for (name, source) in &sources.validation {
-            proceed()?;
             let count = spec.sample.shown.div_ceil(sources.validation.len().max(1)).max(1);
             let examples = held_out(spec, name, source.as_ref(), models.first.geometry().side, count)?;
+            real.push(examples.iter().map(|example| Some(example.picture.clone())).collect());
             let picked: Vec<String> = examples.into_iter().map(|example| example.caption).collect();
-            let drawn = draw(spec, models, bpe, name, &picked)?;
+            let drawn = draw(spec, models, bpe, name, &picked, proceed)?;
             results.entry("rerank_curve").or_insert_with(|| curve(&drawn, None));
             shown.push((name.as_str(), picked, drawn, None));
         }
     }
     let mut reconstructions = Vec::new();
     for (name, source) in &sources.validation {
-        proceed()?;
+        proceed(&format!("bounds and reconstructions of {name}"), 0, 1)?;
         let (numbers, pictures) = bounds(spec, models, bpe, (name, source.as_ref()), run, false)?;
         results.insert(format!("elbo_{name}"), numbers);
         reconstructions.extend(pictures);
     }
     write_json(run, "images/reconstructions.json", &Value::Array(reconstructions))?;
-    write_samples(spec, run, models, &shown)?;
+    write_samples(spec, run, models, &shown, &real)?;
     Ok(Value::Object(results))
 }
 
@@ -154,7 +160,14 @@ struct Drawn {
     scores: Vec<Vec<f32>>,
 }
 
-fn draw(spec: &Spec, models: &Models, bpe: &Bpe, set: &str, captions: &[String]) -> Result<Drawn> {
+fn draw(
+    spec: &Spec,
+    models: &Models,
+    bpe: &Bpe,
+    set: &str,
+    captions: &[String],
+    proceed: Proceed<'_>,
+) -> Result<Drawn> {
     let wanted = spec.sample.candidates;
     let prompt = |(index, caption): (usize, &String)| -> Result<Prompt> {
         let seed = |candidate| Rng::new(spec.seed, &format!("sample/{set}"), index as u64, candidate as u64).bits();
@@ -166,7 +179,14 @@ fn draw(spec: &Spec, models: &Models, bpe: &Bpe, set: &str, captions: &[String])
     };
     let asked: Vec<Prompt> = captions.iter().enumerate().map(prompt).collect::<Result<_>>()?;
     let empty = models.text.fill(&[]);
-    let codes = generate::sample(models.transformer.as_ref(), &asked, &empty, &options(&spec.sample))?;
+    let task = format!("drawing {wanted} pictures for each of {} captions ({set})", captions.len());
+    let mut codes = Vec::new();
+    // As many as the sampler draws at once: the split changes neither pictures nor time.
+    for asked in asked.chunks((generate::ROWS / wanted.max(1)).max(1)) {
+        proceed(&task, codes.len() / wanted.max(1), captions.len())?;
+        codes.extend(generate::sample(models.transformer.as_ref(), asked, &empty, &options(&spec.sample))?);
+    }
+    proceed(&format!("decoding and ranking ({set})"), 0, 1)?;
     let decoded = models.first.decode(&codes.concat())?;
     let features = models.clip.images(&decoded)?;
     let text = clip_text(bpe, models.clip_text, captions.iter().map(String::as_str));
@@ -277,12 +297,18 @@ fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Resu
 
 type Shown<'a> = (&'a str, Vec<String>, Drawn, Option<Vec<Vec<bool>>>);
 
-/// The first captions of each set with all their candidates.
-fn write_samples(spec: &Spec, run: &Path, models: &Models, shown: &[Shown<'_>]) -> Result<()> {
+/// The first captions of each set with all their candidates, and a real picture of each caption where there is one.
+fn write_samples(
+    spec: &Spec,
+    run: &Path,
+    models: &Models,
+    shown: &[Shown<'_>],
+    real: &[Vec<Option<Picture>>],
+) -> Result<()> {
     let side = models.first.geometry().side;
     let each = spec.sample.shown.div_ceil(shown.len().max(1));
     let mut listed = Vec::new();
-    for (set, captions, drawn, right) in shown {
+    for ((set, captions, drawn, right), real) in shown.iter().zip(real) {
         for (i, caption) in captions.iter().enumerate().take(each) {
             let mut candidates = Vec::new();
             for (j, values) in drawn.pictures[i].iter().enumerate() {
@@ -291,7 +317,13 @@ fn write_samples(spec: &Spec, run: &Path, models: &Models, shown: &[Shown<'_>]) 
                 let correct = right.as_ref().map(|right| right[i][j]);
                 candidates.push(json!({"file": file, "clip": drawn.scores[i][j], "correct": correct}));
             }
-            listed.push(json!({"caption": caption, "split": set, "candidates": candidates}));
+            let mut entry = json!({"caption": caption, "split": set, "candidates": candidates});
+            if let Some(Some(picture)) = real.get(i) {
+                let file = format!("images/real-{set}-{i}.png");
+                picture.save_png(run.join(&file))?;
+                entry["real"] = json!(file);
+            }
+            listed.push(entry);
         }
     }
     write_json(run, "images/samples.json", &Value::Array(listed))

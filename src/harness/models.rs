@@ -55,6 +55,7 @@ impl Models {
         run_dir::tokenizer_unchanged(&run)?;
         let bpe = Bpe::load(run.join(TOKENIZER))?;
         let mut models = device.models_to_use(&loaded.spec)?;
+        models.text.admits(&bpe, run.join(TOKENIZER))?;
         let checkpoints = run.join("checkpoints");
         let mut warnings = Vec::new();
         let mut tell = |text: &str| {

@@ -94,7 +94,9 @@ pub fn parse(text: &str, source: usize, offset: usize, problems: &mut Vec<Proble
         ));
     }
     let bytes = text.char_indices().map(|(i, _)| offset + i).chain([offset + text.len()]).collect();
-    let mut reader = Reader { events: Parser::new_from_str(text), text, offset, bytes, source, values: 0, problems };
+    let lines = text.match_indices('\n').map(|(at, _)| offset + at).collect();
+    let mut reader =
+        Reader { events: Parser::new_from_str(text), text, offset, bytes, lines, source, values: 0, problems };
     let mut root = None;
     loop {
         let (event, place) = reader.next()?;
@@ -116,6 +118,8 @@ struct Reader<'a, 'p> {
     offset: usize,
     /// The byte at which each character starts: the parser counts characters.
     bytes: Vec<usize>,
+    /// The byte at which each line ends.
+    lines: Vec<usize>,
     source: usize,
     values: usize,
     problems: &'p mut Vec<Problem>,
@@ -186,7 +190,7 @@ impl<'a> Reader<'a, '_> {
                 (Event::Scalar(name, _, 0, None), key) => (name.into_owned(), key),
                 (_, key) => return Err(Problem::new(&key, "a key must be a plain word", "")),
             };
-            let line = 1 + self.text[..key.start - self.offset].matches('\n').count();
+            let line = 1 + self.lines.partition_point(|&end| end < key.start);
             if let Some(first) = lines.get(&name) {
                 let message = format!("`{name}` is given twice; first on line {first}");
                 self.problems.push(Problem::new(&key, message, "remove one of the two"));
@@ -297,6 +301,14 @@ mod tests {
         assert!(message(&"- a\n".repeat(MOST_VALUES)).contains("20000 values"));
         assert!(message(&"#".repeat(MOST_BYTES + 1)).contains("1048576 bytes"));
         assert!(message(&format!("a: {}", "'".repeat(MOST_BYTES - 3))).contains("not YAML"));
+        // Lines are looked up, not counted again for each key.
+        let keys: String = (0..n).map(|key| format!("key{key}: 1\n")).collect();
+        assert!(message(&keys[..MOST_BYTES.min(keys.len())]).contains("20000 values"));
+        let twice: String = (0..9_999).map(|_| "key: 1\n").collect();
+        let mut problems = Vec::new();
+        parse(&twice, 0, 0, &mut problems).unwrap();
+        assert_eq!(problems.len(), 9_998);
+        assert!(problems[0].message.contains("first on line 1") && problems[0].place.start == 7);
         assert!(start.elapsed().as_millis() < 2000, "{:?}", start.elapsed());
     }
 

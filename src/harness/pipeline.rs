@@ -6,34 +6,28 @@ use super::captions::{Cut, tokenizer};
 use super::device::Device;
 use super::load::Loaded;
 use super::measure::{self, picture};
-use super::memory::Peak;
-use super::models::{Models, freeze_best};
+use super::models::{Models, TOKENIZER};
 use super::notice;
-use super::progress::Progress;
+use super::preview::Preview;
+use super::progress::Tasks;
 use super::run_dir::{RunDir, write_atomic};
 use super::signals::Stop;
 use super::sources::{Sources, view};
 use super::spec::Spec;
-use super::validation::{self, Validations};
+use super::training::{Plan, train};
 use crate::data::{Counts, Example, Loader, Tally, View};
 use crate::error::{Error, Result};
 use crate::random::Rng;
 use crate::text::{Bpe, ClipVocab};
-use crate::train::checkpoint::{BEST, Older};
-use crate::train::config::Keep;
 use crate::train::first_stage::usage;
-use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, Stage, TokenModel, checkpoint};
+use crate::train::{Batch, ImageTokenizer, Ranker, TokenModel};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// Steps between two lines of training metrics.
-const LOG_EVERY: u64 = 10;
-
 /// Fewer than one in so many codes in use wants a warning.
 const FEW_CODES: usize = 8;
-/// A share of the first average that wants a warning.
-const START_LEFT: f64 = 0.01;
 
 /// How a run is watched and stopped.
 pub struct Watch {
@@ -93,6 +87,7 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
     }
     sources.look(spec, side)?;
     let bpe = tokenizer(spec, run, &sources, &models, watch.progress)?;
+    models.text.admits(&bpe, run.path().join(TOKENIZER))?;
     let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];
     run.update(|facts| {
         facts["parameters"] = json!({"first_stage": counts[0], "transformer": counts[1], "clip": counts[2]})
@@ -103,20 +98,33 @@ fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) 
     context.first_stage(run, &mut models)?;
     context.transformer(run, &mut models)?;
     context.clip(run, &mut models)?;
+    let results = measured(&context, run, &models)?;
+    super::expect::check(&spec.expect, &results)
+}
+
+/// The results, and in `run.json` the time they took, that of measurements which a signal ended included.
+fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<Value> {
+    let Context { spec, watch, sources, bpe } = *context;
     let started = Instant::now();
     let path = run.path().to_owned();
+    let tasks = RefCell::new(Tasks::new("evaluation", watch.progress));
     // Nothing is lost by stopping between two measurements: the stages are trained and kept.
-    let proceed = || match watch.stop.requested() {
+    let proceed = |task: &str, done: usize, of: usize| match watch.stop.requested() {
         Some(signal) => Err(Error::Interrupted { signal, run: path.clone() }),
-        None => Ok(()),
+        None => {
+            tasks.borrow_mut().at(task, done, of);
+            Ok(())
+        }
     };
-    let results = measure::everything(spec, &path, &sources, &models, &bpe, &proceed)?;
-    let seconds = started.elapsed().as_secs_f64();
+    let results = measure::everything(spec, &path, sources, models, bpe, &proceed);
+    let earlier = run.run()["timings"]["evaluation"].as_f64().unwrap_or(0.0);
     run.update(|facts| {
-        facts["results"] = results.clone();
-        facts["timings"]["evaluation"] = json!(seconds);
+        facts["timings"]["evaluation"] = json!(earlier + started.elapsed().as_secs_f64());
+        if let Ok(results) = &results {
+            facts["results"] = results.clone();
+        }
     })?;
-    super::expect::check(&spec.expect, &results)
+    results
 }
 
 /// `masks.json`: which layer uses which pattern, and each pattern's dense mask.
@@ -184,14 +192,17 @@ impl<'a> Context<'a> {
 
     fn first_stage(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
         let (spec, side) = (&self.spec.first_stage, models.first.geometry().side);
-        let held = pixels(&self.held(side)?);
+        let held = self.held(side)?;
+        let preview = Preview::new(run.path(), models.first.name(), (spec.steps, spec.validate_every), &held)?;
+        let held = pixels(&held);
         let mut loader = self.loader("first_stage", view(&self.spec.data, true), side)?;
         let mut batch = |step| {
             let examples = loader.batch(step, spec.batch)?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), ..Batch::default() })
         };
-        let mut validate = |stage: &mut (dyn ImageTokenizer + 'static)| {
+        let mut validate = |stage: &mut (dyn ImageTokenizer + 'static), step| {
             stage.freeze()?;
+            preview.reconstructions(step, stage, &held)?;
             measure::first_stage(stage, &held)
         };
         let plan = plan!(spec, "val_nll");
@@ -216,6 +227,7 @@ impl<'a> Context<'a> {
         let geometry = first.geometry();
         let held = self.held(geometry.side)?;
         let held_codes = first.encode(held.len(), &pixels(&held))?;
+        let preview = Preview::new(run.path(), models.transformer.name(), (spec.steps, spec.validate_every), &held)?;
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
         let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
         let mut codes = Codes::new(first, !data.augment && !data.flip);
@@ -232,8 +244,10 @@ impl<'a> Context<'a> {
             }
             Ok(batch)
         };
-        let mut validate = |stage: &mut (dyn TokenModel + 'static)| {
+        let mut validate = |stage: &mut (dyn TokenModel + 'static), step| {
             stage.freeze()?;
+            let drawn = (self.spec.seed, &self.spec.sample);
+            preview.samples(step, (stage, first), (&held_text, &text.fill(&[])), drawn)?;
             measure::transformer(stage, held.len(), &held_text, &held_codes)
         };
         let plan = plan!(spec, "val_image_loss");
@@ -258,7 +272,7 @@ impl<'a> Context<'a> {
             codes.reconstruct(&mut examples, |_| rng.chance(spec.reconstructed))?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), text: text(&examples), ..Batch::default() })
         };
-        let mut validate = |stage: &mut (dyn Ranker + 'static)| {
+        let mut validate = |stage: &mut (dyn Ranker + 'static), _| {
             stage.freeze()?;
             measure::clip(stage, held.len(), &held_pixels, &held_text)
         };
@@ -322,162 +336,6 @@ fn count(run: &mut RunDir, stage: &str, counts: &Counts) -> Result<()> {
     if share(broken) > 0.05 || share(filtered) > 0.25 {
         let first = if share(broken) > 0.05 { broken.first() } else { filtered.first() };
         run.warn(stage, "samples-skipped", &format!("{}; first: {first}", counts.summary()))?;
-    }
-    Ok(())
-}
-
-struct Plan {
-    steps: u64,
-    validate: u64,
-    checkpoint: u64,
-    keep: Keep,
-    patience: u64,
-    /// The figure of a validation that says which weights are the best: less is better.
-    metric: &'static str,
-}
-
-/// The loop that every stage runs: restore, step, log, measure, keep the best, checkpoint, stop. The stage is left with the
-/// weights that are kept, to be used.
-fn train<S: ?Sized>(
-    stage: &mut S,
-    erased: fn(&mut S) -> &mut dyn Stage,
-    run: &mut RunDir,
-    watch: &Watch,
-    plan: &Plan,
-    batch: &mut dyn FnMut(u64) -> Result<Batch>,
-    validate: &mut dyn FnMut(&mut S) -> Result<Numbers>,
-) -> Result<()> {
-    let name = erased(stage).name();
-    let folder = run.checkpoints(name);
-    let (mut from, mut validations) = (0, Validations::default());
-    // Training on from an older one ends with the same bits, but it is said that it was needed.
-    let mut older = Older::Told(&mut |text| run.warn(name, "fell-back", text));
-    let mut found = checkpoint::latest(&folder, &mut older)?;
-    if let (Keep::Best, Some(newest)) = (plan.keep, &found)
-        && let Some(best) = Validations::read(newest)?.best()
-        && !checkpoint::reaches(folder.join(BEST), best.step)?
-    {
-        // Only what came before them trains them again.
-        let earlier = checkpoint::before(&folder, best.step)?;
-        let from = earlier.as_ref().map_or_else(|| "the start".to_owned(), |found| format!("step-{}", found.step));
-        let what = format!("damaged: {name}/{BEST} lacks the best weights, of step {}; fell back to {from}", best.step);
-        run.warn(name, "fell-back", &what)?;
-        found = earlier;
-    }
-    if let Some(found) = found {
-        erased(stage).restore(&|name| found.read(name))?;
-        (from, validations) = (found.step, Validations::read(&found)?);
-    }
-    run.rewind(name, from)?;
-    if from < plan.steps && !validations.ended {
-        let mut bar =
-            if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
-        let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
-        let started = Instant::now();
-        Peak::forget();
-        for step in from..plan.steps {
-            let inputs = batch(step)?;
-            let mut numbers = erased(stage).step(step, &inputs)?;
-            let (done, loss) = (step + 1, numbers[0].1);
-            bar.step(done, loss);
-            validations.step(loss);
-            let last = done == plan.steps;
-            let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
-            if measured {
-                let figures = validate(stage)?;
-                validations.add(done, figure(&figures, plan.metric, name, done)?);
-                numbers.extend(figures);
-            }
-            if measured || step.is_multiple_of(LOG_EVERY) {
-                run.metrics(name, done, &numbers)?;
-            }
-            if measured {
-                if let Some((first, now)) = validations.diverged() {
-                    let what =
-                        format!("{} is {now:.4}, at first it was {first:.4}: the stage has diverged", plan.metric);
-                    return Err(Error::Diverged { stage: name.into(), step: done, what });
-                }
-                if plan.keep == Keep::Best && validations.improved() {
-                    checkpoint::write(folder.join(BEST), done, &erased(stage).averaged_file()?)?;
-                }
-                validations.ended = plan.patience > 0 && validations.without_improvement() >= plan.patience;
-            }
-            let stopped = watch.stop.requested();
-            let ends = last || validations.ended;
-            if ends || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
-                let mut files = erased(stage).checkpoint()?;
-                files.push((validation::FILE, validations.to_bytes()?));
-                checkpoint::write(&folder, done, &files)?;
-                let seconds = earlier + started.elapsed().as_secs_f64();
-                run.update(|facts| {
-                    facts["timings"][name] = json!(seconds);
-                    facts["memory"][name] = json!(Peak::now());
-                })?;
-            }
-            if let Some(signal) = stopped {
-                return Err(Error::Interrupted { signal, run: run.path().to_owned() });
-            }
-            if ends {
-                break;
-            }
-        }
-        bar.finish();
-    }
-    keep(erased(stage), run, plan, &validations)
-}
-
-/// The named figure of a validation.
-fn figure(figures: &Numbers, metric: &'static str, stage: &str, step: u64) -> Result<f64> {
-    let found = figures.iter().find(|(name, _)| *name == metric).map_or(f64::NAN, |(_, value)| *value);
-    if found.is_finite() {
-        return Ok(found);
-    }
-    Err(Error::Numeric { stage: stage.into(), step, tensor: metric.into(), value: found.to_string() })
-}
-
-/// Fixes the weights that are kept, writes down which they are, and says what the validations give reason to say.
-fn keep(stage: &mut dyn Stage, run: &mut RunDir, plan: &Plan, validations: &Validations) -> Result<()> {
-    let name = stage.name();
-    let folder = run.checkpoints(name).join(BEST);
-    let last = validations.last();
-    let kept = match (plan.keep, validations.best()) {
-        (Keep::Best, Some(best)) => {
-            let found = freeze_best(stage, &run.path().join("checkpoints"), &mut Older::Refused)?;
-            if found != Some(best.step) {
-                let found = found.map_or("none".to_owned(), |step| format!("that of step {step}"));
-                return Err(Error::data(&folder, format!("expected the weights of step {}, found {found}", best.step)));
-            }
-            Some(best)
-        }
-        _ => {
-            stage.freeze()?;
-            last
-        }
-    };
-    if let (Some(kept), Some(last)) = (kept, last) {
-        let fact = json!({"step": kept.step, "metric": plan.metric, "value": kept.value, "of": last.step});
-        run.update(|facts| facts["kept"][name] = fact)?;
-    }
-    if let Some((best, last)) = validations.overfits() {
-        let advice = match plan.keep {
-            Keep::Best => {
-                "the weights of that step are kept; fewer steps, more pictures or data.augment would do better"
-            }
-            Keep::Last => "the last weights are kept: set keep: best, fewer steps, or train on more pictures",
-        };
-        let text = format!(
-            "{} was best at step {} of {} ({:.4}) and has risen to {:.4} while the training loss fell: {advice}",
-            plan.metric, best.step, last.step, best.value, last.value
-        );
-        run.warn(name, "overfits", &text)?;
-    }
-    let share = stage.share_of_start();
-    if share > START_LEFT {
-        let text = format!(
-            "the averaged weights are still to {:.0} % those of the first average: lower ema.every, or train longer",
-            100.0 * share
-        );
-        run.warn(name, "average-lags", &text)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ pub(super) mod walk;
 
 pub use cost::Flops;
 pub use machine::Machine;
+pub(super) use machine::available_bytes;
 pub use sampling::SamplingPlan;
 
 use super::models::unknown;
@@ -191,7 +192,7 @@ fn of_preset<P: Preset>(spec: &Spec, machine: Machine) -> Result<Plan> {
     Ok(Plan { name: spec.name.clone(), preset: P::NAME, machine, stages, sampling, warnings })
 }
 
-fn warning(name: &str, bytes: f64, machine: Machine) -> Option<String> {
+pub(super) fn warning(name: &str, bytes: f64, machine: Machine) -> Option<String> {
     let available = machine.available_bytes.filter(|&available| bytes > available)?;
     Some(format!("{name} needs {}, but {} are available", table::bytes(bytes), table::bytes(available)))
 }

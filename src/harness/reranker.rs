@@ -8,9 +8,11 @@ use crate::data::{Picture, augment, preprocess};
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
 use crate::models::clip::{Embedder, Sizes, hf, published, resnet};
-use crate::text::{Bpe, ClipBpe, ClipVocab};
+use crate::text::{Bpe, ClipBpe, ClipVocab, TextVocab};
 use std::path::{Path, PathBuf};
 
+/// Bytes of a picture file.
+const MOST_PICTURE: u64 = 256 << 20;
 /// The merges as OpenAI publishes them, and as Hugging Face does.
 const MERGES: [&str; 2] = ["bpe_simple_vocab_16e6.txt.gz", "merges.txt"];
 
@@ -42,7 +44,15 @@ impl Reranker {
         device.only_cpu(path)?;
         let clip = published(path)?;
         let merges = merges.map_or_else(|| beside(path), |merges| Ok(merges.to_owned()))?;
-        Ok(Reranker { clip, reads: Reads::AsPublished(Box::new(ClipBpe::load(merges)?)) })
+        let bpe = ClipBpe::load(&merges)?;
+        let (most, size) = (clip.vocabulary(), bpe.vocab_size());
+        if size > most {
+            return Err(Error::data(
+                &merges,
+                format!("expected at most {most} tokens for {}, got {size}", path.display()),
+            ));
+        }
+        Ok(Reranker { clip, reads: Reads::AsPublished(Box::new(bpe)) })
     }
 
     /// A run's, whose models are open already.
@@ -51,6 +61,7 @@ impl Reranker {
     /// Those of [`Bpe::load`].
     pub fn of_run(run: &Path, clip: Box<dyn Embedder>, vocab: ClipVocab) -> Result<Reranker> {
         let bpe = Bpe::load(run.join(TOKENIZER))?;
+        TextVocab { bpe: vocab.bpe, slots: vocab.context }.admits(&bpe, run.join(TOKENIZER))?;
         Ok(Reranker { clip, reads: Reads::AsTrained(Box::new(bpe), vocab) })
     }
 
@@ -67,7 +78,7 @@ impl Reranker {
         let read = |path: &PathBuf| match self.reads {
             Reads::AsTrained(..) => self.seen(&Picture::open(path)?),
             Reads::AsPublished(_) => {
-                let bytes = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+                let bytes = crate::files::read(path, MOST_PICTURE)?;
                 preprocess::clip(&bytes, self.clip.side()).map_err(|flaw| Error::data(path, flaw.detail))
             }
         };

@@ -4,6 +4,7 @@
 use super::expect;
 use super::parse::{Data, Key, Node};
 use super::problem::{Place, Problem};
+use crate::mask::{MOST_KERNEL, is_kernel};
 use crate::train::config::{FirstStage, TransformerStage};
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
@@ -21,6 +22,13 @@ const BELOW_ONE: Kind = Kind::Real((Bound::Included(0.0), Bound::Excluded(1.0)))
 const ANY: Kind = Kind::Whole(0);
 const COUNT: Kind = Kind::Whole(1);
 const WORDS: Kind = Kind::List(0, &Kind::Glob);
+/// Examples of a step, which are in memory at once: more than anybody trains with.
+const BATCH: Kind = Kind::Between(1, 1 << 20);
+/// Scenes or captions, each of which takes some bytes.
+const SCENES: Kind = Kind::Between(1, 100_000_000);
+const CAPTIONS: Kind = Kind::Between(0, 1_000_000);
+/// The largest whole number of a spec that every reader of its JSON keeps exactly.
+const LARGEST: u64 = 1 << 53;
 
 /// What a value may be.
 enum Kind {
@@ -42,8 +50,12 @@ enum Kind {
     Choice(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
+    /// Any whole number of 64 bits.
+    Seed,
     /// A whole number of at least this.
     Whole(u64),
+    /// A whole number from the first to the second.
+    Between(u64, u64),
     /// An odd whole number.
     Odd,
     /// A finite number in a range.
@@ -77,22 +89,25 @@ macro_rules! schedule {
 const SPEC: Kind = Kind::Map(&[
     Row { name: "name", kind: Kind::Name, required: true },
     Row { name: "preset", kind: Kind::Preset, required: true },
-    row("seed", ANY),
+    row("seed", Kind::Seed),
     row("data", DATA),
     row("text", Kind::Map(&[row("vocabulary", ANY), row("dropout", BELOW_ONE)])),
     row("first_stage", FIRST_STAGE),
     row("transformer", TRANSFORMER),
     row("clip", CLIP),
     row("sample", SAMPLE),
-    row("evaluate", Kind::Map(&[row("pairs", ANY), row("seen", ANY), row("held_out", ANY), row("two_objects", ANY)])),
+    row(
+        "evaluate",
+        Kind::Map(&[row("pairs", ANY), row("seen", CAPTIONS), row("held_out", CAPTIONS), row("two_objects", CAPTIONS)]),
+    ),
     row("gpu", Kind::Map(&[row("products", Kind::Choice(&["f32", "tf32", "bf16"]))])),
     row("expect", Kind::List(0, &Kind::Expectation)),
 ]);
 
 const DATA: Kind = Kind::Map(&[
     row("kind", Kind::Choice(&["shapes", "webdataset", "folder"])),
-    row("train_scenes", COUNT),
-    row("validation_scenes", COUNT),
+    row("train_scenes", SCENES),
+    row("validation_scenes", SCENES),
     row("train", Kind::List(0, &Kind::Glob)),
     row("validation", Kind::Named(&Kind::List(1, &Kind::Glob))),
     row("augment", Kind::Flag),
@@ -105,8 +120,8 @@ const DATA: Kind = Kind::Map(&[
 const FIRST_STAGE: Kind = Kind::Map(&[
     row("kind", Kind::Choice(&["dvae", "vqvae"])),
     row("steps", COUNT),
-    row("batch", COUNT),
-    row("accumulate", COUNT),
+    row("batch", BATCH),
+    row("accumulate", BATCH),
     row("optimizer", OPTIMIZER),
     row("ema", EMA),
     row("temperature", schedule!(POSITIVE)),
@@ -122,8 +137,8 @@ const FIRST_STAGE: Kind = Kind::Map(&[
 
 const TRANSFORMER: Kind = Kind::Map(&[
     row("steps", COUNT),
-    row("batch", COUNT),
-    row("accumulate", COUNT),
+    row("batch", BATCH),
+    row("accumulate", BATCH),
     row("recompute", Kind::Flag),
     row("optimizer", OPTIMIZER),
     row("ema", EMA),
@@ -140,7 +155,7 @@ const TRANSFORMER: Kind = Kind::Map(&[
 
 const CLIP: Kind = Kind::Map(&[
     row("steps", COUNT),
-    row("batch", Kind::Whole(2)),
+    row("batch", Kind::Between(2, 1 << 20)),
     row("optimizer", OPTIMIZER),
     row("ema", EMA),
     row("max_scale", FROM_ONE),
@@ -152,13 +167,13 @@ const CLIP: Kind = Kind::Map(&[
 ]);
 
 const SAMPLE: Kind = Kind::Map(&[
-    row("candidates", COUNT),
+    row("candidates", Kind::Between(1, 1 << 16)),
     row("temperature", POSITIVE),
     row("top_k", ANY),
     row("top_p", Kind::Real((Bound::Excluded(0.0), Bound::Included(1.0)))),
     row("guidance", NOT_NEGATIVE),
     row("precision", Kind::Choice(&["f32", "bf16", "int8"])),
-    row("shown", ANY),
+    row("shown", Kind::Between(0, 10_000)),
 ]);
 
 const OPTIMIZER: Kind = Kind::Map(&[
@@ -214,8 +229,10 @@ impl Walk<'_> {
                 }
             }
             (Kind::Flag, Data::Flag(_)) => {}
-            (Kind::Whole(least), Data::Whole(whole)) if u64::try_from(*whole).is_ok_and(|whole| whole >= *least) => {}
-            (Kind::Odd, Data::Whole(whole)) if u32::try_from(*whole).is_ok_and(|whole| whole % 2 == 1) => {}
+            (Kind::Seed, Data::Whole(whole)) if u64::try_from(*whole).is_ok() => {}
+            (Kind::Whole(least), Data::Whole(whole)) if within(*whole, *least, LARGEST) => {}
+            (Kind::Between(least, most), Data::Whole(whole)) if within(*whole, *least, *most) => {}
+            (Kind::Odd, Data::Whole(whole)) if usize::try_from(*whole).is_ok_and(is_kernel) => {}
             (Kind::Real(range), Data::Real(real)) if real.is_finite() && range.contains(real) => {}
             (Kind::Real(range), Data::Whole(whole)) if range.contains(&(*whole as f64)) => {}
             (_, Data::Text(text)) => self.text(node, kind, text, path),
@@ -417,9 +434,11 @@ impl fmt::Display for Kind {
             Kind::Expectation => write!(f, "`dotted.path.in.results (<|<=|>|>=) number`"),
             Kind::Choice(words) => write!(f, "one of {}", words.join(", ")),
             Kind::Flag => write!(f, "true or false"),
+            Kind::Seed => write!(f, "a whole number of 64 bits"),
             Kind::Whole(0) => write!(f, "a whole number"),
             Kind::Whole(least) => write!(f, "a whole number of at least {least}"),
-            Kind::Odd => write!(f, "an odd whole number"),
+            Kind::Between(least, most) => write!(f, "a whole number from {least} to {most}"),
+            Kind::Odd => write!(f, "an odd whole number of at most {MOST_KERNEL}"),
             Kind::Real((low, high)) => {
                 write!(f, "a number")?;
                 match low {
@@ -435,6 +454,10 @@ impl fmt::Display for Kind {
             }
         }
     }
+}
+
+fn within(whole: i128, least: u64, most: u64) -> bool {
+    u64::try_from(whole).is_ok_and(|whole| (least..=most).contains(&whole))
 }
 
 fn join(path: &str, key: &str) -> String {

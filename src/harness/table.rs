@@ -8,8 +8,8 @@ pub struct Table(Vec<Vec<String>>);
 
 impl Table {
     /// A table without rows.
-    pub fn new<const N: usize>(head: [&str; N]) -> Self {
-        Table(vec![head.map(str::to_owned).to_vec()])
+    pub fn new<T: Into<String>>(head: impl IntoIterator<Item = T>) -> Self {
+        Table(vec![head.into_iter().map(Into::into).collect()])
     }
 
     /// Appends a row.

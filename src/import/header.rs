@@ -3,10 +3,9 @@
 use super::source::Source;
 use super::tensor::Stored;
 use crate::error::{Error, Result};
+use crate::files;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// Bytes of a header: that of a model with thousands of tensors is under one megabyte.
@@ -63,20 +62,9 @@ pub fn write(
     let mut header = serde_json::to_vec(&header).map_err(|e| broken(e.to_string()))?;
     header.resize(header.len().next_multiple_of(8), b' ');
 
-    let name = path.file_name().ok_or_else(|| Error::Usage(format!("{}: expected a file to write", path.display())))?;
-    let mut partial = name.to_owned();
-    partial.push(".partial");
-    let partial = path.with_file_name(partial);
-    let file = File::create(&partial).map_err(Error::io("create", &partial))?;
-    let mut out = BufWriter::with_capacity(1 << 16, file);
-    let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(Error::io("write", &partial));
-    let written = put(&(header.len() as u64).to_le_bytes())
-        .and_then(|()| put(&header))
-        .and_then(|()| tensors.iter().try_for_each(|(_, source, tensor)| tensor.copy(source, &mut put)))
-        .and_then(|()| out.flush().map_err(Error::io("write", &partial)))
-        .and_then(|()| fs::rename(&partial, path).map_err(Error::io("write", path)));
-    if written.is_err() {
-        let _ = fs::remove_file(&partial); // the first error is the one to tell
-    }
-    written
+    files::stream(path, |put| {
+        put(&(header.len() as u64).to_le_bytes())?;
+        put(&header)?;
+        tensors.iter().try_for_each(|(_, source, tensor)| tensor.copy(source, put))
+    })
 }

@@ -3,10 +3,10 @@
 use super::needs::{self, Needs};
 use super::source::Source;
 use super::tensor::Stored;
-use super::{Weights, header};
+use super::{Weights, header, index};
 use crate::error::{Error, Result};
 use serde_json::{Value as Json, json};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a `config.json`.
@@ -38,6 +38,8 @@ pub struct Imported {
     pub bytes: u64,
     /// What their shapes, and the file where it says more, tell of the model.
     pub config: Json,
+    /// What of the files was not written, a sentence each.
+    pub left_out: Vec<String>,
 }
 
 /// A tensor with the name that it will have, and where it is.
@@ -77,8 +79,9 @@ impl Kind {
 /// [`Error::Usage`] for the wrong number of files, [`Error::Data`] where a file is broken or a tensor that the kind needs is
 /// missing, [`Error::Io`] if reading or writing fails.
 pub fn import(kind: Kind, files: &[PathBuf], out: &Path) -> Result<Imported> {
-    let (json, tensors): (Vec<&PathBuf>, Vec<&PathBuf>) =
-        files.iter().partition(|file| kind == Kind::HfClip && file.extension().is_some_and(|e| e == "json"));
+    let (json, tensors): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(|file| {
+        kind == Kind::HfClip && file.extension().is_some_and(|e| e == "json") && !index::is_index(file)
+    });
     let (expected, right) = match kind {
         Kind::OpenaiDvae => ("encoder.pkl and decoder.pkl", tensors.len() == 2),
         Kind::HfClip => ("config.json and model.safetensors", json.len() == 1 && !tensors.is_empty()),
@@ -87,19 +90,34 @@ pub fn import(kind: Kind, files: &[PathBuf], out: &Path) -> Result<Imported> {
     if !right {
         return Err(Error::Usage(format!("import {}: expected {expected}, got {} files", kind.name(), files.len())));
     }
-    let opened: Vec<Weights> = tensors.into_iter().map(Weights::open).collect::<Result<_>>()?;
+    let mut opened = Vec::new();
+    for path in tensors {
+        match index::is_index(path) {
+            true => opened.extend(index::shards(path)?),
+            false => opened.push(Weights::open(path)?),
+        }
+    }
+    if kind == Kind::OpenaiDvae && opened.len() != 2 {
+        return Err(Error::Usage(format!("import {}: expected {expected}, in one file each", kind.name())));
+    }
     let (named, config) = match kind {
         Kind::OpenaiDvae => dvae(&opened)?,
-        Kind::OpenaiClip => whole(&opened, "", needs::openai_clip)?,
+        Kind::OpenaiClip => whole(&opened, "text_projection", needs::openai_clip)?,
         Kind::HfClip => {
             let config = config(json[0])?;
-            let (named, _) = whole(&opened, "", |weights| needs::hf_clip(weights, &config))?;
+            let (named, _) = whole(&opened, "text_projection.weight", |weights| needs::hf_clip(weights, &config))?;
             (named, config)
         }
-        Kind::Torch => (opened.iter().flat_map(|file| renamed(file, "", "")).collect(), attributes(&opened[0])),
-        Kind::Rudalle => whole(&opened, inside(&opened[0]), needs::rudalle)?,
+        Kind::Torch => {
+            // All tensors are wanted: also one that only a call would make.
+            if let Some((file, (name, global))) = opened.iter().find_map(|file| Some((file, file.unread()?))) {
+                return Err(file.source.bad(format!("tensor {name} cannot be read: it is made by {global:?}")));
+            }
+            (opened.iter().flat_map(|file| renamed(file, "", "")).collect(), attributes(&opened[0]))
+        }
+        Kind::Rudalle => whole(&opened, "text_embeddings.weight", needs::rudalle)?,
         Kind::TamingGumbel => {
-            let (mut named, config) = whole(&opened, inside(&opened[0]), needs::taming_gumbel)?;
+            let (mut named, config) = whole(&opened, "encoder.conv_in.weight", needs::taming_gumbel)?;
             named.retain(|(name, ..)| !name.starts_with("loss.")); // the networks it was trained against
             (named, config)
         }
@@ -116,17 +134,33 @@ pub fn import(kind: Kind, files: &[PathBuf], out: &Path) -> Result<Imported> {
     let metadata: HashMap<String, String> = metadata.into_iter().map(|(key, text)| (key.to_owned(), text)).collect();
     let named = named.into_iter().map(|(name, weights, tensor)| (name, &weights.source, tensor)).collect();
     header::write(out, named, metadata)?;
-    Ok(Imported { tensors, bytes, config })
+    Ok(Imported { tensors, bytes, config, left_out: left_out(&opened, tensors) })
 }
 
-/// All tensors of all files, `prefix` left off, once `needs` has found what it looks for in the first.
+/// What was not written of `opened`, of whose tensors `written` were.
+fn left_out(opened: &[Weights], written: usize) -> Vec<String> {
+    let all: usize = opened.iter().map(|file| file.tensors.len()).sum();
+    let made: Vec<&str> = opened.iter().flat_map(|file| &file.opaque).map(|(_, global)| global.as_str()).collect();
+    let mut said = Vec::new();
+    if written < all {
+        said.push(format!("{} tensors that are not of this model are left out", all - written));
+    }
+    if let Some(first) = made.first() {
+        let count = made.len();
+        said.push(format!("{count} values that only running the file would make are left out, such as a {first:?}"));
+    }
+    said
+}
+
+/// All tensors of all files, what stands before the name `known` left off, once `needs` has found what it looks for.
 fn whole<'a>(
     opened: &'a [Weights],
-    prefix: &str,
+    known: &str,
     needs: impl Fn(&Needs<'_>) -> Result<Json>,
 ) -> Result<(Vec<Named<'a>>, Json)> {
-    let config = needs(&Needs { files: opened, prefix })?;
-    Ok((opened.iter().flat_map(|file| renamed(file, prefix, "")).collect(), config))
+    let prefix = prefix(opened, known)?;
+    let config = needs(&Needs { files: opened, prefix: &prefix })?;
+    Ok((opened.iter().flat_map(|file| renamed(file, &prefix, "")).collect(), config))
 }
 
 /// The tensors of a file whose names begin with `old`, which becomes `new`.
@@ -135,16 +169,34 @@ fn renamed<'a>(file: &'a Weights, old: &str, new: &str) -> Vec<Named<'a>> {
     file.tensors.iter().filter_map(rename).collect()
 }
 
-/// What trainers put before the names of a state dict.
-fn inside(file: &Weights) -> &'static str {
-    let all = ["state_dict.module.", "state_dict.", "module."];
-    all.into_iter().find(|prefix| file.tensors.iter().any(|tensor| tensor.name.starts_with(prefix))).unwrap_or("")
+/// What trainers put before the names of a state dict, in any order and number.
+const WRAPPERS: [&str; 6] = ["state_dict", "model_state_dict", "module", "model", "net", "_orig_mod"];
+
+/// What stands before the name `known`, which every checkpoint of the kind has; nothing where it is not there.
+///
+/// # Errors
+/// [`Error::Data`] where it is there twice: which of them is meant?
+fn prefix(opened: &[Weights], known: &str) -> Result<String> {
+    let wraps = |rest: &str| rest.strip_suffix('.').is_some_and(|rest| rest.split('.').all(|w| WRAPPERS.contains(&w)));
+    let before = |name: &str| name.strip_suffix(known).filter(|rest| rest.is_empty() || wraps(rest)).map(str::to_owned);
+    let names =
+        opened.iter().flat_map(|file| file.tensors.iter().map(|t| &t.name).chain(file.opaque.iter().map(|o| &o.0)));
+    let found: BTreeSet<String> = names.filter_map(|name| before(name)).collect();
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(first), Some(second)) if !first.is_empty() => {
+            let what = format!("expected one model, found {first}{known} and {second}{known}");
+            Err(opened[0].source.bad(what))
+        }
+        (first, _) => Ok(first.unwrap_or_default()),
+    }
 }
 
 /// Which file is which is seen in the first convolution: 7×7 in the encoder, 1×1 in the decoder.
 fn dvae(opened: &[Weights]) -> Result<(Vec<Named<'_>>, Json)> {
+    let half = |file: &Weights| prefix(std::slice::from_ref(file), needs::DVAE_INPUT);
     let is_encoder = |file: &Weights| -> Result<bool> {
-        Ok(Needs { files: std::slice::from_ref(file), prefix: "" }.side(needs::DVAE_INPUT, 2)? > 1)
+        Ok(Needs { files: std::slice::from_ref(file), prefix: &half(file)? }.side(needs::DVAE_INPUT, 2)? > 1)
     };
     let (encoder, decoder) = match (is_encoder(&opened[0])?, is_encoder(&opened[1])?) {
         (true, false) => (&opened[0], &opened[1]),
@@ -152,9 +204,10 @@ fn dvae(opened: &[Weights]) -> Result<(Vec<Named<'_>>, Json)> {
         (true, true) => return Err(opened[1].source.bad("expected a decoder, got a second encoder")),
         (false, false) => return Err(opened[1].source.bad("expected an encoder, got a second decoder")),
     };
-    let config = needs::openai_dvae(encoder, decoder)?;
-    let mut named = renamed(encoder, "", "encoder.");
-    named.extend(renamed(decoder, "", "decoder."));
+    let (down, up) = (half(encoder)?, half(decoder)?);
+    let config = needs::openai_dvae((encoder, &down), (decoder, &up))?;
+    let mut named = renamed(encoder, &down, "encoder.");
+    named.extend(renamed(decoder, &up, "decoder."));
     Ok((named, config))
 }
 

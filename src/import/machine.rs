@@ -1,11 +1,13 @@
-//! The machine that reads pickles as data. It knows the opcodes that torch writes and the globals of an allow-list, and runs
-//! nothing: calling a global makes a tensor's description, a dictionary, or an object that is only a name with attributes.
+//! The machine that reads pickles as data. It knows the opcodes that torch writes, and runs nothing: calling a global makes a
+//! tensor's description, a dictionary, an object that is only a name with attributes, or, of a global that is not known, an
+//! opaque value that is only its name.
 
-use super::globals::{Global, allowed};
+use super::globals::{Global, meaning};
 use super::input::Input;
 use super::pickle::{Id, Object, Pickle, Storage, Value, View};
 use super::source::Source;
 use crate::error::{Error, Result};
+use safetensors::Dtype;
 use std::collections::HashMap;
 
 /// Opcodes of one pickle; those of published checkpoints have some ten thousand.
@@ -75,7 +77,9 @@ impl Machine<'_> {
             0x8d => self.text(|input| Ok(u64::from_le_bytes(input.array()?)))?, // BINUNICODE8
             b'B' => self.skip(|input| Ok(input.u32()?.into()))?,        // BINBYTES
             b'C' => self.skip(|input| Ok(input.byte()?.into()))?,       // SHORT_BINBYTES
-            b')' => self.push(Value::Tuple(Vec::new())),                // EMPTY_TUPLE
+            // BINBYTES8, BYTEARRAY8
+            0x8e | 0x96 => self.skip(|input| Ok(u64::from_le_bytes(input.array()?)))?,
+            b')' => self.push(Value::Tuple(Vec::new())), // EMPTY_TUPLE
             b't' => {
                 // TUPLE
                 let items = self.marked()?;
@@ -150,6 +154,11 @@ impl Machine<'_> {
             0x81 | b'R' => {
                 // NEWOBJ, REDUCE
                 let (arguments, callable) = (self.pop()?, self.pop()?);
+                self.call(callable, arguments)?;
+            }
+            0x92 => {
+                // NEWOBJ_EX: the keywords are not kept
+                let (_, arguments, callable) = (self.pop()?, self.pop()?, self.pop()?);
                 self.call(callable, arguments)?;
             }
             b'b' => self.build()?, // BUILD
@@ -258,6 +267,7 @@ impl Machine<'_> {
                 items.extend(more);
                 Ok(())
             }
+            Value::Opaque(_) => Ok(()), // a list of a class of its own
             _ => Err(self.bad(format!("{opcode}: expected a list or a set"))),
         }
     }
@@ -270,23 +280,28 @@ impl Machine<'_> {
                 found.extend(entries);
                 Ok(())
             }
+            Value::Opaque(_) => Ok(()), // a dictionary of a class of its own
             _ => Err(self.bad("SETITEMS: expected a dictionary, keys and values")),
         }
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<()> {
-        let global = allowed(module, name)
-            .ok_or_else(|| self.bad(format!("global {:?} is not allowed", format!("{module} {name}"))))?;
-        self.push(Value::Global(global));
+        const MOST: usize = 512;
+        if module.len() + name.len() > MOST {
+            return Err(self.bad(format!("expected a global's name of at most {MOST} bytes")));
+        }
+        self.push(Value::Global(meaning(module, name)));
         Ok(())
     }
 
     /// What REDUCE and NEWOBJ would call, as data.
     fn call(&mut self, callable: Id, arguments: Id) -> Result<()> {
-        let Value::Global(global) = &self.values[callable.0 as usize] else {
-            return Err(self.bad("expected a global to call"));
+        let global = match &self.values[callable.0 as usize] {
+            Value::Global(global) => global,
+            Value::Opaque(name) => return self.opaque(name.clone()),
+            _ => return Err(self.bad("expected a global to call")),
         };
-        let arguments = self.items(arguments).ok_or_else(|| self.bad("expected a tuple of arguments"))?;
+        let arguments = &*self.items(arguments).ok_or_else(|| self.bad("expected a tuple of arguments"))?.to_vec();
         let first = arguments.first().copied();
         match global {
             Global::Dict => {
@@ -310,24 +325,57 @@ impl Machine<'_> {
                 self.stack.push(only);
                 Ok(())
             }
-            Global::Tensor => {
-                let view = self.view(arguments)?;
-                self.push(Value::Tensor(Box::new(view)));
-                Ok(())
+            Global::Tensor => self.tensor(arguments, None),
+            Global::TensorOf => {
+                // (storage, offset, shape, strides, requires_grad, backward_hooks, dtype, …)
+                let dtype = arguments.get(6).map(|id| &self.values[id.0 as usize]);
+                match dtype {
+                    Some(Value::Global(Global::Unknown(name))) => self.opaque(name.clone()),
+                    Some(Value::Global(global)) if global.dtype().is_some() => self.tensor(arguments, global.dtype()),
+                    _ => Err(self.bad("_rebuild_tensor_v3: expected a dtype")),
+                }
+            }
+            Global::FromType => {
+                // (function, type, arguments, state); the function is one that rebuilds tensors, and no other of this kind.
+                let [function, _, inner, ..] = *arguments else {
+                    return Err(self.bad("_rebuild_from_type: expected a function, a type and arguments"));
+                };
+                match &self.values[function.0 as usize] {
+                    Value::Global(Global::FromType) => Err(self.bad("_rebuild_from_type: expected another function")),
+                    _ => self.call(function, inner),
+                }
             }
             Global::Reconstructor => match first.map(|id| (id, &self.values[id.0 as usize])) {
                 Some((class, Value::Global(Global::Inert(_)))) => {
                     self.push(Value::Object(Box::new(Object { class, state: None })));
                     Ok(())
                 }
+                Some((_, Value::Global(Global::Unknown(name)))) => self.opaque(name.clone()),
                 _ => Err(self.bad("_reconstructor: expected a class")),
             },
             Global::Inert(_) => {
                 self.push(Value::Object(Box::new(Object { class: callable, state: None })));
                 Ok(())
             }
+            Global::Unknown(name) => self.opaque(name.clone()),
             Global::Storage(_) => Err(self.bad("a storage cannot be called")),
         }
+    }
+
+    fn opaque(&mut self, name: Box<str>) -> Result<()> {
+        self.push(Value::Opaque(name));
+        Ok(())
+    }
+
+    /// A view of a storage, with the storage's dtype or another.
+    fn tensor(&mut self, arguments: &[Id], dtype: Option<Dtype>) -> Result<()> {
+        let storage = arguments.first().map(|id| &self.values[id.0 as usize]);
+        if let Some(Value::Opaque(name)) = storage {
+            return self.opaque(name.clone());
+        }
+        let view = View { dtype, ..self.view(arguments)? };
+        self.push(Value::Tensor(Box::new(view)));
+        Ok(())
     }
 
     /// Small pickles must not copy large values without end.
@@ -355,7 +403,7 @@ impl Machine<'_> {
         if shape.len() != strides.len() || !matches!(self.values[storage.0 as usize], Value::Storage(_)) {
             return Err(bad());
         }
-        Ok(View { storage, offset: number(offset)?, shape, strides })
+        Ok(View { storage, dtype: None, offset: number(offset)?, shape, strides })
     }
 
     /// BUILD: attributes for an object; what it would set on anything else is not kept.
@@ -364,7 +412,7 @@ impl Machine<'_> {
         let object = self.top()?;
         match self.value(object) {
             Value::Object(object) => object.state = Some(state),
-            Value::Dict(_) | Value::Tensor(_) | Value::Set(_) => {}
+            Value::Dict(_) | Value::Tensor(_) | Value::Set(_) | Value::Opaque(_) => {}
             _ => return Err(self.bad("BUILD: expected an object")),
         }
         Ok(())
@@ -389,10 +437,15 @@ impl Machine<'_> {
         let items = self.items(id).ok_or_else(bad)?;
         let value = |index: usize| items.get(index).map(|id| &self.values[id.0 as usize]);
         match (value(0), value(1), value(2), value(4)) {
-            (Some(Value::Text(kind)), Some(Value::Global(Global::Inert(_))), ..) if &**kind == "module" => {
+            (Some(Value::Text(kind)), Some(Value::Global(Global::Inert(_) | Global::Unknown(_))), ..)
+                if &**kind == "module" =>
+            {
                 let class = items[1];
                 self.stack.push(class);
                 Ok(())
+            }
+            (Some(Value::Text(kind)), Some(Value::Global(Global::Unknown(name))), ..) if &**kind == "storage" => {
+                self.opaque(name.clone())
             }
             (
                 Some(Value::Text(kind)),
@@ -418,7 +471,6 @@ fn named(opcode: u8) -> String {
     let name = match opcode {
         b'i' => "INST",
         b'o' => "OBJ",
-        0x92 => "NEWOBJ_EX",
         0x82..=0x84 => "EXT",
         b'P' => "PERSID",
         b'I' => "INT",
@@ -429,8 +481,6 @@ fn named(opcode: u8) -> String {
         b'p' => "PUT",
         b'g' => "GET",
         0x8b => "LONG4",
-        0x8e => "BINBYTES8",
-        0x96 => "BYTEARRAY8",
         0x97 => "NEXT_BUFFER",
         0x98 => "READONLY_BUFFER",
         _ => return format!("0x{opcode:02x}"),

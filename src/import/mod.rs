@@ -11,11 +11,12 @@
 //! | `torch_zip`, `torch_legacy` | the two layouts of PyTorch's files |
 //! | `state` | the names of a pickled module's tensors |
 //! | `tensor` | a view of a storage, read in order |
-//! | `header` | safetensors files |
+//! | `header`, `index` | safetensors files, and checkpoints in shards |
 //! | `kinds`, `needs` | the published checkpoints: how they are imported, what they must hold, their configuration |
 
 mod globals;
 mod header;
+mod index;
 mod input;
 mod kinds;
 mod machine;
@@ -34,6 +35,7 @@ use crate::error::Result;
 use pickle::{Pickle, Value};
 use serde_json::Value as Json;
 use source::Source;
+use state::State;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -52,6 +54,8 @@ pub struct Weights {
     pub attributes: Vec<(String, Json)>,
     /// The class of a pickled module: "module name".
     pub class: Option<String>,
+    /// By dotted path, the globals that would have made values which are not read, because nothing in a file is run.
+    pub opaque: Vec<(String, String)>,
     /// How the file is laid out, in words.
     pub layout: &'static str,
 }
@@ -94,7 +98,7 @@ impl Weights {
             let (tensors, metadata) = header::read(&source)?;
             let mut attributes: Vec<_> = metadata.into_iter().map(|(key, text)| (key, Json::String(text))).collect();
             attributes.sort_by(|a, b| a.0.cmp(&b.0));
-            Ok(Weights::new(source, tensors, attributes, None, "safetensors"))
+            Ok(Weights::new(source, tensors, State { attributes, ..State::default() }, "safetensors"))
         } else {
             Err(source.bad("expected a safetensors file, or one of torch.save or torch.jit.save"))
         }
@@ -106,22 +110,29 @@ impl Weights {
         storages: &HashMap<String, (u64, u64)>,
         layout: &'static str,
     ) -> Result<Weights> {
-        let state = state::walk(pickle, &|what| source.bad(what))?;
-        let mut tensors = Vec::with_capacity(state.tensors.len());
+        let mut state = state::walk(pickle, &|what| source.bad(what))?;
+        if let (true, Some((_, name))) = (state.tensors.is_empty(), state.opaque.first()) {
+            return Err(source.bad(format!("expected tensors, got a call of {name:?}: nothing in a file is run")));
+        }
+        let named = std::mem::take(&mut state.tensors);
+        let mut tensors = Vec::with_capacity(named.len());
         let most = source.size().saturating_mul(MAX_SHARING).max(SMALL);
         let mut cost = 0u64;
-        for (name, id) in state.tensors {
+        for (name, id) in named {
             let Value::Tensor(view) = pickle.get(id) else { continue };
             let Some(storage) = pickle.storage(view.storage) else { continue };
             let missing = || source.bad(format!("tensor {name}: storage {:?} is not in the file", storage.key));
             let (start, len) = *storages.get(&*storage.key).ok_or_else(missing)?;
-            let count = len / (storage.dtype.bitsize() as u64 / 8);
-            if count < storage.count {
-                let what = format!("storage {:?}: expected {} values, got {count}", storage.key, storage.count);
+            let each = storage.dtype.map_or(1, |dtype| dtype.bitsize() as u64 / 8);
+            if len / each < storage.count {
+                let what = format!("storage {:?}: expected {} values, got {}", storage.key, storage.count, len / each);
                 return Err(source.bad(what));
             }
-            let range = (start, storage.count);
-            let tensor = Stored::view(name, storage.dtype, range, view.offset, &view.shape, &view.strides);
+            let Some(dtype) = view.dtype.or(storage.dtype) else {
+                return Err(source.bad(format!("tensor {name}: expected a dtype, its storage has bytes")));
+            };
+            let range = (start, storage.count * each / (dtype.bitsize() as u64 / 8));
+            let tensor = Stored::view(name, dtype, range, view.offset, &view.shape, &view.strides);
             let tensor = tensor.map_err(|what| source.bad(what))?;
             cost = cost.saturating_add(tensor.cost());
             if cost > most {
@@ -130,18 +141,21 @@ impl Weights {
             }
             tensors.push(tensor);
         }
-        Ok(Weights::new(source, tensors, state.attributes, state.class, layout))
+        Ok(Weights::new(source, tensors, state, layout))
     }
 
-    fn new(
-        source: Source,
-        tensors: Vec<Stored>,
-        attributes: Vec<(String, Json)>,
-        class: Option<String>,
-        layout: &'static str,
-    ) -> Weights {
+    fn new(source: Source, tensors: Vec<Stored>, state: State, layout: &'static str) -> Weights {
         let index = tensors.iter().enumerate().map(|(at, tensor)| (tensor.name.clone(), at)).collect();
-        Weights { source, tensors, index, attributes, class, layout }
+        let State { attributes, class, opaque, .. } = state;
+        Weights { source, tensors, index, attributes, class, opaque, layout }
+    }
+
+    /// Why there is no tensor `name`.
+    fn missing(&self, name: &str) -> String {
+        match self.opaque.iter().find(|(path, _)| path == name) {
+            Some((_, global)) => format!("tensor {name} cannot be read: it is made by {global:?}"),
+            None => format!("tensor {name} is missing"),
+        }
     }
 
     /// The tensors, in the file's order.
@@ -157,6 +171,11 @@ impl Weights {
     /// A number, switch or word that the file's module has.
     pub fn attribute(&self, path: &str) -> Option<&Json> {
         self.attributes.iter().find(|(found, _)| found == path).map(|(_, value)| value)
+    }
+
+    /// A tensor that only a call would make: one of torch's own.
+    fn unread(&self) -> Option<&(String, String)> {
+        self.opaque.iter().find(|(_, global)| global.starts_with("torch._") || global.starts_with("torch "))
     }
 
     /// What `experiment import` wrote the file as, if it did.
@@ -183,7 +202,7 @@ impl Weights {
     }
 
     fn expect(&self, name: &str, shape: &[usize]) -> Result<&Stored> {
-        let tensor = self.find(name).ok_or_else(|| self.source.bad(format!("tensor {name} is missing")))?;
+        let tensor = self.find(name).ok_or_else(|| self.source.bad(self.missing(name)))?;
         if tensor.shape != shape {
             let what = format!("tensor {name}: expected shape {shape:?}, got {:?}", tensor.shape);
             return Err(self.source.bad(what));
@@ -196,7 +215,7 @@ impl Weights {
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) if there is no such tensor, [`Error::Io`](crate::Error::Io) if reading fails.
     pub fn bytes(&self, name: &str) -> Result<Vec<u8>> {
-        let tensor = self.find(name).ok_or_else(|| self.source.bad(format!("tensor {name} is missing")))?;
+        let tensor = self.find(name).ok_or_else(|| self.source.bad(self.missing(name)))?;
         let mut bytes = Vec::with_capacity(tensor.size() as usize); // no more than its storage has
         tensor.copy(&self.source, &mut |piece| {
             bytes.extend_from_slice(piece);

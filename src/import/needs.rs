@@ -14,7 +14,12 @@ pub(super) struct Needs<'a> {
     pub prefix: &'a str,
 }
 
-impl Needs<'_> {
+impl<'a> Needs<'a> {
+    /// Of one file.
+    fn of((file, prefix): (&'a Weights, &'a str)) -> Self {
+        Needs { files: std::slice::from_ref(file), prefix }
+    }
+
     fn shape(&self, name: &str) -> Option<&[usize]> {
         let name = format!("{}{name}", self.prefix);
         self.files.iter().find_map(|file| file.find(&name)).map(|tensor| tensor.shape.as_slice())
@@ -43,6 +48,14 @@ impl Needs<'_> {
         if missing.is_empty() {
             return Ok(());
         }
+        let made = |name: &String| {
+            let path = format!("{}{name}", self.prefix);
+            self.files.iter().find_map(|file| file.opaque.iter().find(|(opaque, _)| *opaque == path))
+        };
+        if let Some((name, global)) = missing.iter().find_map(made) {
+            let what = format!("tensor {name}, which is needed, cannot be read: it is made by {global:?}");
+            return Err(self.files[0].source.bad(what));
+        }
         let more = if missing.len() > 3 { format!(" and {} more", missing.len() - 3) } else { String::new() };
         let first = &missing[..missing.len().min(3)];
         Err(self.files[0].source.bad(format!("tensors that are needed are missing: {}{more}", first.join(", "))))
@@ -57,9 +70,8 @@ impl Needs<'_> {
 
 /// Both halves of OpenAI's dVAE: every tensor with the shape that the widths and counts ask for, and agreement with the
 /// attributes where the file has any.
-pub(super) fn openai_dvae(encoder: &Weights, decoder: &Weights) -> Result<Json> {
-    let half = |file| Needs { files: std::slice::from_ref(file), prefix: "" };
-    let (down, up) = (half(encoder), half(decoder));
+pub(super) fn openai_dvae(encoder: (&Weights, &str), decoder: (&Weights, &str)) -> Result<Json> {
+    let (down, up) = (Needs::of(encoder), Needs::of(decoder));
     let block = |group: usize, block: usize| format!("blocks.group_{}.block_{}", group + 1, block + 1);
     let res = |group, index| format!("{}.res_path.conv_1.w", block(group, index));
     let (groups, blocks) = (down.count(|group| res(group, 0)).max(1), down.count(|index| res(0, index)).max(1));
@@ -113,7 +125,7 @@ pub(super) fn openai_dvae(encoder: &Weights, decoder: &Weights) -> Result<Json> 
         agree(&needs.files[0], "n_blk_per_group", json!(blocks))?;
         agree(&needs.files[0], "vocab_size", json!(codes))?;
     }
-    agree(decoder, "n_init", json!(n_init))?;
+    agree(decoder.0, "n_init", json!(n_init))?;
     Ok(json!({
         "group_count": groups, "n_hid": n_hid, "n_blk_per_group": blocks, "n_init": n_init, "vocab_size": codes,
         "input_channels": inputs, "output_channels": outputs / 2,

@@ -31,8 +31,10 @@ pub enum Value {
     Set(Vec<Id>),
     /// A dictionary, in the order of its entries.
     Dict(Vec<(Id, Id)>),
-    /// A global of the allow-list.
+    /// A global.
     Global(Global),
+    /// What calling a global would have made that nobody knows, or that has no dtype here: its name.
+    Opaque(Box<str>),
     /// An instance of an inert class.
     Object(Box<Object>),
     /// A storage, in another part of the file.
@@ -55,10 +57,17 @@ pub struct Object {
 pub struct Storage {
     /// Its name in the file.
     pub key: Box<str>,
-    /// Of each value.
-    pub dtype: Dtype,
+    /// Of each value; `None` where they are bytes.
+    pub dtype: Option<Dtype>,
     /// How many values.
     pub count: u64,
+}
+
+impl Storage {
+    /// Its size in bytes, if there is such a number.
+    pub fn size(&self) -> Option<u64> {
+        self.count.checked_mul(self.dtype.map_or(1, |dtype| dtype.bitsize() as u64 / 8))
+    }
 }
 
 /// A tensor, all in values of its storage.
@@ -66,6 +75,8 @@ pub struct Storage {
 pub struct View {
     /// A [`Value::Storage`].
     pub storage: Id,
+    /// Of each value, where the storage does not say.
+    pub dtype: Option<Dtype>,
     /// Of the first value.
     pub offset: u64,
     /// The sides.

@@ -1,6 +1,7 @@
 //! A file read in ranges, or bytes that stand for one: nothing is read, and nothing allocated, past its end.
 
 use crate::error::{Error, Result};
+use crate::files;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -25,12 +26,8 @@ impl Source {
     /// # Errors
     /// [`Error::Io`] if it cannot be opened, [`Error::Data`] if it is not a file.
     pub fn open(path: &Path) -> Result<Source> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let about = file.metadata().map_err(Error::io("open", path))?;
-        if !about.is_file() {
-            return Err(Error::data(path, "expected a file of weights"));
-        }
-        Ok(Source { path: path.to_owned(), content: Content::File(file), size: about.len() })
+        let (file, size) = files::open(path)?;
+        Ok(Source { path: path.to_owned(), content: Content::File(file), size })
     }
 
     /// `bytes`, called `name` in errors.

@@ -1,6 +1,7 @@
 //! Names for the tensors of a pickle: those of the module's state dict, whether the file holds the dict, dicts and lists of
 //! such, the module itself (eager or TorchScript), or all of these in each other.
 
+use super::globals::Global;
 use super::pickle::{Id, Object, Pickle, Value};
 use crate::error::{Error, Result};
 use serde_json::{Value as Json, json};
@@ -26,6 +27,8 @@ pub struct State {
     pub attributes: Vec<(String, Json)>,
     /// The class of the outermost module.
     pub class: Option<String>,
+    /// By dotted path, the globals that would have made values which are not read.
+    pub opaque: Vec<(String, String)>,
 }
 
 /// Walks `pickle` from its root.
@@ -55,6 +58,12 @@ impl<'a> Walk<'a> {
         match self.pickle.get(id) {
             Value::Tensor(_) => self.tensor(path, id),
             Value::Object(object) => self.object(path, object, depth),
+            Value::Opaque(name) | Value::Global(Global::Unknown(name)) => {
+                if self.state.opaque.len() < MAX_TENSORS {
+                    self.state.opaque.push((path.to_owned(), name.to_string()));
+                }
+                Ok(())
+            }
             Value::Dict(entries) => {
                 self.step(entries.len())?;
                 for &(key, value) in entries {

@@ -36,7 +36,7 @@ pub fn read(source: &Source) -> Result<(Pickle, HashMap<String, (u64, u64)>)> {
             return Err(source.bad(format!("storage {key:?} at byte {at}: expected {expected} values, got {count}")));
         }
         at += 8;
-        let end = count.checked_mul(storage.dtype.bitsize() as u64 / 8).and_then(|size| at.checked_add(size));
+        let end = storage.size().and_then(|size| at.checked_add(size));
         let end = end.filter(|&end| end <= source.size()).ok_or_else(|| {
             source.bad(format!(
                 "truncated: storage {key:?} has {count} values at byte {at}, the file ends at {}",

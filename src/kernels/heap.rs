@@ -6,7 +6,11 @@
 use libmimalloc_sys as mimalloc;
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{c_int, c_long, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::fs::File;
+use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// `mi_option_purge_delay` of mimalloc 3's mimalloc.h: milliseconds until freed pages go back to the system.
 const PURGE_DELAY: c_int = 15;
@@ -15,6 +19,11 @@ const KEPT_MILLISECONDS: c_long = 10_000;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// Whether a program wants to end where there is no memory, and whether a thread of it has begun to.
+static ENDS: AtomicBool = AtomicBool::new(false);
+static ENDING: AtomicBool = AtomicBool::new(false);
+/// The exit code of an error of the device.
+const NO_MEMORY: c_int = 6;
 
 /// mimalloc, counted.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +51,39 @@ pub fn keep_pages() {
     unsafe { mimalloc::mi_option_set_default(PURGE_DELAY, KEPT_MILLISECONDS) }
 }
 
+/// From now on the process ends with one line on stderr and the exit code of a device that has no memory, where Rust would
+/// abort. What the last checkpoint holds is kept, as after `kill -9`.
+pub fn end_without_memory() {
+    ENDS.store(true, Relaxed);
+}
+
+/// Says what was asked for, without allocating, and ends the process.
+#[cold]
+fn end(bytes: usize) -> ! {
+    if ENDING.swap(true, Relaxed) {
+        loop {
+            std::thread::yield_now(); // until the thread that was first has said it
+        }
+    }
+    let mut text = [0; 256];
+    let mut left = &mut text[..];
+    let held = live() >> 20;
+    let _ =
+        writeln!(left, "error: device: not enough memory: {bytes} bytes more were asked for, {held} MiB are in use");
+    let unused = left.len();
+    // SAFETY: the file is not dropped, so stderr stays open; the standard library's own handle could be locked by this thread.
+    let mut stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
+    let _ = stderr.write_all(&text[..text.len() - unused]);
+    signal_hook::low_level::exit(NO_MEMORY)
+}
+
 /// Counts a new block, if there is one.
 fn taken(block: *mut c_void, bytes: usize) -> *mut u8 {
-    if !block.is_null() {
+    if block.is_null() {
+        if ENDS.load(Relaxed) {
+            end(bytes);
+        }
+    } else {
         let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
         // Nearly always below the peak: then the line is only read, which threads may do at once.
         if live > peak() {

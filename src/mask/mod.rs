@@ -35,15 +35,23 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The number of image slots.
+    /// The number of image slots; the largest number where there are more, so that no limit takes it for a small one.
     pub const fn image(self) -> usize {
-        self.grid * self.grid
+        self.grid.saturating_mul(self.grid)
     }
 
-    /// The number of slots: text and image.
+    /// The number of slots: text and image, as [`Layout::image`] counts them.
     pub const fn sequence(self) -> usize {
-        self.text + self.image()
+        self.text.saturating_add(self.image())
     }
+}
+
+/// The largest side of a convolution's kernel: far more than any grid has.
+pub const MOST_KERNEL: usize = 4095;
+
+/// Whether a convolution's window may have this side: odd, and at most [`MOST_KERNEL`].
+pub fn is_kernel(side: usize) -> bool {
+    side % 2 == 1 && side <= MOST_KERNEL
 }
 
 /// Which earlier positions an image position attends to.
@@ -193,8 +201,10 @@ impl std::str::FromStr for Pattern {
         };
         let kernel_or = |default: usize| match kernel {
             None => Ok(default),
-            Some(digits) => digits.parse::<usize>().ok().filter(|kernel| kernel % 2 == 1).ok_or_else(|| {
-                Error::Usage(format!("attention pattern {text:?}: expected an odd kernel, got {digits:?}"))
+            Some(digits) => digits.parse().ok().filter(|&kernel| is_kernel(kernel)).ok_or_else(|| {
+                Error::Usage(format!(
+                    "attention pattern {text:?}: expected an odd kernel of at most {MOST_KERNEL}, got {digits:?}"
+                ))
             }),
         };
         let pattern = match name {
@@ -286,6 +296,19 @@ mod tests {
         }
         let list: Vec<Pattern> = serde_json::from_str(r#"["row", "conv:5"]"#).unwrap();
         assert_eq!(serde_json::to_string(&list).unwrap(), r#"["row","conv:5"]"#);
+    }
+
+    #[test]
+    fn a_layout_that_overflows_is_larger_than_any_limit() {
+        for layout in [
+            Layout { text: 1, grid: 1 << 32 },
+            Layout { text: 1, grid: usize::MAX },
+            Layout { text: usize::MAX, grid: 1 },
+        ] {
+            assert_eq!(layout.sequence(), usize::MAX);
+        }
+        assert_eq!((PAPER.image(), PAPER.sequence()), (1024, 1280));
+        assert!("conv:18446744073709551615".parse::<Pattern>().is_err());
     }
 
     #[test]

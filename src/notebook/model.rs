@@ -42,7 +42,9 @@ impl Model {
             return Err(missing(&checkpoints, stages[0].0));
         }
         run_dir::tokenizer_unchanged(run)?;
-        Ok(Model { models, bpe: Bpe::load(run.join(TOKENIZER))?, loaded, checkpoints, stages })
+        let bpe = Bpe::load(run.join(TOKENIZER))?;
+        models.text.admits(&bpe, run.join(TOKENIZER))?;
+        Ok(Model { models, bpe, loaded, checkpoints, stages })
     }
 
     /// A stage can only be used once it was trained.

@@ -8,6 +8,7 @@ use super::spec::Spec;
 use super::table::Table;
 use crate::data::Picture;
 use crate::harness::models::Models;
+use crate::harness::notice;
 use crate::harness::pipeline::{self, Watch};
 use crate::harness::run_dir::{self, RunDir};
 use crate::harness::signals::Stop;
@@ -100,7 +101,7 @@ impl Run {
             }
             None => Run::start(&spec)?,
         };
-        eprintln!("training {}; this is done once", run.path.display());
+        notice::line(format_args!("training {}; this is done once", run.path.display()));
         run.wait()?;
         Ok(run)
     }
@@ -115,7 +116,7 @@ impl Run {
                 break;
             }
             if look.is_multiple_of(LINE_EVERY) {
-                eprintln!("{}", self.progress()?);
+                notice::line(self.progress()?);
             }
             thread::sleep(LOOK);
         }
@@ -283,7 +284,7 @@ impl Run {
         let mut columns = 1;
         for sampled in &read.samples {
             let mut candidates: Vec<_> = sampled.candidates.iter().collect();
-            candidates.sort_by(|a, b| b.clip.unwrap_or(f64::MIN).total_cmp(&a.clip.unwrap_or(f64::MIN)));
+            candidates.sort_by(|a, b| b.similarity.unwrap_or(f64::MIN).total_cmp(&a.similarity.unwrap_or(f64::MIN)));
             columns = columns.max(candidates.len());
             for (place, candidate) in candidates.into_iter().enumerate() {
                 let caption = if place == 0 { sampled.caption.clone() } else { String::new() };
@@ -401,7 +402,7 @@ impl Show for Run {
             table.row([name.to_owned(), text(name)]);
         }
         for stage in &read.stages {
-            let time = stage.time.map_or_else(String::new, |time| format!(", {time:.0} s after the start"));
+            let time = read.seconds(&stage.name).map_or_else(String::new, |time| format!(", {time:.0} s"));
             table.row([panels::title(&stage.name), format!("{} steps{time}", stage.step)]);
         }
         if let Some(error) = read.text("error") {

@@ -1,6 +1,7 @@
 //! How a value shows itself: always as plain text, and beside it as a picture or a table.
 
 use crate::data::Picture;
+use crate::harness::notice;
 use crate::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -45,7 +46,7 @@ pub(super) fn display(value: &impl Show) {
             let (mime, content) = rich.content();
             evcxr_runtime::mime_type(mime).text(content);
         }
-        Err(error) => eprintln!("cannot be shown: {error}"),
+        Err(error) => notice::line(format_args!("cannot be shown: {error}")),
     }
 }
 
@@ -56,7 +57,7 @@ pub(super) fn save(value: &impl Show, path: &str) -> Result<()> {
     if !path.ends_with(&format!(".{extension}")) {
         return Err(Error::Usage(format!("{path}: expected a name that ends with .{extension}")));
     }
-    std::fs::write(path, bytes).map_err(Error::io("write", path))
+    crate::files::write_atomic(path, &bytes)
 }
 
 /// The picture as a link that holds it.

@@ -38,12 +38,19 @@ pub struct Chart {
     pub y: Axis,
     /// The lines, in the order of the legend.
     pub series: Vec<Series>,
+    /// A place on the horizontal axis to point out, with a word for it.
+    pub mark: Option<(f64, String)>,
 }
 
 impl Chart {
     /// A chart without lines.
     pub fn new(title: impl Into<String>, x: Axis, y: Axis) -> Self {
-        Chart { title: title.into(), x, y, series: Vec::new() }
+        Chart { title: title.into(), x, y, series: Vec::new(), mark: None }
+    }
+
+    /// The same chart with a vertical line at `x`, called `name`.
+    pub fn marked(self, x: f64, name: impl Into<String>) -> Self {
+        Chart { mark: Some((x, name.into())), ..self }
     }
 
     /// The same chart with one more line.
@@ -161,6 +168,22 @@ fn draw_lines(svg: &mut String, chart: &Chart, series: &[Series], x: Fitted, y: 
         .set_tick_mark_size(LabelAreaPosition::Left, 3 * FINE)
         .label_style(label)
         .draw()?;
+    if let Some((at, name)) = &chart.mark {
+        let (across, along) = (area.x_range(), area.y_range());
+        if (across.start..=across.end).contains(at) {
+            area.draw_series(DashedLineSeries::new(
+                [(*at, along.start), (*at, along.end)],
+                4 * FINE,
+                4 * FINE,
+                MUTED.stroke_width(FINE as u32),
+            ))?;
+            // Beside the line's top, on the side where there is room.
+            let (x, top) = area.backend_coord(&(*at, along.end));
+            let (x, side) =
+                if x / FINE > WIDTH * 2 / 3 { (x / FINE - 4, HPos::Right) } else { (x / FINE + 4, HPos::Left) };
+            text(&root, name, x, top / FINE + 7, 11.0, MUTED, side)?;
+        }
+    }
     for (index, series) in series.iter().enumerate() {
         let colour = series_colour(index);
         if series.mark == Mark::Bars {
@@ -240,7 +263,8 @@ pub fn description(chart: &Chart) -> String {
         Mark::Bars => format!("{}: {} bars", series.name, series.points.len()),
     };
     let lines: Vec<String> = chart.series.iter().map(line).collect();
-    format!("{}: {} against {}. {}.", chart.title, chart.y.title, chart.x.title, lines.join("; "))
+    let mark = chart.mark.as_ref().map_or(String::new(), |(x, name)| format!(" {name} at {}.", number(*x)));
+    format!("{}: {} against {}. {}.{mark}", chart.title, chart.y.title, chart.x.title, lines.join("; "))
 }
 
 /// plotters' picture with the sentinels replaced, at its nominal size, and with a description.
@@ -324,6 +348,15 @@ mod tests {
         let svg = line(&Chart::new("<b>", Axis::linear("<x>"), Axis::linear("<y>")).with("<script>", vec![(0.0, 1.0)]));
         assert!(!svg.contains("<b>") && !svg.contains("<script>") && !svg.contains("<x>"), "{svg}");
         assert!(line(&chart(vec![(0.0, f64::NAN)])).contains("no values yet"));
+    }
+
+    #[test]
+    fn a_mark_stands_where_it_is_said_to() {
+        let drawn = |at: f64| line(&chart(vec![(0.0, 3.0), (10.0, 1.5)]).marked(at, "kept"));
+        let words = |svg: &str| svg.matches(">\nkept\n</text>").count();
+        assert!(words(&drawn(2.0)) == 1 && drawn(2.0).contains("kept at 2.\""));
+        // Outside of what is drawn it would stand at a wrong place.
+        assert_eq!(words(&drawn(50.0)), 0);
     }
 
     proptest! {

@@ -3,8 +3,9 @@
 
 use super::axis::{Axis, number};
 use super::charts::{self, Chart};
+use super::figures::{Estimate, words};
 use super::html::escape;
-use super::results::{Estimate, flatten, leaves_table, words};
+use super::results::by_set;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -23,24 +24,32 @@ pub(super) fn section(evaluation: &Value) -> String {
     let text = |key: &str| evaluation[key].as_str().unwrap_or_default();
     let count = |key: &str| evaluation[key].as_u64().unwrap_or_default();
     let mut html = format!(
-        "<p>Each caption's picture is the best of {} by the run's CLIP. CLIP scores and retrieval are by {}.</p>\n",
+        "<p>Each caption's picture is the best of {} by the run's CLIP. Similarity and retrieval are by {}.</p>\n",
         count("candidates"),
         escape(text("judge")),
     );
     for (name, set) in evaluation["sets"].as_object().into_iter().flatten() {
-        let _ = writeln!(html, "<h3>{}</h3>", escape(&words(name)));
         let rows = rows(set);
         if !rows.is_empty() {
+            let _ = writeln!(html, "<h3>{}</h3>", escape(&words(name)));
             let metric = set["network"]["metric"].as_str().unwrap_or("distance");
             html += &by_radius(metric, &rows, evaluation["coco"].as_bool() == Some(true));
         }
-        let mut leaves = Vec::new();
-        for (key, value) in set.as_object().into_iter().flatten().filter(|entry| entry.0 != "network") {
-            flatten(&words(key), value, &mut leaves);
-        }
-        html += &leaves_table(leaves);
+    }
+    let figures: Vec<(&str, Value)> =
+        evaluation["sets"].as_object().into_iter().flatten().map(without_network).collect();
+    let figures: Vec<(&str, &Value)> = figures.iter().map(|(set, figures)| (*set, figures)).collect();
+    if !figures.is_empty() {
+        html += &by_set(&figures);
     }
     html
+}
+
+/// A set's figures but those that have charts of their own.
+fn without_network<'a>((set, figures): (&'a String, &'a Value)) -> (&'a str, Value) {
+    let mut figures = figures.clone();
+    figures.as_object_mut().map(|figures| figures.remove("network"));
+    (set, figures)
 }
 
 type Row = (f64, Estimate, Estimate);
@@ -113,7 +122,7 @@ mod tests {
     #[test]
     fn published_figures_stand_beside_coco_and_beside_nothing_else() {
         let (with, without) = (evaluated(true), evaluated(false));
-        for text in ["FID-like (&lt;lite&gt;), radius 4", "58.5", "a &amp; b", "samples · clip score", "21.5"] {
+        for text in ["FID-like (&lt;lite&gt;), radius 4", "58.5", "a &amp; b", "samples · CLIPScore", "21.5"] {
             assert!(with.contains(text) && without.contains(text), "{text}");
         }
         for text in ["CogView", "83.5", "17.9"] {

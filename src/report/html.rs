@@ -1,12 +1,13 @@
 //! The page: escaping, sections with a table of contents, tables, and the style. No script and nothing from outside;
 //! the page's own policy forbids both.
 
+use crate::error::printable;
 use std::fmt::Write;
 
 /// Text made safe inside elements and inside quoted attributes.
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
+    for letter in printable(text).chars() {
         match letter {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),

@@ -4,26 +4,28 @@
 
 pub mod axis;
 pub mod charts;
+mod data;
 mod evaluation;
+mod figures;
 pub mod grid;
+mod header;
 pub(crate) mod html;
 pub mod masks;
 pub(crate) mod panels;
 mod pictures;
+mod provenance;
 pub(crate) mod results;
 pub mod run;
+pub mod summary;
+mod training;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::harness::run_dir::write_atomic;
-use html::{Section, duration, escape, notice};
+use html::{Section, escape, notice};
 use run::{Masks, Run};
-
-/// At most so many stages, and charts of each, are shown.
-const STAGES: usize = 12;
-const CHARTS: usize = 32;
 
 /// Writes `report.html` into the run directory `run` and returns its path. An older report is replaced at once, never
 /// left half-written. Whatever is missing in the run is said in the report.
@@ -39,19 +41,23 @@ pub fn write(run: &Path) -> Result<PathBuf> {
 /// The report as HTML.
 pub fn page(run: &Run) -> String {
     let title = format!("{} · DALL·E experiment", run.text("name").unwrap_or("run"));
-    let mut sections = vec![
-        Section { id: "results", title: "Results", body: results::section(run) },
-        Section { id: "samples", title: "Samples", body: pictures::samples(run) },
-        Section { id: "reconstructions", title: "Reconstructions", body: pictures::reconstructions(run) },
-        Section { id: "training", title: "Training", body: training(run) },
-        Section { id: "masks", title: "Attention masks", body: attention(run.masks.as_ref()) },
-        Section { id: "provenance", title: "Provenance", body: results::provenance(run) },
-        Section { id: "spec", title: "Specification", body: specification(run) },
+    let evaluation = run.evaluation.as_ref().map(evaluation::section);
+    let progress = (!run.progress.is_empty()).then(|| pictures::progress(run));
+    let sections = [
+        ("samples", "Samples", Some(pictures::samples(run))),
+        ("results", "Results", Some(results::section(run))),
+        ("evaluation", "Evaluation", evaluation),
+        ("reconstructions", "Reconstructions", Some(pictures::reconstructions(run))),
+        ("progress", "As training went on", progress),
+        ("training", "Training", Some(training::section(run))),
+        ("data", "Data", Some(data::section(run))),
+        ("masks", "Attention masks", Some(attention(run.masks.as_ref()))),
+        ("provenance", "Provenance", Some(provenance::section(run))),
+        ("spec", "Specification", Some(specification(run))),
     ];
-    if let Some(evaluation) = &run.evaluation {
-        sections.insert(1, Section { id: "evaluation", title: "Evaluation", body: evaluation::section(evaluation) });
-    }
-    html::page(&title, &(results::header(run) + &absent(run)), &sections)
+    let there = |(id, title, body): (_, _, Option<String>)| Some(Section { id, title, body: body? });
+    let sections: Vec<Section> = sections.into_iter().filter_map(there).collect();
+    html::page(&title, &(header::header(run) + &absent(run)), &sections)
 }
 
 /// What the run directory lacks.
@@ -65,28 +71,6 @@ fn absent(run: &Run) -> String {
         let _ = writeln!(list, "<li><code>{}</code>: {}</li>", escape(file), escape(why));
     }
     list + "</ul></details>\n"
-}
-
-fn training(run: &Run) -> String {
-    if run.stages.is_empty() {
-        return notice("No curves: metrics.jsonl is not there, or empty.");
-    }
-    let mut html = String::new();
-    for stage in run.stages.iter().take(STAGES) {
-        let time = stage.time.map_or(String::new(), |time| format!(", {}", duration(time)));
-        let title = escape(&panels::title(&stage.name));
-        let _ = writeln!(html, "<h3>{title} <small>{} steps{}</small></h3>\n<div class=\"charts\">", stage.step, time);
-        let charts = panels::charts(stage);
-        html.extend(charts.iter().take(CHARTS).map(charts::line));
-        html += "</div>\n";
-        if charts.len() > CHARTS {
-            html += &notice(&format!("{} more quantities are left out.", charts.len() - CHARTS));
-        }
-    }
-    if run.stages.len() > STAGES {
-        html += &notice(&format!("{} more stages are left out.", run.stages.len() - STAGES));
-    }
-    html
 }
 
 fn attention(masks: Option<&Masks>) -> String {

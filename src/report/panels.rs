@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::axis::Axis;
 use super::charts::Chart;
-use super::run::Stage;
+use super::run::{Kept, Stage};
 
 /// A chart to come: keys of `metrics.jsonl` with their names in the legend.
 struct Panel {
@@ -25,17 +25,29 @@ const fn panel(
 
 /// The first stage: losses are divided by pixels × channels.
 const FIRST_STAGE: &[Panel] = &[
-    panel("Loss", "nats per dimension", false, &[("loss", "loss"), ("nll", "−ln p(x|z)")]),
-    panel("ELBO", "nats per dimension", false, &[("elbo", "relaxed"), ("hard_elbo", "hard (argmax)")]),
-    panel("KL to the uniform prior", "nats per position", false, &[("kl", "KL")]),
-    panel("Codebook", "codes", false, &[("usage", "in use"), ("perplexity", "perplexity")]),
-    panel("Reconstruction", "PSNR (dB)", false, &[("psnr", "PSNR")]),
+    panel("Loss", "nats per value", false, &[("loss", "loss")]),
+    panel(
+        "Picture given its codes: −ln p(x|z)",
+        "nats per value",
+        false,
+        &[("nll", "train"), ("val_nll", "validation")],
+    ),
+    panel(
+        "ELBO",
+        "nats per value",
+        false,
+        &[("elbo", "train, relaxed"), ("relaxed_elbo", "validation, relaxed"), ("hard_elbo", "validation, hard")],
+    ),
+    panel("KL to the uniform prior", "nats per position", false, &[("kl", "train"), ("val_kl", "validation")]),
+    panel("Codes in use", "codes", false, &[("batch_usage", "in a batch"), ("usage", "validation")]),
+    panel("Codebook perplexity", "codes", false, &[("batch_perplexity", "in a batch"), ("perplexity", "validation")]),
+    panel("Reconstruction of validation pictures", "PSNR (dB)", false, &[("psnr", "PSNR")]),
     panel("Relaxation temperature", "τ (log)", true, &[("temperature", "τ")]),
     panel("KL weight", "β", false, &[("kl_weight", "β")]),
 ];
 
 const TRANSFORMER: &[Panel] = &[
-    panel("Loss", "nats per token, text and image weighted", false, &[("loss", "train"), ("val_loss", "validation")]),
+    panel("Loss", "nats per token, text and image weighted", false, &[("loss", "train")]),
     panel("Text loss", "nats per token", false, &[("text_loss", "train"), ("val_text_loss", "validation")]),
     panel("Image loss", "nats per token", false, &[("image_loss", "train"), ("val_image_loss", "validation")]),
 ];
@@ -43,12 +55,11 @@ const TRANSFORMER: &[Panel] = &[
 const CLIP: &[Panel] = &[
     panel("Contrastive loss", "nats", false, &[("loss", "train"), ("val_loss", "validation")]),
     panel("Matching accuracy", "share of the batch", false, &[("accuracy", "train"), ("val_accuracy", "validation")]),
-    panel("Logit scale", "1 / temperature (log)", true, &[("logit_scale", "scale")]),
 ];
 
 /// What every stage may log.
 const COMMON: &[Panel] = &[
-    panel("Learning rate", "step size", false, &[("lr", "learning rate")]),
+    panel("Learning rate", "per step", false, &[("lr", "learning rate")]),
     panel("Gradient norm", "before clipping (log)", true, &[("grad_norm", "norm")]),
 ];
 
@@ -57,6 +68,15 @@ pub(crate) fn charts(stage: &Stage) -> Vec<Chart> {
     let known = panels(stage).filter_map(|panel| panel.chart(stage));
     let others = stage.curves.iter().filter(|curve| line(stage, &curve.0).is_none());
     known.chain(others.map(|(key, values)| alone(key, values))).collect()
+}
+
+/// The charts of a stage with the step whose checkpoint was kept pointed out.
+pub(crate) fn marked(stage: &Stage, kept: Option<&Kept>) -> Vec<Chart> {
+    let mark = |chart: Chart| match kept {
+        Some(kept) => chart.marked(kept.step as f64, "kept"),
+        None => chart,
+    };
+    charts(stage).into_iter().map(mark).collect()
 }
 
 /// The chart that shows `key`, with what it is compared to.
@@ -117,6 +137,16 @@ fn points(curve: &BTreeMap<u64, f64>) -> Vec<(f64, f64)> {
     curve.iter().map(|(step, value)| (*step as f64, *value)).collect()
 }
 
+/// A quantity of a stage in words: "image loss, validation".
+pub(crate) fn quantity(stage: &str, key: &str) -> String {
+    let stage = Stage { name: stage.to_owned(), ..Stage::default() };
+    match line(&stage, key) {
+        Some((panel, name)) if panel.lines.len() > 1 => format!("{}, {name}", panel.title.to_lowercase()),
+        Some((panel, _)) => panel.title.to_lowercase(),
+        None => key.replace('_', " "),
+    }
+}
+
 /// A stage's name for people.
 pub(crate) fn title(stage: &str) -> String {
     match stage {
@@ -124,6 +154,7 @@ pub(crate) fn title(stage: &str) -> String {
         "vqvae" => "VQ-VAE".into(),
         "transformer" => "Transformer".into(),
         "clip" => "CLIP".into(),
+        "first_stage" => "First stage".into(),
         other => other.replace('_', " "),
     }
 }
@@ -134,7 +165,7 @@ mod tests {
 
     fn stage(name: &str, keys: &[&str]) -> Stage {
         let curves = keys.iter().map(|key| (key.to_string(), BTreeMap::from([(0, 1.0), (1, 2.0)]))).collect();
-        Stage { name: name.into(), curves, step: 1, time: None }
+        Stage { name: name.into(), curves, step: 1 }
     }
 
     #[test]
@@ -149,7 +180,7 @@ mod tests {
 
     #[test]
     fn training_and_validation_share_a_chart() {
-        let charts = charts(&stage("transformer", &["loss", "val_loss"]));
+        let charts = charts(&stage("transformer", &["image_loss", "val_image_loss"]));
         assert_eq!((charts.len(), charts[0].series[1].name.as_str()), (1, "validation"));
     }
 }

@@ -5,8 +5,10 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::figures::words;
 use super::html::{escape, notice};
-use super::run::{Candidate, Reconstruction, Run, Sampled};
+use super::panels::title;
+use super::run::{Candidate, Progress, Reconstruction, Run, Sampled, Sheet};
 
 /// At most so many captions, pictures a row and pairs are shown: a report is to be looked at and passed on.
 const CAPTIONS: usize = 24;
@@ -48,21 +50,48 @@ impl Album<'_> {
     }
 }
 
-/// Per caption the candidates in the order drawn, and by CLIP score, best first.
+/// Per set and caption a real picture, the best candidate by CLIP, and the others in the order of their similarity.
 pub(super) fn samples(run: &Run) -> String {
     if run.samples.is_empty() {
         return notice("No samples: images/samples.json is not there, or empty.");
     }
     let mut album = Album { run, left: BUDGET };
-    let mut html = String::from(
-        "<p>The upper row shows candidates in the order drawn, the lower row the best by CLIP score. \
-         The score is below each picture; <span class=\"right\">✓</span> and <span class=\"wrong\">✗</span> say whether every \
-         attribute that the caption names is in the picture.</p>\n<div class=\"samples\">\n",
-    );
-    for sampled in run.samples.iter().take(CAPTIONS) {
-        html += &caption(&mut album, sampled);
+    let judged = |pick: fn(&Candidate) -> Option<bool>| {
+        run.samples.iter().any(|sampled| sampled.candidates.iter().any(|candidate| pick(candidate).is_some()))
+    };
+    let mut html = String::from("<p>");
+    if run.samples.iter().any(|sampled| sampled.real.is_some()) {
+        html += "First a real picture of the caption, then the best candidate by CLIP, ";
+    } else {
+        html += "First the best candidate by CLIP, ";
     }
-    html += "</div>\n";
+    html += "then the others. Below each stands its CLIP similarity (100·cosine).";
+    if judged(|candidate| candidate.correct) {
+        html += " <span class=\"right\">✓</span> and <span class=\"wrong\">✗</span> say whether an oracle found everything \
+                 in it that the caption names";
+        html += if judged(|candidate| candidate.lenient) {
+            "; <span class=\"lenient\">≈</span> that only its lenient reading did."
+        } else {
+            "."
+        };
+    }
+    html += "</p>\n";
+    let mut sets: Vec<Option<&str>> = Vec::new();
+    let shown = || run.samples.iter().take(CAPTIONS);
+    shown().for_each(|sampled| {
+        if !sets.contains(&sampled.split.as_deref()) {
+            sets.push(sampled.split.as_deref());
+        }
+    });
+    for set in sets {
+        if let Some(set) = set {
+            let _ = writeln!(html, "<h3>{}</h3>", escape(&words(set)));
+        }
+        html += "<div class=\"samples\">\n";
+        let own = shown().filter(|sampled| sampled.split.as_deref() == set);
+        own.for_each(|sampled| html += &caption(&mut album, sampled));
+        html += "</div>\n";
+    }
     if run.samples.len() > CAPTIONS {
         html += &notice(&format!("{CAPTIONS} of {} captions are shown.", run.samples.len()));
     }
@@ -70,40 +99,82 @@ pub(super) fn samples(run: &Run) -> String {
 }
 
 fn caption(album: &mut Album, sampled: &Sampled) -> String {
-    let Sampled { caption, split, candidates } = sampled;
-    let tag = split.as_ref().map(|split| format!(" <span class=\"tag\">{}</span>", escape(&split.replace('_', " "))));
-    let mut ranked: Vec<&Candidate> = candidates.iter().collect();
-    let score = |candidate: &Candidate| candidate.clip.filter(|clip| clip.is_finite()).unwrap_or(f64::NEG_INFINITY);
-    // A stable sort: equal scores stay in the order drawn.
-    ranked.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    let drawn: Vec<&Candidate> = candidates.iter().collect();
-    let of = if candidates.len() > ROW { format!(", {ROW} of {}", candidates.len()) } else { String::new() };
-    let mut html = format!("<article>\n<h3>{}{}</h3>\n", escape(caption), tag.unwrap_or_default());
-    for (name, class, row) in [("as drawn", "drawn", drawn), ("by CLIP", "ranked", ranked)] {
-        let _ = writeln!(html, "<p class=\"row-name\">{name}{of}</p>\n<ol class=\"row {class}\">");
-        for candidate in row.into_iter().take(ROW) {
-            let _ = writeln!(html, "<li>{}</li>", figure(album, caption, candidate));
-        }
-        html += "</ol>\n";
+    let Sampled { caption, real, candidates, .. } = sampled;
+    // The number is the place in the order drawn.
+    let mut ranked: Vec<(usize, &Candidate)> = (1..).zip(candidates).collect();
+    let score = |candidate: &Candidate| candidate.similarity.filter(|s| s.is_finite()).unwrap_or(f64::NEG_INFINITY);
+    // A stable sort: equal ones stay in the order drawn.
+    ranked.sort_by(|a, b| score(b.1).total_cmp(&score(a.1)));
+    let mut html = format!("<article>\n<h4>{}</h4>\n<div class=\"sample\">\n", escape(caption));
+    if let Some(real) = real {
+        let picture = album.picture(real, &format!("a real picture: {caption}"));
+        let _ = writeln!(html, "<figure class=\"real\">{picture}<figcaption>real</figcaption></figure>");
+    }
+    let mut ranked = ranked.into_iter();
+    if let Some(best) = ranked.next() {
+        let of = match candidates.len() {
+            1 => String::new(),
+            n => format!("best of {n} "),
+        };
+        let _ = writeln!(html, "<figure class=\"best\">{}</figure>", figure(album, caption, best, &of));
+    }
+    html += "<ol class=\"row\">\n";
+    for candidate in ranked.by_ref().take(ROW - 1) {
+        let _ = writeln!(html, "<li>{}</li>", figure(album, caption, candidate, ""));
+    }
+    html += "</ol>\n</div>\n";
+    if ranked.len() > 0 {
+        let _ = writeln!(html, "<p class=\"detail\">{ROW} of {} are shown.</p>", candidates.len());
     }
     html + "</article>\n"
 }
 
-fn figure(album: &mut Album, caption: &str, candidate: &Candidate) -> String {
-    let score = candidate.clip.map_or("–".into(), score);
-    let (mark, words) = match candidate.correct {
-        Some(true) => (" <span class=\"right\">✓</span>", ", right"),
-        Some(false) => (" <span class=\"wrong\">✗</span>", ", wrong"),
-        None => ("", ""),
+fn figure(album: &mut Album, caption: &str, (drawn, candidate): (usize, &Candidate), of: &str) -> String {
+    let similarity = candidate.similarity.map_or("–".into(), similarity);
+    let (mark, words) = match (candidate.correct, candidate.lenient) {
+        (Some(true), _) => (" <span class=\"right\">✓</span>", ", right"),
+        (Some(false), Some(true)) => (" <span class=\"lenient\">≈</span>", ", right by the lenient reading"),
+        (Some(false), _) => (" <span class=\"wrong\">✗</span>", ", wrong"),
+        (None, _) => ("", ""),
     };
-    let picture = album.picture(&candidate.file, &format!("{caption}; CLIP score {score}{words}"));
-    format!("{picture}<span class=\"score\">{score}{mark}</span>")
+    let alt = format!("{caption}; drawn as number {drawn}; CLIP similarity {similarity}{words}");
+    let picture = album.picture(&candidate.file, &alt);
+    format!("{picture}<span class=\"score\">{of}{similarity}{mark}</span>")
 }
 
-/// With as many decimals as fit below a picture, for cosines as for scaled logits.
-fn score(clip: f64) -> String {
-    let decimals = if clip.abs() < 1.0 { 3 } else { 1 };
-    format!("{clip:.decimals$}").replace('-', "−")
+/// With as many decimals as fit below a picture.
+fn similarity(value: f64) -> String {
+    let decimals = if value.abs() < 1.0 { 3 } else { 1 };
+    format!("{value:.decimals$}").replace('-', "−")
+}
+
+/// What the stages made of the same pairs as their training went on: a column for each step.
+pub(super) fn progress(run: &Run) -> String {
+    let mut album = Album { run, left: BUDGET };
+    let mut html = String::from(
+        "<p>The same validation pairs after more and more steps: what the first stage makes of the pictures, and what the \
+         transformer draws for their captions, always with the same noise. Last the real pictures.</p>\n",
+    );
+    for (stage, Progress { captions, real, steps }) in &run.progress {
+        let rows = captions.len().max(1);
+        let _ =
+            writeln!(html, "<h3>{}</h3>\n<div class=\"wide strip\" style=\"--rows:{rows}\">", escape(&title(stage)));
+        let names: String =
+            captions.iter().map(|caption| format!("<li><span>{}</span></li>", escape(caption))).collect();
+        let _ = writeln!(html, "<ol>{names}</ol>");
+        let kept = run.kept(stage).map(|kept| kept.step);
+        for Sheet { step, file } in steps {
+            let picture = album.picture(file, &format!("{} after step {step}", title(stage)));
+            let kept = if kept == Some(*step) { " kept" } else { "" };
+            let _ = writeln!(html, "<figure>{picture}<figcaption>step {step}{kept}</figcaption></figure>");
+        }
+        if let Some(real) = real {
+            let picture = album.picture(real, "the real pictures");
+            let _ = writeln!(html, "<figure>{picture}<figcaption>real</figcaption></figure>");
+        }
+        html += "</div>\n";
+    }
+    html
 }
 
 /// Originals beside what the first stage makes of them.

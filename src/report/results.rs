@@ -1,185 +1,181 @@
-//! The numbers of `run.json`: the header with the key results, the accuracy table, the reranking curve, where it came from.
+//! The results: how often the pictures are right, what reranking gains, and every measurement, with the sets as columns.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::axis::{Axis, number};
+use super::axis::Axis;
 use super::charts::{self, Chart};
-use super::html::{duration, escape, facts, notice};
+use super::figures::{Estimate, Leaf, choices, leaves, percent, words};
+use super::html::{escape, facts, notice};
 use super::run::Run;
 
-/// The most rows and the most items of a list that a table shows.
+/// The most rows that a table shows.
 const ROWS: usize = 200;
-const ITEMS: usize = 16;
-/// Facts that have a place of their own.
-const PLACED: [&str; 6] = ["results", "timings", "name", "status", "preset", "seeds"];
+/// Results with a table or a chart of their own; those of a validation set begin with [`SET`].
+const PICTURED: [&str; 3] = ["attribute_accuracy", "rerank_curve", "zero_shot"];
+const SET: &str = "elbo_";
+/// Breakdowns of the accuracy: key, heading, and what follows a row's name.
+const BREAKDOWNS: [(&str, &str, &str); 3] = [
+    ("by_attribute", "by attribute, of the captions that name it", ""),
+    ("by_objects", "by number of objects", "in the picture"),
+    ("by_kind", "by kind", ""),
+];
 
-/// A value with its 95 % interval.
-pub(super) struct Estimate {
-    pub value: f64,
-    low: Option<f64>,
-    high: Option<f64>,
-    n: Option<u64>,
-}
-
-impl Estimate {
-    pub fn new(json: &Value) -> Option<Self> {
-        let at = |name: &str| json.get(name).and_then(Value::as_f64);
-        if let Some(value) = json.as_f64() {
-            return Some(Estimate { value, low: None, high: None, n: None });
-        }
-        Some(Estimate {
-            value: at("value")?,
-            low: at("low"),
-            high: at("high"),
-            n: json.get("n").and_then(Value::as_u64),
-        })
-    }
-
-    /// The interval and the number of trials, where they are known.
-    pub fn detail(&self, write: fn(f64) -> String) -> String {
-        let interval = self.low.zip(self.high).map(|(low, high)| format!("{} to {}", write(low), write(high)));
-        let trials = self.n.map(|n| format!("n = {n}"));
-        [interval, trials].into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share).replace('-', "−")
-}
-
-pub(super) fn words(key: &str) -> String {
-    key.replace('_', " ")
-}
-
-fn results(run: &Run) -> Option<&Map<String, Value>> {
+pub(super) fn results(run: &Run) -> Option<&Map<String, Value>> {
     run.facts.get("results")?.as_object()
 }
 
-fn accuracy(run: &Run) -> Option<&Map<String, Value>> {
+pub(super) fn accuracy(run: &Run) -> Option<&Map<String, Value>> {
     results(run)?.get("attribute_accuracy")?.as_object()
 }
 
-/// Name, status, circumstances and at most six key results.
-pub(super) fn header(run: &Run) -> String {
-    let name = run.text("name").unwrap_or("run");
-    let status = run.text("status").unwrap_or("unknown");
-    let class = ["done", "running", "failed"].into_iter().find(|known| *known == status).unwrap_or("other");
-    let seconds = run.facts.get("timings").and_then(|timings| timings.get("total")?.as_f64()).unwrap_or(0.0);
-    let seed = run.facts.get("seeds").and_then(|seeds| seeds.get("spec"));
-    let circumstances = [
-        run.text("preset").map(|preset| format!("preset {preset}")),
-        seed.map(|seed| format!("seed {}", plain(seed))),
-        run.text("cpu").map(str::to_owned),
-        (seconds > 0.0).then(|| duration(seconds)),
-        run.text("started").map(str::to_owned),
-    ];
-    let circumstances = circumstances.into_iter().flatten().collect::<Vec<_>>().join(" · ");
-    let mut html = format!(
-        "<p class=\"eyebrow\">DALL·E experiment</p>\n<h1>{} <span class=\"status {class}\">{}</span></h1>\n<p class=\"circumstances\">{}</p>\n",
-        escape(name),
-        escape(status),
-        escape(&circumstances),
-    );
-    if let Some(error) = run.text("error") {
-        html += &notice(error);
-    }
-    if status == "running"
-        && let Some(stage) = run.stages.last()
-    {
-        html += &notice(&format!("Still running: {} at step {}.", super::panels::title(&stage.name), stage.step));
-    }
-    let cards = cards(run);
-    if !cards.is_empty() {
-        html += "<dl class=\"cards\">\n";
-        for (title, value, detail) in cards.iter().take(6) {
-            let (title, value, detail) = (escape(title), escape(value), escape(detail));
-            let _ = writeln!(html, "<div><dt>{title}</dt><dd>{value}</dd><dd class=\"detail\">{detail}</dd></div>");
-        }
-        html += "</dl>\n";
-    }
-    html
+/// The measurements of each validation set.
+pub(super) fn validation_sets(run: &Run) -> Vec<(&str, &Value)> {
+    let sets = results(run).into_iter().flatten();
+    sets.filter_map(|(key, value)| Some((key.strip_prefix(SET)?, value))).collect()
 }
 
-/// (title, value, detail): first the accuracy of the best of 8 for every kind of caption, then other single numbers.
-fn cards(run: &Run) -> Vec<(String, String, String)> {
-    let mut cards = Vec::new();
-    for (split, row) in accuracy(run).into_iter().flatten() {
-        if let Some(best) = row.get("best_of_8").and_then(Estimate::new) {
-            cards.push((format!("accuracy, {}, best of 8", words(split)), percent(best.value), best.detail(percent)));
-        }
-    }
-    let mut leaves = Vec::new();
-    for (key, value) in results(run).into_iter().flatten().filter(|entry| !PICTURED.contains(&entry.0.as_str())) {
-        flatten(&words(key), value, &mut leaves);
-    }
-    for (path, leaf) in leaves {
-        if let Some(estimate) = Estimate::new(leaf) {
-            cards.push((path, number(estimate.value), estimate.detail(number)));
-        }
-    }
-    cards
-}
-
-/// Results with a table or a chart of their own.
-const PICTURED: [&str; 2] = ["attribute_accuracy", "rerank_curve"];
-
-/// All results: the accuracy table with intervals, the reranking curve, the rest as a table.
+/// All results.
 pub(super) fn section(run: &Run) -> String {
     let Some(results) = results(run).filter(|results| !results.is_empty()) else {
         return notice("No results yet: run.json holds none.");
     };
-    let mut html = accuracy(run).map(accuracy_table).unwrap_or_default();
+    let mut html = accuracy(run).map(accuracy_tables).unwrap_or_default();
     html += &results.get("rerank_curve").map(rerank).unwrap_or_default();
-    let mut rows = Vec::new();
-    for (key, value) in results.iter().filter(|entry| !PICTURED.contains(&entry.0.as_str())) {
-        flatten(&words(key), value, &mut rows);
+    if let Some(sets) = results.get("zero_shot").and_then(Value::as_object) {
+        html += "<h3>CLIP as a classifier of real pictures <small>one object, among all kinds</small></h3>\n";
+        let row = sets.iter().map(|(set, value)| (set.as_str(), Estimate::new(value))).collect();
+        html += &shares(&sets.keys().map(String::as_str).collect::<Vec<_>>(), &[("right".into(), row)]);
     }
+    let sets = validation_sets(run);
+    if !sets.is_empty() {
+        html += "<h3>Validation sets</h3>\n";
+        html += &by_set(&sets);
+    }
+    let others = results.iter().filter(|(key, _)| !PICTURED.contains(&key.as_str()) && !key.starts_with(SET));
+    let rows: Vec<Leaf<'_>> = others.flat_map(|(key, value)| leaves(&[key], value)).collect();
     if !rows.is_empty() {
-        html += "<h3>All measurements</h3>\n";
+        html += "<h3>Other measurements</h3>\n";
         html += &leaves_table(rows);
     }
     html
 }
 
-pub(super) fn leaves_table(leaves: Vec<(String, &Value)>) -> String {
+pub(super) fn leaves_table(leaves: Vec<Leaf<'_>>) -> String {
     let more = leaves.len().saturating_sub(ROWS);
-    let rows: Vec<(String, String)> = leaves
-        .into_iter()
-        .take(ROWS)
-        .map(|(path, leaf)| {
-            let value = match Estimate::new(leaf) {
-                Some(estimate) => {
-                    let detail = escape(&estimate.detail(number));
-                    format!("{} <span class=\"detail\">{detail}</span>", escape(&number(estimate.value)))
-                }
-                None => escape(&plain(leaf)),
-            };
-            (path, value)
-        })
-        .collect();
-    facts(&rows) + &if more > 0 { notice(&format!("{more} more are left out.")) } else { String::new() }
+    let rows: Vec<(String, String)> = leaves.iter().take(ROWS).map(|leaf| (leaf.title(), cell(leaf))).collect();
+    facts(&rows) + &left_out(more)
 }
 
-/// Rows are kinds of captions, columns ways to choose; each cell draws the interval on a scale from 0 to 1.
-fn accuracy_table(accuracy: &Map<String, Value>) -> String {
-    let mut columns: Vec<&String> = Vec::new();
-    for row in accuracy.values().filter_map(Value::as_object) {
-        columns.extend(row.keys().filter(|key| !columns.contains(key)).collect::<Vec<_>>());
+fn left_out(rows: usize) -> String {
+    if rows > 0 { notice(&format!("{rows} more are left out.")) } else { String::new() }
+}
+
+fn cell(leaf: &Leaf<'_>) -> String {
+    let (value, detail) = leaf.text();
+    format!("{} <span class=\"detail\">{}</span>", escape(&value), escape(&detail))
+}
+
+/// The beginning of a table whose columns are sets.
+fn head(class: &str, first: &str, sets: &[&str]) -> String {
+    let names: String = sets.iter().map(|set| format!("<th scope=\"col\">{}</th>", escape(&words(set)))).collect();
+    format!(
+        "<div class=\"wide\"><table class=\"{class}\">\n<thead><tr><th scope=\"col\">{first}</th>{names}</tr></thead>\n<tbody>\n"
+    )
+}
+
+/// Rows are measurements, columns are sets.
+pub(super) fn by_set(sets: &[(&str, &Value)]) -> String {
+    let columns: Vec<Vec<Leaf<'_>>> = sets.iter().map(|(_, figures)| leaves(&[], figures)).collect();
+    let mut rows: Vec<&Leaf<'_>> = Vec::new();
+    for leaf in columns.iter().flatten() {
+        if !rows.iter().any(|row| row.same(leaf)) {
+            rows.push(leaf);
+        }
     }
-    let mut html = String::from(
-        "<h3>Attribute accuracy</h3>\n<p>The share of captions whose picture shows every attribute named, with 95 % intervals.</p>\n<div class=\"wide\"><table class=\"accuracy\">\n<thead><tr><th scope=\"col\">captions</th>",
-    );
-    for column in &columns {
-        let _ = write!(html, "<th scope=\"col\">{}</th>", escape(&words(column)));
-    }
-    html += "</tr></thead>\n<tbody>\n";
-    for (name, row) in accuracy {
-        let _ = write!(html, "<tr><th scope=\"row\">{}</th>", escape(&words(name)));
+    let names: Vec<&str> = sets.iter().map(|(set, _)| *set).chain(["unit"]).collect();
+    let mut html = head("figures", "", &names);
+    for row in rows.iter().take(ROWS) {
+        let _ = write!(html, "<tr><th scope=\"row\">{}</th>", escape(&row.title()));
         for column in &columns {
-            let cell =
-                row.get(column.as_str()).and_then(Estimate::new).map_or("–".into(), |cell| accuracy_cell(&cell));
+            let cell = column.iter().find(|leaf| leaf.same(row)).map_or("–".into(), |leaf| {
+                let (value, detail) = leaf.figure();
+                let detail = if detail.is_empty() {
+                    String::new()
+                } else {
+                    format!("<span class=\"detail\">{}</span>", escape(&detail))
+                };
+                format!("{}{detail}", escape(&value))
+            });
+            let _ = write!(html, "<td>{cell}</td>");
+        }
+        let _ = writeln!(html, "<td class=\"detail\">{}</td></tr>", escape(row.unit()));
+    }
+    html + "</tbody></table></div>\n" + &left_out(rows.len().saturating_sub(ROWS))
+}
+
+/// How often the picture is right: by choice and set, then what it depends on.
+fn accuracy_tables(accuracy: &Map<String, Value>) -> String {
+    let sets: Vec<&str> = accuracy.keys().map(String::as_str).collect();
+    let at = |set: &str, path: &[&str]| path.iter().try_fold(accuracy.get(set)?, |value, key| value.get(key));
+    let lenient = sets.iter().any(|set| at(set, &["lenient"]).is_some());
+    let mut html = String::from(
+        "<h3>Attribute accuracy</h3>\n<p>The share of captions whose picture shows everything that the caption names, as an \
+         oracle reads the picture, with 95 % intervals.",
+    );
+    html += if lenient {
+        " The large figures are strict: a shape must fit its outline. The lenient ones take the nearest shape, however poor \
+         the fit.</p>\n"
+    } else {
+        "</p>\n"
+    };
+    html += &head("accuracy", "picture", &sets);
+    for (key, choice) in choices(accuracy) {
+        let _ = write!(html, "<tr><th scope=\"row\">{}</th>", escape(&choice));
+        for set in &sets {
+            let cell = at(set, &[&key]).and_then(Estimate::new).map_or("–".into(), |cell| {
+                let lenient = at(set, &["lenient", &key]).and_then(Estimate::new);
+                accuracy_cell(&cell, lenient.as_ref())
+            });
+            let _ = write!(html, "<td>{cell}</td>");
+        }
+        html += "</tr>\n";
+    }
+    html += "</tbody></table></div>\n";
+    for (key, title, after) in BREAKDOWNS {
+        let mut names: Vec<&String> = Vec::new();
+        for set in &sets {
+            let rows = at(set, &[key]).and_then(Value::as_object).into_iter().flatten().map(|row| row.0);
+            names.extend(rows.filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        }
+        let row = |name: &&String| {
+            let cells = sets.iter().map(|set| (*set, at(set, &[key, name]).and_then(Estimate::new))).collect();
+            (format!("{} {after}", words(name)).trim_end().to_owned(), cells)
+        };
+        if !names.is_empty() {
+            let rows: Vec<_> = names.iter().take(ROWS).map(row).collect();
+            let open = if key == "by_kind" { "" } else { " open" };
+            let table = shares(&sets, &rows) + &left_out(names.len().saturating_sub(ROWS));
+            let _ = writeln!(html, "<details{open}><summary>The best picture, {title}</summary>\n{table}</details>");
+        }
+    }
+    html
+}
+
+/// A table of shares with their intervals; a set without a share in any row is left out.
+fn shares(sets: &[&str], rows: &[(String, Vec<(&str, Option<Estimate>)>)]) -> String {
+    let there = |set: &&&str| rows.iter().any(|row| row.1.iter().any(|(name, cell)| name == *set && cell.is_some()));
+    let sets: Vec<&str> = sets.iter().filter(there).copied().collect();
+    let mut html = head("figures", "", &sets);
+    for (name, cells) in rows {
+        let _ = write!(html, "<tr><th scope=\"row\">{}</th>", escape(name));
+        for set in &sets {
+            let cell = cells.iter().find(|cell| cell.0 == *set).and_then(|cell| cell.1.as_ref());
+            let cell = cell.map_or("–".into(), |cell| {
+                let (value, detail) = (percent(cell.value), escape(&cell.detail(percent)));
+                format!("{value}<span class=\"detail\">{detail}</span>")
+            });
             let _ = write!(html, "<td>{cell}</td>");
         }
         html += "</tr>\n";
@@ -187,123 +183,62 @@ fn accuracy_table(accuracy: &Map<String, Value>) -> String {
     html + "</tbody></table></div>\n"
 }
 
-fn accuracy_cell(estimate: &Estimate) -> String {
+fn accuracy_cell(estimate: &Estimate, lenient: Option<&Estimate>) -> String {
     let place = |share: f64| (100.0 * share).clamp(0.0, 100.0);
     let (low, high) = (estimate.low.unwrap_or(estimate.value), estimate.high.unwrap_or(estimate.value));
+    let lenient = lenient.map(|lenient| format!("<span class=\"detail\">lenient {}</span>", percent(lenient.value)));
     format!(
         "<span class=\"value\">{}</span><span class=\"interval\" aria-hidden=\"true\"><i style=\"left:{:.1}%;width:{:.1}%\"></i>\
-         <b style=\"left:{:.1}%\"></b></span><span class=\"detail\">{}</span>",
+         <b style=\"left:{:.1}%\"></b></span><span class=\"detail\">{}</span>{}",
         percent(estimate.value),
         place(low),
         (place(high) - place(low)).max(0.0),
         place(estimate.value),
         escape(&estimate.detail(percent)),
+        lenient.unwrap_or_default(),
     )
 }
 
-/// Best of N against N: the CLIP score, and the accuracy where it was measured.
+/// Best of N against N: the similarity, and the accuracy where it was measured.
 fn rerank(curve: &Value) -> String {
     let charts: String = rerank_charts(curve).iter().map(charts::line).collect();
     format!("<h3>Reranking</h3>\n<div class=\"charts\">\n{charts}</div>\n")
 }
 
-/// The score of the best of N, and where an oracle judged, how often it is right.
+/// The similarity of the best of N, and where an oracle judged, how often it is right.
 pub(crate) fn rerank_charts(curve: &Value) -> Vec<Chart> {
     let list = |name: &str| -> Vec<f64> {
         let items = curve.get(name).and_then(Value::as_array).into_iter().flatten();
         items.map(|item| Estimate::new(item).map_or(f64::NAN, |estimate| estimate.value)).collect()
     };
     let counts = list("n");
-    let chart = |(title, unit, values): (&str, &str, Vec<f64>)| {
-        let axis = Axis::log("candidates N (log)").with_ticks(counts.clone());
-        let points = counts.iter().copied().zip(values).collect();
-        Chart::new(title, axis, Axis::linear(unit)).with("best of N", points)
+    let chart = |title: &str, unit: &str, lines: &[(&str, &str, f64)]| {
+        let mut chart =
+            Chart::new(title, Axis::log("candidates N (log)").with_ticks(counts.clone()), Axis::linear(unit));
+        for (key, name, scale) in lines {
+            let values = list(key);
+            if !values.is_empty() {
+                chart = chart.with(*name, counts.iter().copied().zip(values.iter().map(|v| scale * v)).collect());
+            }
+        }
+        (!chart.series.is_empty()).then_some(chart)
     };
-    let wanted = [
-        ("Best of N by CLIP: its score", "CLIP score", list("score")),
-        ("Best of N by CLIP: its accuracy", "share with every attribute right", list("accuracy")),
-    ];
-    wanted.into_iter().filter(|(.., values)| !values.is_empty()).map(chart).collect()
+    // Runs of before call the similarity a score.
+    let similarity = [("similarity", "best of N", 1.0), ("score", "best of N", 1.0)];
+    let accuracy = [("accuracy", "strict", 100.0), ("lenient_accuracy", "lenient", 100.0)];
+    let accuracy = if list("lenient_accuracy").is_empty() { &accuracy[..1] } else { &accuracy[..] };
+    [
+        chart("Best of N by CLIP: its similarity", "CLIP similarity, 100·cosine", &similarity),
+        chart("Best of N by CLIP: its accuracy", "% of captions with everything right", accuracy),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// All measurements of a run with their paths, those with a chart of their own left out: (path, value, interval).
 pub(crate) fn measurements(run: &Run) -> Vec<(String, String, String)> {
-    let mut leaves = Vec::new();
-    for (key, value) in results(run).into_iter().flatten().filter(|(key, _)| *key != "rerank_curve") {
-        flatten(&words(key), value, &mut leaves);
-    }
-    let row = |(path, leaf): (String, &Value)| match Estimate::new(leaf) {
-        Some(estimate) => (path, number(estimate.value), estimate.detail(number)),
-        None => (path, plain(leaf), String::new()),
-    };
-    leaves.into_iter().map(row).collect()
-}
-
-/// The leaves of nested objects with their paths; an object with a value is a leaf.
-pub(super) fn flatten<'a>(path: &str, value: &'a Value, leaves: &mut Vec<(String, &'a Value)>) {
-    match value.as_object().filter(|_| Estimate::new(value).is_none()) {
-        Some(object) => {
-            for (key, inner) in object {
-                flatten(&format!("{path} · {}", words(key)), inner, leaves);
-            }
-        }
-        None => leaves.push((path.to_owned(), value)),
-    }
-}
-
-/// A JSON value as people write it.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "–".into(),
-        Value::Bool(yes) => if *yes { "yes" } else { "no" }.into(),
-        Value::String(text) => text.clone(),
-        // A seed or a count is shown with all its digits.
-        Value::Number(n) if n.is_f64() => number(n.as_f64().unwrap_or(f64::NAN)),
-        Value::Number(n) => n.to_string(),
-        Value::Array(items) => {
-            let shown = items.iter().take(ITEMS).map(plain).collect::<Vec<_>>().join(", ");
-            if items.len() > ITEMS { format!("{shown}, … ({} in all)", items.len()) } else { shown }
-        }
-        Value::Object(_) => value.to_string(),
-    }
-}
-
-/// The seconds of each stage.
-fn timings(run: &Run) -> Vec<(&String, f64)> {
-    let timings = run.facts.get("timings").and_then(Value::as_object).into_iter().flatten();
-    let timings = timings.filter(|(stage, _)| *stage != "total");
-    timings.filter_map(|(stage, seconds)| Some((stage, seconds.as_f64()?))).collect()
-}
-
-/// Versions, machine, arguments and times.
-pub(super) fn provenance(run: &Run) -> String {
-    let mut leaves = Vec::new();
-    for (key, value) in run.facts.iter().filter(|fact| !PLACED.contains(&fact.0.as_str())) {
-        flatten(&words(key), value, &mut leaves);
-    }
-    let rows: Vec<(String, String)> = leaves
-        .into_iter()
-        .take(ROWS)
-        .map(|(path, leaf)| {
-            let value = match (path.as_str(), leaf) {
-                // Spaces, not commas: it is a command line.
-                ("argv", Value::Array(items)) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
-                _ => plain(leaf),
-            };
-            (path, format!("<code>{}</code>", escape(&value)))
-        })
-        .collect();
-    let mut html = if rows.is_empty() { notice("run.json says nothing about it.") } else { facts(&rows) };
-    let timings = timings(run);
-    let longest = timings.iter().map(|timing| timing.1).fold(f64::MIN_POSITIVE, f64::max);
-    if !timings.is_empty() {
-        let bar = |(stage, seconds): &(&String, f64)| {
-            let width = 100.0 * (seconds / longest).clamp(0.0, 1.0);
-            let bar = format!("<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:{width:.1}%\"></i></span>");
-            (words(stage), format!("{bar}{}", escape(&duration(*seconds))))
-        };
-        html += "<h3>Time by stage</h3>\n";
-        html += &facts(&timings.iter().map(bar).collect::<Vec<_>>());
-    }
-    html
+    let results = results(run).into_iter().flatten().filter(|(key, _)| *key != "rerank_curve");
+    let leaves = results.flat_map(|(key, value)| leaves(&[key], value));
+    leaves.map(|leaf| (leaf.title(), leaf.text().0, leaf.text().1)).collect()
 }

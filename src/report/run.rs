@@ -13,6 +13,13 @@ use serde_json::{Map, Value};
 use crate::harness::run_dir;
 use crate::{Error, Result};
 
+/// Where the sheets of each stage are listed.
+const PROGRESS: [(&str, &str); 3] = [
+    ("dvae", "images/progress/dvae.json"),
+    ("vqvae", "images/progress/vqvae.json"),
+    ("transformer", "images/progress/transformer.json"),
+];
+
 /// Everything the report shows, read once.
 #[derive(Debug)]
 pub struct Run {
@@ -26,6 +33,8 @@ pub struct Run {
     pub samples: Vec<Sampled>,
     /// `images/reconstructions.json`.
     pub reconstructions: Vec<Reconstruction>,
+    /// `images/progress/<stage>.json`, of the stages that have one.
+    pub progress: Vec<(&'static str, Progress)>,
     /// `masks.json`.
     pub masks: Option<Masks>,
     /// `evaluation.json`, where the run was evaluated.
@@ -45,8 +54,22 @@ pub struct Stage {
     pub curves: Vec<(String, BTreeMap<u64, f64>)>,
     /// The last step written.
     pub step: u64,
-    /// The seconds of the last line.
-    pub time: Option<f64>,
+}
+
+/// A checkpoint that was chosen by a figure of its validation.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Kept {
+    /// The step after which it was written.
+    pub step: u64,
+    /// The key of the figure in `metrics.jsonl`.
+    #[serde(default)]
+    pub metric: Option<String>,
+    /// The figure there.
+    #[serde(default)]
+    pub value: Option<f64>,
+    /// The steps of the stage.
+    #[serde(default)]
+    pub of: Option<u64>,
 }
 
 /// The pictures drawn for one caption.
@@ -57,6 +80,9 @@ pub struct Sampled {
     /// Which captions it belongs to: "seen", "held_out", …
     #[serde(default)]
     pub split: Option<String>,
+    /// A PNG of a real picture of the caption, relative to the run directory.
+    #[serde(default)]
+    pub real: Option<String>,
     /// In the order drawn.
     pub candidates: Vec<Candidate>,
 }
@@ -66,12 +92,36 @@ pub struct Sampled {
 pub struct Candidate {
     /// A PNG, relative to the run directory.
     pub file: String,
-    /// CLIP's score: larger fits the caption better.
-    #[serde(default)]
-    pub clip: Option<f64>,
+    /// CLIP's similarity of picture and caption, 100·cosine.
+    #[serde(default, alias = "clip")]
+    pub similarity: Option<f64>,
     /// Whether the oracle found every attribute that the caption names.
     #[serde(default)]
     pub correct: Option<bool>,
+    /// The same by a reading that takes the nearest shape however poor the fit.
+    #[serde(default)]
+    pub lenient: Option<bool>,
+}
+
+/// Small sheets of what a stage made of the same pairs while it trained: a row for each caption.
+#[derive(Debug, Deserialize)]
+pub struct Progress {
+    /// The captions of the rows.
+    pub captions: Vec<String>,
+    /// A PNG of the real pictures, relative to the run directory.
+    #[serde(default)]
+    pub real: Option<String>,
+    /// In the order of the steps.
+    pub steps: Vec<Sheet>,
+}
+
+/// The sheet of one step.
+#[derive(Debug, Deserialize)]
+pub struct Sheet {
+    /// The step after which it was made.
+    pub step: u64,
+    /// A PNG, relative to the run directory.
+    pub file: String,
 }
 
 /// A picture and what the first stage makes of it.
@@ -124,6 +174,13 @@ impl Run {
         }
         let mut absent = Vec::new();
         let stages = bytes(path, "metrics.jsonl", &mut absent).map(|lines| stages(&lines, &mut absent));
+        let mut progress = Vec::new();
+        for (stage, name) in PROGRESS {
+            // Runs of before have none.
+            if path.join(name).exists() {
+                progress.extend(json(path, name, &mut absent).map(|sheets| (stage, sheets)));
+            }
+        }
         let mut specs = Vec::new();
         for name in ["spec.yaml", "spec.resolved.yaml"] {
             specs
@@ -135,6 +192,7 @@ impl Run {
             stages: stages.unwrap_or_default(),
             samples: json(path, "images/samples.json", &mut absent).unwrap_or_default(),
             reconstructions: json(path, "images/reconstructions.json", &mut absent).unwrap_or_default(),
+            progress,
             masks: json(path, "masks.json", &mut absent),
             evaluation: path
                 .join("evaluation.json")
@@ -149,6 +207,28 @@ impl Run {
     /// The fact at `name` as text, where it is there.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.facts.get(name)?.as_str()
+    }
+
+    /// The seconds of a stage, of "evaluation", or of the "total": all sessions of the run together.
+    pub fn seconds(&self, of: &str) -> Option<f64> {
+        self.facts.get("timings")?.get(of)?.as_f64().filter(|seconds| *seconds > 0.0)
+    }
+
+    /// The checkpoint of `stage` that was kept.
+    pub fn kept(&self, stage: &str) -> Option<Kept> {
+        serde_json::from_value(self.facts.get("kept")?.get(stage)?.clone()).ok()
+    }
+
+    /// Things that want a look: (stage, text).
+    pub fn warnings(&self) -> Vec<(&str, &str)> {
+        let warnings = self.facts.get("warnings").and_then(Value::as_array).into_iter().flatten();
+        warnings.filter_map(|w| Some((w.get("stage")?.as_str()?, w.get("text")?.as_str()?))).collect()
+    }
+
+    /// A number of the resolved spec.
+    pub fn spec_number(&self, section: &str, key: &str) -> Option<u64> {
+        let text = &self.specs.iter().find(|spec| spec.0 == "spec.resolved.yaml")?.1;
+        serde_yaml::from_str::<serde_yaml::Value>(text).ok()?.get(section)?.get(key)?.as_u64()
     }
 
     /// The bytes of a file that the run's own lists name. Only files below the run directory: a run copied from
@@ -213,7 +293,6 @@ fn metrics_line(line: &[u8]) -> Option<(String, u64, Map<String, Value>)> {
 impl Stage {
     fn add(&mut self, step: u64, fields: Map<String, Value>) {
         self.step = step;
-        self.time = fields.get("time").and_then(Value::as_f64).or(self.time);
         for (key, value) in fields {
             let value = if value.is_null() { Some(f64::NAN) } else { value.as_f64() };
             let Some(value) = value.filter(|_| !["stage", "step", "time"].contains(&key.as_str())) else { continue };
@@ -238,7 +317,7 @@ mod tests {
     fn a_half_written_last_line_is_not_an_error_but_others_are_told() {
         let good = "{\"stage\":\"dvae\",\"step\":1,\"time\":2.5,\"loss\":3.0}\n";
         let (stages, absent) = read(&format!("{good}{{\"stage\":\"dvae\",\"st"));
-        assert_eq!((stages.len(), stages[0].step, stages[0].time, absent.len()), (1, 1, Some(2.5), 0));
+        assert_eq!((stages.len(), stages[0].step, absent.len()), (1, 1, 0));
         let (_, absent) = read(&format!("{good}garbage\n\n[1]\n{good}"));
         assert!(absent[0].1.starts_with("2 lines"), "{absent:?}");
     }

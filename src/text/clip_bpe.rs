@@ -8,13 +8,13 @@
 
 use super::ClipVocab;
 use super::html::unescape;
-use crate::{Error, Result};
+use super::merge::{Merges, merge};
+use crate::{Error, Result, files};
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
-use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::tokenizer::{Model, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
+use tokenizers::tokenizer::{PreTokenizedString, PreTokenizer, SplitDelimiterBehavior};
 use tokenizers::{OffsetReferential, OffsetType};
 
 /// The merges that CLIP reads of its file, which holds more.
@@ -29,11 +29,12 @@ const WORD: &str = r"(?i:<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|
 
 /// CLIP's tokenizer.
 pub struct ClipBpe {
-    model: BPE,
     words: Split,
+    merges: Merges,
     /// The text of each id, in symbols.
     tokens: Vec<String>,
-    symbols: [char; 256],
+    /// The id of each byte.
+    ids: [u32; 256],
     bytes: HashMap<char, u8>,
 }
 
@@ -45,7 +46,7 @@ impl ClipBpe {
     /// and then merges of two known tokens each.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+        let file = files::read(path, files::MOST_TEXT)?;
         let mut text = String::new();
         let read = if file.starts_with(&[0x1f, 0x8b]) {
             flate2::read::GzDecoder::new(file.as_slice()).take(LARGEST).read_to_string(&mut text)
@@ -84,14 +85,15 @@ impl ClipBpe {
         if let Some(token) = merges.iter().flat_map(|(left, right)| [left, right]).find(unknown) {
             return Err(format!("merges: token {token:?} is not made by any merge"));
         }
-        let ids = ids.into_iter().collect::<HashMap<_, _, _>>(); // with the hasher that the crate wants
-        let builder = BPE::builder().vocab_and_merges(ids, merges).end_of_word_suffix(LAST.into());
+        let ranked = |(rank, (left, right)): (u32, &(String, String))| ((ids[left], ids[right]), (rank, 512 + rank));
+        let ranked: Merges = (0..).zip(&merges).map(ranked).collect();
+        let bytes = symbols.map(|symbol| ids[&symbol.to_string()]);
         let words = Split::new(SplitPattern::Regex(WORD.into()), SplitDelimiterBehavior::Removed, true);
         Ok(ClipBpe {
-            model: builder.build().map_err(|e| e.to_string())?,
             words: words.map_err(|e| e.to_string())?,
+            merges: ranked,
+            ids: bytes,
             tokens,
-            symbols,
             bytes: symbols.iter().copied().zip(0..=255).collect(),
         })
     }
@@ -151,9 +153,11 @@ impl ClipBpe {
             START => vec![self.tokens.len() as u32 - 2],
             END => vec![self.tokens.len() as u32 - 1],
             _ => {
-                let symbols: String = word.bytes().map(|byte| self.symbols[usize::from(byte)]).collect();
-                // Every byte is in the vocabulary, so every word has its tokens.
-                self.model.tokenize(&symbols).unwrap_or_default().iter().map(|token| token.id).collect()
+                let mut ids: Vec<u32> = word.bytes().map(|byte| self.ids[usize::from(byte)]).collect();
+                if let Some(last) = ids.last_mut() {
+                    *last += 256; // the same symbol as a word's last
+                }
+                merge(ids, &self.merges, || false)
             }
         }
     }

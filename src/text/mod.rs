@@ -6,6 +6,7 @@
 pub mod bpe;
 pub mod clip_bpe;
 mod html;
+mod merge;
 pub mod vocab;
 pub mod yttm;
 

@@ -8,6 +8,7 @@
 
 use super::Bpe;
 use crate::{Error, Result};
+use std::path::Path;
 
 /// The ids of the text slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,18 @@ pub struct TextVocab {
 }
 
 impl TextVocab {
+    /// Whether `bpe`, which lies at `path`, has no token that the models have no row for.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with both numbers.
+    pub fn admits(self, bpe: &Bpe, path: impl AsRef<Path>) -> Result<()> {
+        let (size, most) = (bpe.vocab_size(), self.bpe);
+        if size <= most {
+            return Ok(());
+        }
+        Err(Error::data(path, format!("expected a tokenizer of at most {most} tokens, got {size}: is it this run's?")))
+    }
+
     /// The number of text ids: BPE tokens and pads.
     pub const fn size(self) -> usize {
         self.bpe + self.slots

@@ -4,7 +4,8 @@
 //! Every word begins with ▁. Of all merges that apply to a word the earliest in the file comes first, and of its places the
 //! leftmost. Characters that the file does not know become one unknown token, as many as stand together.
 
-use crate::{Error, Result};
+use super::merge::{Merges, merge};
+use crate::{Error, Result, files};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -20,7 +21,7 @@ const MOST: usize = 1 << 20;
 pub struct Yttm {
     characters: HashMap<char, u32>,
     /// Of two ids: which merge of the file it is, and the id that it makes.
-    merges: HashMap<(u32, u32), (usize, u32)>,
+    merges: Merges,
     unknown: u32,
     start: u32,
     end: u32,
@@ -33,7 +34,7 @@ impl Yttm {
     /// [`Error::Data`] where it is none or cannot be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::data(path, format!("cannot be read: {e}")))?;
+        let bytes = files::read(path, files::MOST_TEXT)?;
         let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "expected a text of numbers"))?;
         Yttm::parse(&text).map_err(|what| Error::data(path, what))
     }
@@ -58,7 +59,7 @@ impl Yttm {
             return Err(format!("expected an id for {SPACE}, which begins each word"));
         }
         let mut table = HashMap::new();
-        for rank in 0..merges {
+        for rank in 0..merges as u32 {
             let pair = (next("a merge")?, next("a merge")?);
             table.entry(pair).or_insert((rank, next("a merge")?));
         }
@@ -106,12 +107,7 @@ impl Yttm {
             }
             known = self.characters.contains_key(&character);
         }
-        let merge =
-            |(at, pair): (usize, &[u32])| self.merges.get(&(pair[0], pair[1])).map(|&(rank, made)| (rank, at, made));
-        while let Some((_, at, made)) = ids.windows(2).enumerate().filter_map(merge).min() {
-            ids.splice(at..at + 2, [made]);
-        }
-        ids
+        merge(ids, &self.merges, || false)
     }
 }
 

@@ -107,6 +107,10 @@ where
         S::SIDE
     }
 
+    fn vocabulary(&self) -> usize {
+        S::Vocab::SIZE
+    }
+
     fn context(&self) -> usize {
         S::Context::SIZE
     }

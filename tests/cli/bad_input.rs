@@ -26,7 +26,12 @@ fn specs_are_refused_before_anything_starts() {
     refused(&place, &["tiny.yaml", "--set", "transformer.attention=[diagonal]"], 2, "`transformer.attention[0]`");
     let parts = ["tiny.yaml", "--set", "transformer.batch=6", "--set", "transformer.accumulate=4"];
     refused(&place, &parts, 2, "`transformer.accumulate` must divide `transformer.batch` = 6, found 4");
-    refused(&place, &["tiny.yaml", "--set", "first_stage.accumulate=0"], 2, "a whole number of at least 1, found 0");
+    refused(
+        &place,
+        &["tiny.yaml", "--set", "first_stage.accumulate=0"],
+        2,
+        "a whole number from 1 to 1048576, found 0",
+    );
     refused(&place, &["tiny.yaml", "--set", "clip.accumulate=2"], 2, "unknown key `accumulate` in `clip`");
     if cfg!(not(feature = "cuda")) {
         refused(&place, &["tiny.yaml", "--device", "cuda"], 6, "no CUDA in this build");

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod datasets;
+mod edges;
 mod eval;
 mod own_data;
 mod published;

@@ -6,6 +6,7 @@ use clap::Args;
 use dalle::evaluate::network::{Network, Reading};
 use dalle::harness::device::Device;
 use dalle::harness::eval::{Asked, evaluate};
+use dalle::harness::notice;
 use dalle::harness::reranker::Reranker;
 use dalle::{Error, Result};
 use serde_json::Value;
@@ -54,6 +55,10 @@ pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
     if reading.std.contains(&0.0) {
         return usage("--std: expected numbers other than 0");
     }
+    const MOST_RESAMPLES: usize = 100_000;
+    if args.resamples > MOST_RESAMPLES {
+        return usage(format!("--resamples {}: expected at most {MOST_RESAMPLES}", args.resamples));
+    }
     let judge = |path: &PathBuf| -> Result<(String, Reranker)> {
         Ok((path.display().to_string(), Reranker::open(path, args.merges.as_deref(), Device::Cpu, args.older.which())?))
     };
@@ -65,7 +70,7 @@ pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
         which: args.older.which(),
         coco: args.coco,
     };
-    let (run, found) = evaluate(&args.run, device, &asked, &mut |line| eprintln!("{line}"))?;
+    let (run, found) = evaluate(&args.run, device, &asked, &mut |line| notice::line(line))?;
     for (name, set) in found["sets"].as_object().into_iter().flatten() {
         say(name)?;
         lines("", set)?;

@@ -11,12 +11,14 @@ mod sample;
 mod verbs;
 mod weights;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use dalle::error::printable;
+use dalle::harness::notice;
 use dalle::kernels::heap::{self, Heap};
 use dalle::{Error, Result};
 use device::{CheckpointArgs, DeviceArgs};
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,7 +31,7 @@ static HEAP: Heap = Heap;
 #[command(name = "experiment", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 a selftest failed, 2 bad spec or usage, 3 an expectation failed, 4 data missing or corrupt,\n\
-    5 numeric failure, 6 input/output or device, 130 SIGINT and 75 SIGTERM after a checkpoint."
+    5 numeric failure, 6 input/output, device, memory or threads; after a checkpoint 130 SIGINT, 75 SIGTERM, SIGHUP, SIGUSR1."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -125,23 +127,44 @@ enum Verb {
 
 fn main() -> ExitCode {
     heap::keep_pages();
-    let cli = Cli::try_parse().unwrap_or_else(|error| error.exit());
-    match execute(cli) {
+    heap::end_without_memory();
+    let done = match parse() {
+        Ok(cli) => execute(cli),
+        // Help, the version, or what is wrong with the arguments.
+        Err(said) => match (said.print(), said.exit_code()) {
+            (Err(error), 0) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Error::io("write", "standard output")(error))
+            }
+            (_, code) => return ExitCode::from(code.try_into().unwrap_or(2)),
+        },
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody may be listening there either.
-            let _ = writeln!(io::stderr(), "error: {error}");
+            notice::line(format_args!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
+/// The arguments. A number below 0 is a number to every option: what it may be is the option's to say.
+fn parse() -> std::result::Result<Cli, clap::Error> {
+    let numbers = |command: clap::Command| {
+        command.mut_args(|arg| {
+            let takes = arg.get_action().takes_values() && !arg.is_positional();
+            if takes { arg.allow_negative_numbers(true) } else { arg }
+        })
+    };
+    let command = numbers(Cli::command()).mut_subcommands(numbers);
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
 fn execute(cli: Cli) -> Result<()> {
     dalle::harness::signals::survive_file_limit()?;
+    let threads = threads(cli.run.threads)?;
     // This thread is one of the workers: it would otherwise sleep, and be woken, at every short loop.
-    let threads = cli.run.threads.unwrap_or(0);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
-    pool.map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
+    pool.map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}; --threads asks for fewer")))?;
     match cli.verb {
         None => run::run(&cli.run),
         Some(Verb::Check(args)) => check::check(&args),
@@ -165,9 +188,32 @@ fn execute(cli: Cli) -> Result<()> {
     }
 }
 
-/// A line on standard output; `println!` would panic where that is closed or full.
+/// Threads for every core, or as many as are asked for, within reason: more than this only take memory and time.
+fn threads(asked: Option<usize>) -> Result<usize> {
+    const PER_CORE: usize = 4;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (option, asked) = match asked {
+        Some(threads) => ("--threads", threads),
+        // What rayon reads, which takes anything else than a number above 0 for none.
+        None => {
+            let set = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+            ("RAYON_NUM_THREADS", set.unwrap_or(0))
+        }
+    };
+    if asked > PER_CORE * cores {
+        let most = PER_CORE * cores;
+        return usage(format!("{option} {asked}: expected at most {most}, {PER_CORE} for each of {cores} cores"));
+    }
+    Ok(if asked == 0 { cores } else { asked })
+}
+
+/// A line on standard output; `println!` would panic where that is closed or full. Where nobody reads on (`| head`), the
+/// lines go nowhere and the work goes on: what it writes elsewhere is still wanted.
 fn say(line: impl Display) -> Result<()> {
-    writeln!(io::stdout(), "{line}").map_err(Error::io("write", "standard output"))
+    match writeln!(io::stdout(), "{}", printable(&line.to_string())) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "standard output")(error)),
+        _ => Ok(()),
+    }
 }
 
 /// A wrong argument.

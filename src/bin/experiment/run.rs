@@ -129,7 +129,13 @@ fn train(loaded: &Loaded, device: Device, mut run: RunDir) -> Result<()> {
     })?;
     let outcome = pipeline::run(loaded, device, &mut run, &Watch { stop, progress: true });
     // A run that failed, or was stopped, has a report too; its error comes before the report's.
-    let report = dalle::report::write(run.path()).and_then(|path| say(path.display()));
+    let report = dalle::report::write(run.path()).and_then(|path| {
+        let results = dalle::report::summary::summary(run.path())?;
+        if !results.is_empty() {
+            say(results.trim_end())?;
+        }
+        say(path.display())
+    });
     outcome.and(report)
 }
 

@@ -108,8 +108,11 @@ enum Release {
 }
 
 pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
-    if args.n == 0 || args.keep == 0 {
-        return usage("--n and --keep must be at least 1");
+    const MOST: usize = 1 << 16;
+    for (option, asked) in [("--n", args.n), ("--keep", args.keep)] {
+        if !(1..=MOST).contains(&asked) {
+            return usage(format!("{option} {asked}: expected 1 to {MOST}"));
+        }
     }
     if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));

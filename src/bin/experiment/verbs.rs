@@ -4,6 +4,7 @@ use crate::device::{CheckpointArgs, DeviceArgs};
 use crate::{say, usage};
 use clap::Args;
 use dalle::data::Picture;
+use dalle::files;
 use dalle::generate::{cosines, probabilities, rank};
 use dalle::harness::codec;
 use dalle::harness::device::Device;
@@ -14,7 +15,7 @@ use dalle::harness::reranker::Reranker;
 use dalle::harness::run_dir::write_atomic;
 use dalle::harness::selftest::Selftest;
 use dalle::harness::spec;
-use dalle::mask::{Layout, Pattern};
+use dalle::mask::{Layout, MOST_KERNEL, Pattern, is_kernel};
 use dalle::models::presets;
 use dalle::{Error, Result};
 use serde_json::{Value, json};
@@ -58,7 +59,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, whic
 }
 
 pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device, which: Which) -> Result<()> {
-    let bytes = std::fs::read(tokens).map_err(|error| Error::data(tokens, format!("cannot be read: {error}")))?;
+    let bytes = files::read(tokens, files::MOST_TEXT)?;
     let bad = |what: String| Error::data(tokens, what);
     let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("expected the JSON of encode: {e}")))?;
     let side = |key: &str| {
@@ -143,8 +144,8 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
     if text == 0 || side == 0 || layout.sequence() > 4096 {
         return usage(format!("--text {text} --grid {side}: expected both at least 1 and at most 4096 slots together"));
     }
-    if kernel.is_multiple_of(2) {
-        return usage(format!("--kernel {kernel}: expected an odd number"));
+    if !is_kernel(kernel) {
+        return usage(format!("--kernel {kernel}: expected an odd number of at most {MOST_KERNEL}"));
     }
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let conv_like = Pattern::ConvLike { kernel: 5 };

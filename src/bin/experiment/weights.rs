@@ -3,6 +3,8 @@
 use crate::say;
 use clap::Args;
 use dalle::Result;
+use dalle::error::one_line;
+use dalle::harness::notice;
 use dalle::import::{Kind, Weights, import};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,8 @@ use std::path::{Path, PathBuf};
 pub struct ImportArgs {
     /// Whose checkpoint it is: openai-dvae, openai-clip, hf-clip, rudalle, taming-gumbel, or torch for any.
     kind: String,
-    /// Its files: encoder.pkl and decoder.pkl of openai-dvae, config.json and model.safetensors of hf-clip, else one.
+    /// Its files: encoder.pkl and decoder.pkl of openai-dvae, config.json and model.safetensors (its shards, or their
+    /// .index.json) of hf-clip, else one.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The safetensors file to write.
@@ -20,6 +23,7 @@ pub struct ImportArgs {
 
 pub fn import_weights(args: &ImportArgs) -> Result<()> {
     let imported = import(Kind::named(&args.kind)?, &args.files, &args.out)?;
+    imported.left_out.iter().for_each(notice::line);
     say(format_args!("config: {}", imported.config))?;
     say(format_args!("{} tensors, {} to {}", imported.tensors, size(imported.bytes), args.out.display()))
 }
@@ -30,15 +34,20 @@ pub fn inspect(path: &Path) -> Result<()> {
     say(format_args!("{}: {}{}", path.display(), weights.layout, named(weights.class.as_deref())))?;
     for (key, value) in weights.attributes.iter().filter(|(key, _)| !key.contains('.')) {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        say(format_args!("  {}: {}", printable(key), printable(&value)))?;
+        say(format_args!("  {}: {}", shown(key), shown(&value)))?;
     }
     let shape = |shape: &[usize]| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
-    let rows: Vec<[String; 4]> =
-        tensors.iter().map(|t| [printable(&t.name), t.dtype.to_string(), shape(&t.shape), size(t.size())]).collect();
+    let rows: Vec<[String; 4]> = tensors
+        .iter()
+        .map(|t| [shown(&t.name), t.dtype.to_string(), shown(&shape(&t.shape)), size(t.size())])
+        .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (name, kind, sides) = (width(0), width(1), width(2));
     for row in &rows {
         say(format_args!("{:<name$}  {:<kind$}  {:<sides$}  {:>9}", row[0], row[1], row[2], row[3]))?;
+    }
+    for (path, global) in &weights.opaque {
+        say(format_args!("{}  not read: only a call of {} would make it", shown(path), shown(global)))?;
     }
     let values: u64 = tensors.iter().map(|tensor| tensor.elements()).sum();
     let bytes = tensors.iter().map(|tensor| tensor.size()).sum();
@@ -46,12 +55,17 @@ pub fn inspect(path: &Path) -> Result<()> {
 }
 
 fn named(class: Option<&str>) -> String {
-    class.map_or_else(String::new, |class| format!(", a {}", printable(class)))
+    class.map_or_else(String::new, |class| format!(", a {}", shown(class)))
 }
 
-/// A file may call a tensor anything; a terminal must not obey it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// A file may call a tensor anything, at any length: a table shows the beginning, on one line.
+fn shown(text: &str) -> String {
+    const MOST: usize = 160;
+    let mut shown: String = text.chars().take(MOST).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    one_line(&shown)
 }
 
 fn size(bytes: u64) -> String {

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::split::{Split, unit};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// One rendered pair.
 #[derive(Debug)]
@@ -123,20 +123,13 @@ fn write_shard(file: &mut dyn Write, pairs: &[Pair]) -> io::Result<()> {
 }
 
 /// Writes `folder/name` whole or not at all: an interruption leaves what was there before.
-pub(super) fn replace(folder: &Path, name: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+pub(super) fn replace(
+    folder: &Path,
+    name: &str,
+    mut write: impl FnMut(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
     let path = folder.join(name);
-    let temporary = folder.join(format!("{name}.tmp"));
-    let written = File::create(&temporary).and_then(|file| {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        file.into_inner()?.sync_all()?;
-        fs::rename(&temporary, &path)
-    });
-    written.map_err(|reason| {
-        // The reason matters, not whether a half-written file could be removed too.
-        let _ = fs::remove_file(&temporary);
-        Error::io("write", path)(reason)
-    })
+    files::put(&path, &mut write).map_err(Error::io("write", &path))
 }
 
 #[cfg(test)]

@@ -89,6 +89,28 @@ impl Scene {
         if rng.chance(1.0 / 3.0) { Scene::pair(&kinds, rng) } else { Scene::single(*rng.choose(&kinds), rng) }
     }
 
+    /// The scene that a claim describes, without jitter; what it leaves open is large, in the middle and on the first of the
+    /// backgrounds. `None` for a claim of no object, or of two without a relation.
+    pub fn of(claim: &Claim) -> Option<Self> {
+        let step = match (&claim.objects[..], claim.relation) {
+            ([_], _) => [0.0; 2],
+            ([_, _], Some(relation)) => relation.step(),
+            _ => return None,
+        };
+        let object = |(said, offset): (&ObjectClaim, f64)| {
+            let middle = said.place.unwrap_or(Place::Centre).centre();
+            let size = said.size.unwrap_or(Size::Large);
+            let centre = [middle[0] + offset * step[0], middle[1] + offset * step[1]];
+            let (shape, colour, place) = (said.shape, said.colour, said.place);
+            Object { shape, colour, size, place, centre, diameter: size.diameter() }
+        };
+        Some(Scene {
+            background: claim.background.unwrap_or(Background::ALL[0]),
+            objects: claim.objects.iter().zip([APART, -APART]).map(object).collect(),
+            relation: claim.relation,
+        })
+    }
+
     /// Everything that can be said about it.
     pub fn claim(&self) -> Claim {
         let object = |o: &Object| ObjectClaim { shape: o.shape, colour: o.colour, size: Some(o.size), place: o.place };

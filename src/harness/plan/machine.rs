@@ -2,6 +2,7 @@
 
 use crate::kernels::cpu::matmul::{View, matmul};
 use serde::Serialize;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The machine that a plan is made for.
@@ -29,16 +30,52 @@ impl Machine {
         Machine {
             threads: rayon::current_num_threads(),
             flops_per_second: 2.0 * (SIDE * SIDE * SIDE) as f64 / best.as_secs_f64().max(1e-9),
-            available_bytes: std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)),
+            available_bytes: available_bytes(),
         }
     }
+}
+
+/// The memory that this process can still have: the least that the machine, its control group and its limit on addresses
+/// leave. `None` where the system says none of these.
+pub(in crate::harness) fn available_bytes() -> Option<f64> {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let [meminfo, limits, status, groups] = ["meminfo", "self/limits", "self/status", "self/cgroup"]
+        .map(|name| read(&Path::new("/proc").join(name)).unwrap_or_default());
+    let mut found = vec![available(&meminfo), addresses(&limits, &status)];
+    for group in groups.lines().filter_map(|line| line.strip_prefix("0::/")) {
+        // A group has no more than those above it.
+        let whole = Path::new("/sys/fs/cgroup").join(group);
+        for folder in whole.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup")) {
+            let text = |name: &str| read(&folder.join(name)).unwrap_or_default();
+            found.push(group_left(&text("memory.max"), &text("memory.current"), &text("memory.stat")));
+        }
+    }
+    found.into_iter().flatten().reduce(f64::min)
+}
+
+/// What a control group leaves: the pages of files that it counts can be had back.
+fn group_left(max: &str, current: &str, stat: &str) -> Option<f64> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let files = stat.lines().find_map(|line| line.strip_prefix("file ")).and_then(number).unwrap_or(0.0);
+    Some((number(max)? - (number(current)? - files).max(0.0)).max(0.0))
+}
+
+/// What `ulimit -v` leaves: addresses that are reserved and not used are the process's own.
+fn addresses(limits: &str, status: &str) -> Option<f64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit: f64 = line.split_whitespace().next()?.parse().ok()?; // or "unlimited"
+    let used = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(kibibytes).unwrap_or(0.0);
+    Some((limit - used).max(0.0))
+}
+
+fn kibibytes(text: &str) -> Option<f64> {
+    Some(text.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0)
 }
 
 /// `MemAvailable` of Linux's table, in bytes.
 fn available(meminfo: &str) -> Option<f64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024.0)
+    kibibytes(line)
 }
 
 #[cfg(test)]
@@ -51,6 +88,22 @@ mod tests {
         assert_eq!(available(text), Some(22_806_528.0 * 1024.0));
         assert_eq!(available("MemTotal: 3 kB\n"), None);
         assert_eq!(available("MemAvailable: many kB\n"), None);
+    }
+
+    #[test]
+    fn limits_on_addresses_and_groups_are_read() {
+        let status = "VmPeak:\t 9 kB\nVmRSS:\t    100 kB\n";
+        let limits = |soft: &str| {
+            format!("Limit  Soft Limit  Hard Limit  Units\nMax address space         {soft}  unlimited  bytes\n")
+        };
+        assert_eq!(addresses(&limits("307200000"), status), Some(307_200_000.0 - 102_400.0));
+        assert_eq!(addresses(&limits("unlimited"), status), None);
+        assert_eq!(addresses("", ""), None);
+        let stat = "anon 5\nfile 300\nkernel 7\n";
+        assert_eq!(group_left("1000\n", "800\n", stat), Some(500.0));
+        assert_eq!(group_left("1000\n", "1200\n", ""), Some(0.0));
+        assert_eq!(group_left("max\n", "800\n", stat), None);
+        assert!(available_bytes().is_none_or(|bytes| bytes > 0.0));
     }
 
     #[test]

@@ -131,6 +131,9 @@ impl RunDir {
         read.write(&path, |_| true)?;
         let times = read.lines.iter().filter_map(|line| line.value.as_ref()?.get("time")?.as_f64());
         let earlier = Duration::try_from_secs_f64(times.fold(0.0, f64::max)).unwrap_or_default();
+        // Measurements write no lines: what they took is in the total alone.
+        let earlier = earlier
+            .max(Duration::try_from_secs_f64(run["timings"]["total"].as_f64().unwrap_or(0.0)).unwrap_or_default());
         let metrics = open_metrics(&path)?;
         let (speaks, warned) = (true, Vec::new());
         let mut dir = RunDir { path, run, metrics, earlier, started: Instant::now(), speaks, warned, _lock: lock };
@@ -253,12 +256,13 @@ impl RunDir {
         Ok(())
     }
 
-    /// Changes `run.json`, which is replaced atomically.
+    /// Changes `run.json`, which is replaced atomically; `timings.total` becomes the time of all sessions so far.
     ///
     /// # Errors
     /// [`Error::Io`]; then the file is as it was.
     pub fn update(&mut self, change: impl FnOnce(&mut Value)) -> Result<()> {
         change(&mut self.run);
+        self.run["timings"]["total"] = json!(self.elapsed().as_secs_f64());
         write_atomic(self.path.join(RUN), format!("{:#}\n", self.run).as_bytes())
     }
 
@@ -297,7 +301,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`].
     pub fn finish(&mut self, exit: u8) -> Result<()> {
-        let (finished, seconds) = (utc(SystemTime::now()), self.elapsed().as_secs_f64());
+        let finished = utc(SystemTime::now());
         self.update(|run| {
             run["status"] = json!(match exit {
                 0 => "done",
@@ -307,7 +311,6 @@ impl RunDir {
             });
             run["exit"] = json!(exit);
             run["finished"] = json!(finished);
-            run["timings"]["total"] = json!(seconds);
         })
     }
 }

@@ -6,6 +6,8 @@ use crate::error::Result;
 pub trait Embedder {
     /// Side of the pictures.
     fn side(&self) -> usize;
+    /// Ids of text.
+    fn vocabulary(&self) -> usize;
     /// Text slots.
     fn context(&self) -> usize;
     /// What cosines are multiplied by: exp(logit_scale).

@@ -81,6 +81,10 @@ impl<S: ClipShape> Embedder for Transformer<S> {
         S::SIDE
     }
 
+    fn vocabulary(&self) -> usize {
+        S::Vocab::SIZE
+    }
+
     fn context(&self) -> usize {
         S::Context::SIZE
     }
@@ -109,6 +113,10 @@ struct Convolutional {
 impl Embedder for Convolutional {
     fn side(&self) -> usize {
         self.visual.sizes().side
+    }
+
+    fn vocabulary(&self) -> usize {
+        <Rn50 as TextTowerShape>::Vocab::SIZE
     }
 
     fn context(&self) -> usize {

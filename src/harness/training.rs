@@ -1,0 +1,185 @@
+//! The loop that trains a stage: restore, step, log, measure, keep the best, checkpoint, stop.
+
+use super::memory::Peak;
+use super::models::freeze_best;
+use super::pipeline::Watch;
+use super::progress::Progress;
+use super::run_dir::RunDir;
+use super::validation::{self, Validations};
+use crate::error::{Error, Result};
+use crate::train::checkpoint::{BEST, Older};
+use crate::train::config::Keep;
+use crate::train::{Batch, Numbers, Stage, checkpoint};
+use serde_json::json;
+use std::time::Instant;
+
+/// Steps between two lines of training metrics.
+const LOG_EVERY: u64 = 10;
+/// A share of the first average that wants a warning.
+const START_LEFT: f64 = 0.01;
+
+/// What a spec says of a stage's training.
+pub struct Plan {
+    /// Updates.
+    pub steps: u64,
+    /// Steps between validations.
+    pub validate: u64,
+    /// Steps between checkpoints.
+    pub checkpoint: u64,
+    /// Which weights are kept.
+    pub keep: Keep,
+    /// Validations without a better one after which the stage ends; 0: none.
+    pub patience: u64,
+    /// The figure of a validation that says which weights are the best: less is better.
+    pub metric: &'static str,
+}
+
+/// Trains a stage to the end of its plan, from its newest checkpoint on. It is left with the weights that are kept, to be used.
+///
+/// # Errors
+/// What the stage says; [`Error::Interrupted`] after a checkpoint where a signal came; [`Error::Diverged`].
+pub fn train<S: ?Sized>(
+    stage: &mut S,
+    erased: fn(&mut S) -> &mut dyn Stage,
+    run: &mut RunDir,
+    watch: &Watch,
+    plan: &Plan,
+    batch: &mut dyn FnMut(u64) -> Result<Batch>,
+    validate: &mut dyn FnMut(&mut S, u64) -> Result<Numbers>,
+) -> Result<()> {
+    let name = erased(stage).name();
+    let folder = run.checkpoints(name);
+    let (mut from, mut validations) = (0, Validations::default());
+    // Training on from an older one ends with the same bits, but it is said that it was needed.
+    let mut older = Older::Told(&mut |text| run.warn(name, "fell-back", text));
+    let mut found = checkpoint::latest(&folder, &mut older)?;
+    if let (Keep::Best, Some(newest)) = (plan.keep, &found)
+        && let Some(best) = Validations::read(newest)?.best()
+        && !checkpoint::reaches(folder.join(BEST), best.step)?
+    {
+        // Only what came before them trains them again.
+        let earlier = checkpoint::before(&folder, best.step)?;
+        let from = earlier.as_ref().map_or_else(|| "the start".to_owned(), |found| format!("step-{}", found.step));
+        let what = format!("damaged: {name}/{BEST} lacks the best weights, of step {}; fell back to {from}", best.step);
+        run.warn(name, "fell-back", &what)?;
+        found = earlier;
+    }
+    if let Some(found) = found {
+        erased(stage).restore(&|name| found.read(name))?;
+        (from, validations) = (found.step, Validations::read(&found)?);
+    }
+    run.rewind(name, from)?;
+    if from < plan.steps && !validations.ended {
+        let mut bar =
+            if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
+        let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
+        let started = Instant::now();
+        Peak::forget();
+        for step in from..plan.steps {
+            let inputs = batch(step)?;
+            let mut numbers = erased(stage).step(step, &inputs)?;
+            let (done, loss) = (step + 1, numbers[0].1);
+            bar.step(done, loss);
+            validations.step(loss);
+            let last = done == plan.steps;
+            let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
+            if measured {
+                let figures = validate(stage, done)?;
+                let value = figure(&figures, plan.metric, name, done)?;
+                bar.validated(value);
+                validations.add(done, value);
+                numbers.extend(figures);
+            }
+            if measured || step.is_multiple_of(LOG_EVERY) {
+                run.metrics(name, done, &numbers)?;
+            }
+            if measured {
+                if let Some((first, now)) = validations.diverged() {
+                    let what =
+                        format!("{} is {now:.4}, at first it was {first:.4}: the stage has diverged", plan.metric);
+                    return Err(Error::Diverged { stage: name.into(), step: done, what });
+                }
+                if plan.keep == Keep::Best && validations.improved() {
+                    checkpoint::write(folder.join(BEST), done, &erased(stage).averaged_file()?)?;
+                }
+                validations.ended = plan.patience > 0 && validations.without_improvement() >= plan.patience;
+            }
+            let stopped = watch.stop.requested();
+            let ends = last || validations.ended;
+            if ends || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
+                let mut files = erased(stage).checkpoint()?;
+                files.push((validation::FILE, validations.to_bytes()?));
+                checkpoint::write(&folder, done, &files)?;
+                let seconds = earlier + started.elapsed().as_secs_f64();
+                run.update(|facts| {
+                    facts["timings"][name] = json!(seconds);
+                    facts["memory"][name] = json!(Peak::now());
+                })?;
+            }
+            if let Some(signal) = stopped {
+                return Err(Error::Interrupted { signal, run: run.path().to_owned() });
+            }
+            if ends {
+                break;
+            }
+        }
+        bar.finish();
+    }
+    keep(erased(stage), run, plan, &validations)
+}
+
+/// The named figure of a validation.
+fn figure(figures: &Numbers, metric: &'static str, stage: &str, step: u64) -> Result<f64> {
+    let found = figures.iter().find(|(name, _)| *name == metric).map_or(f64::NAN, |(_, value)| *value);
+    if found.is_finite() {
+        return Ok(found);
+    }
+    Err(Error::Numeric { stage: stage.into(), step, tensor: metric.into(), value: found.to_string() })
+}
+
+/// Fixes the weights that are kept, writes down which they are, and says what the validations give reason to say.
+fn keep(stage: &mut dyn Stage, run: &mut RunDir, plan: &Plan, validations: &Validations) -> Result<()> {
+    let name = stage.name();
+    let folder = run.checkpoints(name).join(BEST);
+    let last = validations.last();
+    let kept = match (plan.keep, validations.best()) {
+        (Keep::Best, Some(best)) => {
+            let found = freeze_best(stage, &run.path().join("checkpoints"), &mut Older::Refused)?;
+            if found != Some(best.step) {
+                let found = found.map_or("none".to_owned(), |step| format!("that of step {step}"));
+                return Err(Error::data(&folder, format!("expected the weights of step {}, found {found}", best.step)));
+            }
+            Some(best)
+        }
+        _ => {
+            stage.freeze()?;
+            last
+        }
+    };
+    if let (Some(kept), Some(last)) = (kept, last) {
+        let fact = json!({"step": kept.step, "metric": plan.metric, "value": kept.value, "of": last.step});
+        run.update(|facts| facts["kept"][name] = fact)?;
+    }
+    if let Some((best, last)) = validations.overfits() {
+        let advice = match plan.keep {
+            Keep::Best => {
+                "the weights of that step are kept; fewer steps, more pictures or data.augment would do better"
+            }
+            Keep::Last => "the last weights are kept: set keep: best, fewer steps, or train on more pictures",
+        };
+        let text = format!(
+            "{} was best at step {} of {} ({:.4}) and has risen to {:.4} while the training loss fell: {advice}",
+            plan.metric, best.step, last.step, best.value, last.value
+        );
+        run.warn(name, "overfits", &text)?;
+    }
+    let share = stage.share_of_start();
+    if share > START_LEFT {
+        let text = format!(
+            "the averaged weights are still to {:.0} % those of the first average: lower ema.every, or train longer",
+            100.0 * share
+        );
+        run.warn(name, "average-lags", &text)?;
+    }
+    Ok(())
+}
