@@ -170,7 +170,14 @@ mod tests {
         // Saying a default is not saying something else.
         let said = format!("clip.batch={}", plain.clip.batch);
         assert_eq!(spec(&[&said]).hash().unwrap(), hash);
-        for other in ["name=b", "preset=mini", "seed=1", "clip.batch=2", "expect=['a < 1']", "data.kind=folder"] {
+        for other in [
+            "name=b",
+            "preset=mini",
+            "seed=1",
+            "clip.batch=2",
+            "expect=['elbo_validation.psnr < 1']",
+            "data.kind=folder",
+        ] {
             let files = ["data.train=[a]", "data.validation={a: [b]}"];
             let sets = if other.contains("folder") { vec![other, files[0], files[1]] } else { vec![other] };
             assert_ne!(spec(&sets).hash().unwrap(), hash, "{other}");
@@ -203,7 +210,7 @@ mod tests {
         for free in [
             "sample.candidates=3",
             "evaluate.pairs=7",
-            "expect=['a < 1']",
+            "expect=['elbo_validation.psnr < 1']",
             "clip.validate_every=3",
             "transformer.checkpoint_every=3",
             "transformer.recompute=true",
