@@ -132,12 +132,18 @@ fn accuracy(spec: &Spec) -> Part {
     let set = |(name, count): (&str, usize)| {
         let Part::Map(mut entries) = estimates(choices()) else { return (name.to_owned(), Part::Number) };
         entries.push(("lenient".into(), estimates(choices())));
-        let kinds = (name != "pairs").then(|| kinds(name == "held_out", spec.seed)).unwrap_or_default();
-        let names = kinds.iter().take(count).map(|&(shape, colour)| kind_name(colour, shape)).collect();
-        entries.extend(breakdown(if name == "pairs" { &["2"] } else { &["1"] }, names));
+        let (objects, kinds) = match name {
+            "pairs" => ("2", Vec::new()),
+            name => ("1", kind_names(name == "held_out", spec.seed)),
+        };
+        entries.extend(breakdown(&[objects], kinds.into_iter().take(count).collect()));
         (name.to_owned(), Part::Map(entries))
     };
     Part::Map(sets.into_iter().filter(|(_, count)| *count > 0).map(set).collect())
+}
+
+fn kind_names(held_out: bool, seed: u64) -> Vec<String> {
+    kinds(held_out, seed).into_iter().map(|(shape, colour)| kind_name(colour, shape)).collect()
 }
 
 fn breakdown(objects: &[&str], kinds: Vec<String>) -> Vec<(String, Part)> {
@@ -176,10 +182,10 @@ fn bounds(spec: &Spec, set: &str) -> Part {
     }
     if spec.data.kind == DataKind::Shapes {
         all.push(("attributes_after_reconstruction".into(), estimate()));
-        let held_out = set == "held_out";
-        let names = held_out.then(|| kinds(true, spec.seed)).unwrap_or_default();
-        let names = names.into_iter().map(|(shape, colour)| kind_name(colour, shape)).collect();
-        let mut detail = breakdown(if held_out { &["1"] } else { &["1", "2"] }, names);
+        let mut detail = match set {
+            "held_out" => breakdown(&["1"], kind_names(true, spec.seed)),
+            _ => breakdown(&["1", "2"], Vec::new()),
+        };
         detail.push(("lenient".into(), estimate()));
         all.push(("after_reconstruction".into(), Part::Map(detail)));
     }

@@ -87,7 +87,7 @@ fn an_expectation_that_fails_exits_3_with_the_report_written() {
     // A path that no result has is an error before anything is trained.
     let place = Place::with_spec();
     let said = place.experiment(&["tiny.yaml", "--set", "expect=['elbo_validation.psrn > 0']"]);
-    said.failed(2, "did you mean `psnr`");
+    said.failed(2, "will hold no `psrn`");
     assert!(!place.path("results").exists());
     // The same run, and one more try: an expectation that holds.
     let place = Place::with_spec();
