@@ -233,7 +233,10 @@ fn sampling_follows_its_settings() {
     let of = |candidates: usize| draw(&format!("sample: {{candidates: {candidates}}}\n"));
     let guided = draw("sample: {guidance: 3}\ntransformer: {caption_dropout: 0.1}\n");
     let plain = draw("");
-    assert_eq!((plain.captions, plain.sequences, guided.sequences), (256 + 128 + 128 + 12, 8, 16));
+    assert_eq!((plain.captions, plain.sequences, guided.sequences), (256 + 128 + 128 + 12, 64, 128));
+    // The paper's row keeps a gigabyte: two are what the sampler's memory holds, whatever the candidates.
+    let paper = planned("name: a\npreset: paper\nsample: {candidates: 512}\n").sampling;
+    assert!(paper.sequences <= 2 && paper.peak() < paper.weight_bytes + 2.2 * 1024f64.powi(3));
     assert_eq!(guided.flops.convolution, plain.flops.convolution);
     assert!(guided.flops.linear > 1.5 * plain.flops.linear);
     // The text is read once for all candidates.

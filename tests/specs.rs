@@ -148,7 +148,7 @@ fn sets_are_typed_like_yaml_and_later_ones_win() {
             "clip.batch=16",
             "clip.batch=8",
             "name=b-2",
-            "expect=[a.b < 1, c >= 2]",
+            "expect=[elbo_held.psnr < 1, rerank_curve.n.0 >= 2]",
             "data.kind=folder",
             "data.train=[\"my pictures/*\"]",
             "data.validation.held=[held]",
@@ -160,7 +160,7 @@ fn sets_are_typed_like_yaml_and_later_ones_win() {
     assert_eq!(spec.first_stage.kl_weight.to, 1.65);
     assert_eq!((spec.first_stage.temperature.from, spec.first_stage.temperature.to), (2.0, 0.5));
     assert_eq!(spec.transformer.attention, ["row", "col", "conv"]);
-    assert_eq!(spec.expect, ["a.b < 1", "c >= 2"]);
+    assert_eq!(spec.expect, ["elbo_held.psnr < 1", "rerank_curve.n.0 >= 2"]);
     assert_eq!(spec.data.train, ["my pictures/*"]);
     assert_eq!(spec.data.validation["held"], ["held"]);
 }

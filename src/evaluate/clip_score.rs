@@ -1,13 +1,14 @@
-//! How well pictures fit captions by a CLIP's embeddings: cosines, and the three scores that are made of them.
+//! How well pictures fit captions by a CLIP's embeddings: cosines, and what is made of them. "Similarity" is 100·cosine
+//! everywhere; "CLIPScore" is Hessel et al.'s, of captions with their prefix, which only published CLIPs know.
 
 /// The cosine of each row of `a` with the row of `b` at its place; rows of `width`. 0 where a row is zero.
 pub fn cosines(a: &[f64], b: &[f64], width: usize) -> Vec<f64> {
-    a.chunks(width).zip(b.chunks(width)).map(|(a, b)| cosine(a, b)).collect()
+    a.chunks(width.max(1)).zip(b.chunks(width.max(1))).map(|(a, b)| cosine(a, b)).collect()
 }
 
 /// The cosine of every row of `a` with every row of `b`: row-major, a's rows down.
 pub fn similarities(a: &[f64], b: &[f64], width: usize) -> Vec<f64> {
-    a.chunks(width).flat_map(|a| b.chunks(width).map(move |b| cosine(a, b))).collect()
+    a.chunks(width.max(1)).flat_map(|a| b.chunks(width.max(1)).map(move |b| cosine(a, b))).collect()
 }
 
 fn cosine(a: &[f64], b: &[f64]) -> f64 {
@@ -16,7 +17,10 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
     if norms > 0.0 { dot(a, b) / norms } else { 0.0 }
 }
 
-/// CLIPScore (Hessel et al. 2021): the mean of 2.5·max(cos, 0).
+/// What stands before a caption whose picture is to be scored (Hessel et al. 2021, section 3).
+pub const PREFIX: &str = "A photo depicts ";
+
+/// CLIPScore (Hessel et al. 2021): the mean of 2.5·max(cos, 0). The captions are to be embedded with [`PREFIX`].
 pub fn clip_score(cosines: &[f64]) -> f64 {
     2.5 * mean(cosines.iter().map(|cosine| cosine.max(0.0)))
 }

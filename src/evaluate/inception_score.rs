@@ -3,7 +3,7 @@
 /// exp(mean of KL(p ‖ p̄)) of each of `splits` runs of rows, run i being rows ⌊i·N/splits⌋ to ⌊(i+1)·N/splits⌋, p̄ the mean of
 /// the run's rows; each is in [1, `classes`]. `probabilities` are N rows of `classes` that sum to 1. An empty run scores 1.
 pub fn inception_scores(probabilities: &[f64], classes: usize, splits: usize) -> Vec<f64> {
-    let rows = probabilities.len() / classes;
+    let rows = probabilities.len() / classes.max(1);
     let score = |split: usize| {
         let run = &probabilities[split * rows / splits * classes..(split + 1) * rows / splits * classes];
         let count = (run.len() / classes).max(1) as f64;

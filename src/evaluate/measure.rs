@@ -19,10 +19,13 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// Of no trial: no figure, which JSON writes as null.
+    const NOTHING: Self = Estimate { value: f64::NAN, low: f64::NAN, high: f64::NAN, n: 0 };
+
     /// `hits` of `n` trials.
     pub fn of(hits: usize, n: usize) -> Self {
         if n == 0 {
-            return Estimate { value: 0.0, low: 0.0, high: 1.0, n };
+            return Estimate::NOTHING;
         }
         let (p, trials) = (hits as f64 / n as f64, n as f64);
         let z2 = Z * Z / trials;
@@ -33,8 +36,20 @@ impl Estimate {
 
     /// The mean of `values`, normal.
     pub fn mean(values: &[f64]) -> Self {
+        if values.is_empty() {
+            return Estimate::NOTHING;
+        }
         let (mean, deviation) = moments(values);
         Estimate::normal(mean, deviation / (values.len().max(1) as f64).sqrt(), values.len())
+    }
+
+    /// The mean of shares, which its interval does not leave.
+    pub fn mean_share(shares: &[f64]) -> Self {
+        if shares.is_empty() {
+            return Estimate::NOTHING;
+        }
+        let mean = Estimate::mean(shares);
+        Estimate { low: mean.low.max(0.0), high: mean.high.min(1.0), ..mean }
     }
 
     /// `value` with the spread of what it is on other draws, such as resampled ones.
@@ -60,14 +75,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_measured_is_no_figure() {
+        for nothing in [Estimate::of(0, 0), Estimate::mean(&[]), Estimate::mean_share(&[])] {
+            let json = serde_json::json!(nothing);
+            assert!(json["value"].is_null() && json["n"] == 0, "{json}");
+        }
+    }
+
+    #[test]
     fn wilsons_interval_is_the_textbooks() {
         let e = Estimate::of(7, 10);
         assert!((e.low - 0.3968).abs() < 1e-3 && (e.high - 0.8922).abs() < 1e-3, "{e:?}");
-        assert_eq!(Estimate::of(0, 0).n, 0);
         let e = Estimate::mean(&[1.0, 2.0, 3.0, 4.0]);
         assert!((e.value - 2.5).abs() < 1e-12 && (e.high - 2.5 - 1.959_964 * 0.645_497).abs() < 1e-5, "{e:?}");
         let e = Estimate::resampled(7.0, &[1.0, 2.0, 3.0], 9);
         assert!((e.value, e.n) == (7.0, 9) && (e.low - 7.0 + 1.959_964).abs() < 1e-5, "{e:?}");
+        assert!(Estimate::mean_share(&[0.0, 0.0, 0.1]).low == 0.0);
         assert!(Estimate::of(10, 10).high <= 1.0 && Estimate::of(10, 10).low < 0.75);
     }
 }

@@ -6,4 +6,4 @@ mod sampler;
 
 pub use prime::{forced_rows, prime_rows};
 pub use rerank::{cosines, probabilities, rank};
-pub use sampler::{Options, Prompt, draw, sample};
+pub use sampler::{Options, Prompt, draw, held_at_once, sample};

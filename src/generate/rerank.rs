@@ -3,7 +3,7 @@
 /// The cosines of each row of `left` with each row of `right`, both unit rows of `width` values: L·R values, row by row.
 pub fn cosines(left: &[f32], right: &[f32], width: usize) -> Vec<f32> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    left.chunks(width).flat_map(|a| right.chunks(width).map(move |b| dot(a, b))).collect()
+    left.chunks(width.max(1)).flat_map(|a| right.chunks(width.max(1)).map(move |b| dot(a, b))).collect()
 }
 
 /// softmax(scale·cosine) of each row of `columns` cosines: how likely CLIP holds each of several captions of a picture to be.

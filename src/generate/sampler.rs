@@ -39,6 +39,17 @@ pub struct Prompt {
 const ROWS: usize = 64;
 const BYTES: usize = 2 << 30;
 
+/// How many pictures are sampled at once, of `captions` with `candidates` each: a row keeps `row_bytes`, and each picture has one
+/// row in each of `passes` (2 with guidance).
+pub fn held_at_once(captions: usize, candidates: usize, row_bytes: usize, passes: usize) -> usize {
+    let rows = rows(row_bytes, passes);
+    if candidates >= rows { rows } else { (rows / candidates.max(1)).min(captions) * candidates }
+}
+
+fn rows(row_bytes: usize, passes: usize) -> usize {
+    (BYTES / passes.saturating_mul(row_bytes).max(1)).clamp(1, ROWS)
+}
+
 /// The codes of every picture of every prompt, grid² each, in order. `empty` is the text of no caption, for guidance.
 ///
 /// # Errors
@@ -51,7 +62,7 @@ pub fn sample(
 ) -> Result<Vec<Vec<u32>>> {
     check(model, prompts, options)?;
     let passes = if options.guidance == 1.0 { 1 } else { 2 };
-    let rows = (BYTES / (passes * model.row_bytes()).max(1)).clamp(1, ROWS);
+    let rows = rows(model.row_bytes(), passes);
     let mut pictures = Vec::new();
     // Prompts of one number of pictures share a batch; the split changes no picture.
     let mut rest = prompts;
@@ -206,6 +217,16 @@ mod tests {
             counts[draw(logits, options, (f64::from(i) + 0.5) / f64::from(n)) as usize] += 1.0 / f64::from(n)
         });
         counts
+    }
+
+    #[test]
+    fn as_many_pictures_are_held_as_fit() {
+        assert_eq!(held_at_once(524, 8, 1 << 20, 1), 64);
+        assert_eq!((held_at_once(3, 8, 1 << 20, 1), held_at_once(524, 48, 1 << 20, 1)), (24, 48));
+        // 512 candidates of a gigabyte each, alone and with guidance.
+        assert_eq!((held_at_once(12, 512, 1 << 30, 1), held_at_once(12, 512, 1 << 30, 2)), (2, 1));
+        assert_eq!(held_at_once(1, 1, usize::MAX, 2), 1);
+        assert_eq!(held_at_once(4, 0, 1 << 20, 1), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Both bounds and the reconstructions of a validation set.
 
-use super::measure::{held_out, picture};
+use super::accuracy::breakdown;
+use super::measure::{counted, held_out, picture, relaxed};
 use super::models::Models;
 use super::pipeline::pixels;
 use super::spec::{DataKind, Spec};
@@ -8,7 +9,8 @@ use crate::data::shapes::Claim;
 use crate::data::{Example, Source};
 use crate::error::Result;
 use crate::evaluate::measure::Estimate;
-use crate::evaluate::oracle::judge;
+use crate::evaluate::oracle::{Rule, Verdict, compare};
+use crate::evaluate::reading::read;
 use crate::evaluate::similarity::{Window, psnr, ssim};
 use crate::models::dvae::EPSILON;
 use crate::models::transformer::Tokens;
@@ -18,7 +20,7 @@ use crate::train::first_stage::usage;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The figures of the first `spec.evaluate.pairs` pairs of a set, and the pictures of some, written under `images/`. Figures
+/// The figures of `spec.evaluate.pairs` pairs of a set, and the pictures of some, written under `images/`. Figures
 /// are means over the pairs, with an interval where `intervals` asks for it.
 pub(super) fn bounds(
     spec: &Spec,
@@ -35,12 +37,16 @@ pub(super) fn bounds(
     let found = models.first.reconstruct(size, &held)?;
     let text: Vec<u32> = examples.iter().flat_map(|e| models.text.fill(&bpe.encode(&e.caption))).collect();
     let mut bounds = Vec::new();
-    let mut nll = found.nll.iter();
+    let mut pictures = found.nll.iter().zip(&found.nll_of_8_bits);
     for (text, image) in text.chunks(32 * slots).zip(found.codes.chunks(32 * positions)) {
         let (t, i) = models.transformer.nll(text.len() / slots, Tokens { text, image })?;
-        for (text, image) in t.chunks(slots).zip(i.chunks(positions)) {
-            let picture = nll.next().copied().unwrap_or_default();
-            bounds.push(Elbo { picture, image_tokens: image.iter().sum(), text_tokens: text.iter().sum(), values });
+        let targets = models.transformer.text_targets(text);
+        let texts = t.chunks(slots).zip(targets.chunks(slots));
+        for (((text, targets), image), (&picture, &picture_of_8_bits)) in
+            texts.zip(i.chunks(positions)).zip(pictures.by_ref())
+        {
+            let (image_tokens, text_tokens) = (image.iter().sum(), counted(text, targets).sum());
+            bounds.push(Elbo { picture, picture_of_8_bits, image_tokens, text_tokens, values });
         }
     }
     let figure = |each: Vec<f64>| {
@@ -62,7 +68,8 @@ pub(super) fn bounds(
         "first_stage_hard_elbo_nats_per_dim": of_each(&|b| -(b.picture + prior) / values as f64),
         "joint_nats": of_each(&|b| b.nats(1.0)),
         "joint_bits_per_dim": of_each(&|b| b.bits_per_dim(1.0)),
-        "joint_bits_per_dim_of_8_bit_pixels": of_each(&|b| b.bits_per_pixel_value(1.0, EPSILON)),
+        "joint_bits_per_value": of_each(&|b| b.bits_per_value()),
+        "joint_bits_per_value_as_density": of_each(&|b| b.bits_per_value_as_density(1.0, EPSILON)),
         "trained_beta": beta,
         "joint_nats_at_trained_beta": of_each(&|b| b.nats(beta)),
         "joint_bits_per_dim_at_trained_beta": of_each(&|b| b.bits_per_dim(beta)),
@@ -71,15 +78,29 @@ pub(super) fn bounds(
         "text_nats": of_each(&|b| b.text_tokens),
         "pairs": size,
     });
+    if let Some(relaxed) = relaxed(models.first.as_ref(), size, &held, &spec.first_stage, spec.first_stage.steps)? {
+        let hard = bounds.iter().map(|b| -(b.picture + prior) / values as f64);
+        let gaps: Vec<f64> = relaxed.iter().zip(hard).map(|(relaxed, hard)| relaxed - hard).collect();
+        numbers["first_stage_relaxed_elbo_nats_per_dim"] = figure(relaxed);
+        numbers["first_stage_elbo_gap_nats_per_dim"] = figure(gaps);
+    }
     if spec.data.kind == DataKind::Shapes {
         // What the first stage alone loses: no sample can do better than this.
-        let kept = |(example, values): (&Example, &[f32])| {
-            Claim::parse(&example.caption).is_some_and(|claim| judge(&picture(values, g.side, g.side), &claim).all())
+        let read = |(example, values): (&Example, &[f32])| {
+            Some((Claim::parse(&example.caption)?, read(&picture(values, g.side, g.side))))
         };
-        let hits = examples.iter().zip(found.pixels.chunks(values)).filter(|pair| kept(*pair)).count();
-        numbers["attributes_after_reconstruction"] = json!(Estimate::of(hits, size));
+        let readings: Vec<_> = examples.iter().zip(found.pixels.chunks(values)).filter_map(read).collect();
+        let judged = |rule| -> Vec<_> {
+            readings.iter().map(|(claim, reading)| (claim.clone(), compare(reading, claim, rule))).collect()
+        };
+        let [strict, lenient] = [Rule::Strict, Rule::Lenient].map(judged);
+        let all = |judged: &[(Claim, Verdict)]| Estimate::of(judged.iter().filter(|of| of.1.all()).count(), size);
+        numbers["attributes_after_reconstruction"] = json!(all(&strict));
+        let mut detail = breakdown(&strict);
+        detail.insert("lenient".into(), json!(all(&lenient)));
+        numbers["after_reconstruction"] = Value::Object(detail);
     }
-    let mut pictures = Vec::new();
+    let mut written = Vec::new();
     for (i, example) in examples.iter().enumerate().take(12) {
         let at = i * values..(i + 1) * values;
         let file = |kind: &str| format!("images/{kind}-{name}-{i}.png");
@@ -87,8 +108,8 @@ pub(super) fn bounds(
         picture(&held[at.clone()], g.side, g.side).save_png(run.join(&original))?;
         picture(&found.pixels[at.clone()], g.side, g.side).save_png(run.join(&decoded))?;
         let psnr = psnr(&found.pixels[at.clone()], &held[at]);
-        pictures
+        written
             .push(json!({"caption": example.caption, "original": original, "reconstruction": decoded, "psnr": psnr}));
     }
-    Ok((numbers, pictures))
+    Ok((numbers, written))
 }

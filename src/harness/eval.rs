@@ -1,5 +1,5 @@
 //! `experiment eval`: what a finished run is worth on its validation sets, with intervals. Both bounds, PSNR, SSIM and the
-//! codebook's use; retrieval and the CLIP score; and with a network of the user's the Fréchet distance and the inception
+//! codebook's use; retrieval and the similarity by CLIP; and with a network of the user's the Fréchet distance and the inception
 //! score of samples under the blurs of the paper's Figure 9.
 
 use super::bounds::bounds;
@@ -13,8 +13,8 @@ use super::sources::Sources;
 use super::spec::Spec;
 use crate::data::{Example, Picture};
 use crate::error::{Error, Result};
-use crate::evaluate::blur::{RADII, blurred};
-use crate::evaluate::clip_score::{clip_score, cosines, similarities};
+use crate::evaluate::blur::{RADII, blurred, in_pixels};
+use crate::evaluate::clip_score::{PREFIX, clip_score, cosines, similarities};
 use crate::evaluate::frechet::Moments;
 use crate::evaluate::inception_score::inception_scores;
 use crate::evaluate::measure::Estimate;
@@ -40,7 +40,7 @@ pub struct Asked {
     pub pairs: usize,
     /// For the Fréchet distance and the inception score.
     pub network: Option<Network>,
-    /// A CLIP for retrieval and the CLIP score, and its name; the run's own if left out.
+    /// A CLIP for retrieval and similarity (a published one: CLIPScore too), and its name; the run's own if left out.
     pub judge: Option<(String, Reranker)>,
     /// How often the Fréchet distance is measured again on pictures drawn with replacement, for its interval; 0: never.
     pub resamples: usize,
@@ -100,7 +100,10 @@ fn samples(generator: &Generator, spec: &Spec, set: &str, pairs: &[Example]) -> 
             (0..spec.sample.candidates as u64).map(|n| Rng::new(spec.seed, &stream, at, n).bits()).collect()
         };
         for mut drawn in generator.draw(&captions, &seeds, &[], &options(&spec.sample))? {
-            let first = drawn.scores.as_deref().map_or(0, |scores| rank(scores)[0]);
+            let first = drawn.scores.as_deref().and_then(|scores| rank(scores).first().copied()).unwrap_or(0);
+            if first >= drawn.pictures.len() {
+                return Err(Error::Usage("sample.candidates: expected at least 1, got 0".into()));
+            }
             best.push(drawn.pictures.swap_remove(first));
         }
     }
@@ -115,22 +118,31 @@ fn against_captions(judge: &Reranker, pairs: &[Example], samples: &[Picture]) ->
     let texts = wide(judge.captions(&captions)?);
     let (real, drawn) = (wide(judge.pictures(&real)?), wide(judge.pictures(samples)?));
     let width = texts.len() / captions.len().max(1);
-    let score = |features: &[f64]| {
-        let each: Vec<f64> = cosines(features, &texts, width).into_iter().map(|cosine| clip_score(&[cosine])).collect();
-        json!(Estimate::mean(&each))
+    let mean = |features: &[f64], texts: &[f64], score: &dyn Fn(f64) -> f64| {
+        json!(Estimate::mean(&cosines(features, texts, width).into_iter().map(score).collect::<Vec<_>>()))
     };
+    let similarity = |features: &[f64]| mean(features, &texts, &|cosine| 100.0 * cosine);
     let n = captions.len();
     let recall = |similarities: &[f64]| {
         let at = |k: usize| (format!("at_{k}"), json!(Estimate::of(found(similarities, n, k), n)));
         Value::Object([1, 5, 10].map(at).into_iter().collect())
     };
     let of_pictures = similarities(&real, &texts, width);
-    Ok(json!({
-        "clip_score": score(&drawn),
-        "clip_score_of_real_pictures": score(&real),
+    let mut found = json!({
+        "similarity": similarity(&drawn),
+        "similarity_of_real_pictures": similarity(&real),
         "retrieval_of_captions": recall(&of_pictures),
         "retrieval_of_pictures": recall(&transposed(&of_pictures, n)),
-    }))
+    });
+    if judge.is_published() {
+        // A run's own CLIP has never read the prefix that is part of the score's definition.
+        let prefixed: Vec<String> = captions.iter().map(|caption| format!("{PREFIX}{caption}")).collect();
+        let texts = wide(judge.captions(&prefixed)?);
+        let score = |features: &[f64]| mean(features, &texts, &|cosine| clip_score(&[cosine]));
+        found["clip_score"] = score(&drawn);
+        found["clip_score_of_real_pictures"] = score(&real);
+    }
+    Ok(found)
 }
 
 /// Fréchet distance and inception score at every radius.
@@ -147,7 +159,8 @@ fn seen_by(
     for radius in RADII {
         say(format!("blur {radius}"));
         let see = |pictures: &mut dyn Iterator<Item = &Picture>| {
-            network.see(&pictures.map(|picture| blurred(picture, radius)).collect::<Vec<_>>())
+            let blur = |picture: &Picture| blurred(picture, in_pixels(radius, picture.width));
+            network.see(&pictures.map(blur).collect::<Vec<_>>())
         };
         let real = see(&mut pairs.iter().map(|pair| &pair.picture))?;
         let drawn = see(&mut samples.iter())?;
@@ -155,6 +168,7 @@ fn seen_by(
         let scores = inception_scores(&drawn.probabilities, drawn.classes, SPLITS.min(samples.len()));
         rows.push(json!({
             "radius": radius,
+            "pixels": in_pixels(radius, samples.first().map_or(0, |picture| picture.width)),
             "distance": distance(&real, &drawn, spec.seed, asked.resamples)?,
             "inception_score": Estimate { n: samples.len(), ..Estimate::mean(&scores) },
         }));

@@ -1,13 +1,15 @@
 //! The spec's `expect:` lines: what a run must reach, as `dotted.path.in.results (<|<=|>|>=) number`. A line that fails makes
 //! the run exit 3, so a spec is a claim that can be checked.
 
+use super::expected;
+use super::spec::Spec;
 use crate::{Error, Result};
 use serde_json::Value;
 
 /// One line of the block.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expectation {
-    /// Keys (or list indices) from the root of the results.
+    /// Keys (or list indices) from the root of the results, as written: `a.b."c d"`.
     pub path: String,
     /// How the value found must stand to `bound`.
     pub comparison: Comparison,
@@ -50,14 +52,39 @@ pub fn parse(line: &str) -> std::result::Result<Expectation, String> {
             .into_iter()
             .find_map(|(sign, comparison)| Some((comparison, rest.strip_prefix(sign)?.trim())))
             .ok_or("no comparison: one of <, <=, >, >=")?;
-    let word = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
-    if !path.split('.').all(word) {
+    if keys(path).is_none() {
         return Err(format!("`{path}` is not a dotted path"));
     }
     match number.parse::<f64>() {
         Ok(bound) if bound.is_finite() => Ok(Expectation { path: path.to_owned(), comparison, bound }),
         _ => Err(format!("`{number}` is not a finite number")),
     }
+}
+
+/// The keys of a dotted path; one that holds more than letters, digits, `_` and `-` stands in double quotes.
+pub(super) fn keys(path: &str) -> Option<Vec<&str>> {
+    let mut keys = Vec::new();
+    let mut rest = path;
+    loop {
+        let (key, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => rest.split_at(rest.find('.').unwrap_or(rest.len())),
+        };
+        let plain = key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        if key.is_empty() || !(plain || rest.starts_with('"')) {
+            return None;
+        }
+        keys.push(key);
+        if after.is_empty() {
+            return Some(keys);
+        }
+        rest = after.strip_prefix('.')?;
+    }
+}
+
+/// What is wrong with `path` as an expectation of `spec`; `None` where its results will hold a number there.
+pub fn unknown(spec: &Spec, path: &str) -> Option<String> {
+    expected::unknown(spec, path)
 }
 
 /// Holds every line against the results; the error names each line that fails and the value found.
@@ -74,7 +101,7 @@ fn failure(line: &str, results: &Value) -> Option<String> {
         Ok(expectation) => expectation,
         Err(why) => return Some(format!("`{line}`: {why}")),
     };
-    let found = expectation.path.split('.').try_fold(results, |value, key| match value {
+    let found = keys(&expectation.path).unwrap_or_default().into_iter().try_fold(results, |value, key| match value {
         Value::Array(items) => items.get(key.parse::<usize>().ok()?),
         value => value.get(key),
     });
@@ -92,7 +119,7 @@ mod tests {
     use serde_json::json;
 
     fn failures(line: &str) -> Option<String> {
-        let results = json!({"elbo": 2.5, "accuracy": {"seen": {"best_of_8": 0.75}}, "psnr": null, "list": [1, 2]});
+        let results = json!({"elbo": 2.5, "kinds": {"blue ring": {"value": 0.25}}, "accuracy": {"seen": {"best_of_8": 0.75}}, "psnr": null, "list": [1, 2]});
         match check(&[line.to_owned()], &results) {
             Ok(()) => None,
             Err(error) => {
@@ -115,6 +142,8 @@ mod tests {
             ("elbo <= 2.4", false),
             ("accuracy.seen.best_of_8 >= 7e-1", true),
             ("list.1 > 1", true),
+            ("kinds.\"blue ring\".\"value\" >= 0.25", true),
+            ("kinds.\"blue ring\".value > 0.25", false),
             ("elbo > -1", true),
         ] {
             assert_eq!(failures(line).is_none(), holds, "{line}");
@@ -159,6 +188,10 @@ mod tests {
             "a < NaN",
             "a == 1",
             "a < 1 < 2",
+            "a.\"b c < 1",
+            "a.\"\" < 1",
+            "a.\"b\"c < 1",
+            "a. < 1",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -4,7 +4,7 @@
 use super::parse::{self, MOST_BYTES};
 use super::problem::{self, Place, Problem, Source};
 use super::spec::Spec;
-use super::{schema, set};
+use super::{expected, schema, set};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -26,9 +26,21 @@ pub struct Loaded {
 /// # Errors
 /// [`Error::Usage`] without such a file; [`Error::Spec`] with every problem of the file and of the arguments.
 pub fn load(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Result<Loaded> {
-    let path = path.as_ref();
+    load_with(path.as_ref(), sets, presets, Expectations::Checked)
+}
+
+/// Reads the spec that a run keeps at `path`. What it expected was held against the results that its version of the program
+/// had, so paths that have gone since keep no finished run from being used.
+///
+/// # Errors
+/// Those of [`load`], but for expectations.
+pub fn reopen(path: impl AsRef<Path>, presets: &[&str]) -> Result<Loaded> {
+    load_with(path.as_ref(), &[], presets, Expectations::AsTheyAre)
+}
+
+fn load_with(path: &Path, sets: &[String], presets: &[&str], expectations: Expectations) -> Result<Loaded> {
     let text = read(path)?;
-    let spec = check(&path.display().to_string(), &text, sets, presets)?;
+    let spec = check_with(&path.display().to_string(), &text, sets, presets, expectations)?;
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -41,6 +53,17 @@ pub fn load(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Result
 /// # Errors
 /// [`Error::Spec`] with every problem of the text and of the arguments.
 pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Result<Spec> {
+    check_with(name, text, sets, presets, Expectations::Checked)
+}
+
+/// Whether the paths of expectations must be ones that the results will hold.
+#[derive(Clone, Copy, PartialEq)]
+enum Expectations {
+    Checked,
+    AsTheyAre,
+}
+
+fn check_with(name: &str, text: &str, sets: &[String], presets: &[&str], expectations: Expectations) -> Result<Spec> {
     let mut sources = vec![Source { name: name.to_owned(), text: text.to_owned() }];
     sources.extend(sets.iter().map(|text| Source { name: "--set".to_owned(), text: text.clone() }));
     let mut problems = Vec::new();
@@ -54,7 +77,13 @@ pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Resul
     problems.extend(schema::check(&root, presets));
     if problems.is_empty() {
         match serde_yaml::from_value(root.to_value()) {
-            Ok(spec) => return Ok(spec),
+            Ok(spec) if expectations == Expectations::AsTheyAre => return Ok(spec),
+            Ok(spec) => {
+                problems.extend(expected::problems(&root, &spec));
+                if problems.is_empty() {
+                    return Ok(spec);
+                }
+            }
             Err(error) => problems.push(Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")),
         }
     }

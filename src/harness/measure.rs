@@ -1,22 +1,25 @@
 //! What is measured, while training and after it: reconstruction, both bounds, samples judged by the attribute oracle, and
 //! what reranking gains.
 
+use super::accuracy::{Judged, kind_name};
 use super::bounds::bounds;
 use super::models::Models;
 use super::pipeline::{clip_text, pixels};
 use super::run_dir::write_atomic;
 use super::sources::Sources;
 use super::spec::{DataKind, SampleSpec, Spec};
-use crate::data::shapes::{Attribute, Claim, Prompts, kinds, prompts};
+use crate::data::shapes::{Claim, Prompts, kinds, prompts};
 use crate::data::{Example, Loader, Picture, Source, View};
 use crate::error::Result;
 use crate::evaluate::measure::Estimate;
-use crate::evaluate::oracle::judge;
+use crate::evaluate::oracle::Rule;
 use crate::evaluate::similarity::psnr;
 use crate::generate::{self, Options, Prompt, cosines, rank};
 use crate::models::transformer::Tokens;
+use crate::objective::contrastive_of;
 use crate::random::Rng;
 use crate::text::Bpe;
+use crate::train::config::{FirstStage, FirstStageKind};
 use crate::train::first_stage::usage;
 use crate::train::{ImageTokenizer, Numbers, Ranker, TokenModel};
 use serde_json::{Map, Value, json};
@@ -28,23 +31,49 @@ pub fn held_out(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit
     Loader::new(source, name, View::Evaluation, side, (spec.seed, name), spec.data.max_bad)?.first(limit)
 }
 
-/// A first stage on validation pictures, as metrics.
-pub fn first_stage(stage: &dyn ImageTokenizer, held: &[f32]) -> Result<Numbers> {
+/// A first stage on validation pictures (no metrics of none) after `step` updates, as metrics. The hard and the relaxed bound are of the same
+/// pictures, in nats a value: what lies between them is what the relaxation hides.
+pub fn first_stage(stage: &dyn ImageTokenizer, held: &[f32], spec: &FirstStage, step: u64) -> Result<Numbers> {
     let g = stage.geometry();
     let values = g.side * g.side * 3;
     let size = held.len() / values;
+    if size == 0 {
+        return Ok(Numbers::new());
+    }
     let found = stage.reconstruct(size, held)?;
     let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len().max(1) as f64;
     let prior = (g.grid * g.grid) as f64 * (g.codes as f64).ln();
     let (used, perplexity) = usage(&found.codes, g.codes);
-    Ok(vec![
-        ("hard_elbo", -(mean(&found.nll) + prior) / values as f64),
+    let mut numbers = vec![("hard_elbo", -(mean(&found.nll) + prior) / values as f64)];
+    if let Some(relaxed) = relaxed(stage, size, held, spec, step)? {
+        numbers.push(("relaxed_elbo", mean(&relaxed)));
+    }
+    numbers.extend([
         ("val_nll", mean(&found.nll) / values as f64),
         ("val_kl", mean(&found.kl) / (g.grid * g.grid) as f64),
         ("usage", used as f64),
         ("perplexity", perplexity),
         ("psnr", mean_psnr(&found.pixels, held, values)),
-    ])
+    ]);
+    Ok(numbers)
+}
+
+/// The relaxed bound of each picture (β = 1) at the temperature of `step`, nats a value; none for codes that are not relaxed.
+pub(super) fn relaxed(
+    stage: &dyn ImageTokenizer,
+    size: usize,
+    held: &[f32],
+    spec: &FirstStage,
+    step: u64,
+) -> Result<Option<Vec<f64>>> {
+    if spec.kind != FirstStageKind::Dvae {
+        return Ok(None);
+    }
+    let side = stage.geometry().side;
+    // The noise is the same every time, so that two measurements differ by what was learned between them.
+    let noise = Rng::new(0, "relaxed", 0, 0).bits();
+    let found = stage.relaxed(size, held, spec.temperature.at(step, spec.steps), noise)?;
+    Ok(Some(found.nll.iter().zip(&found.kl).map(|(nll, kl)| -(nll + kl) / (3 * side * side) as f64).collect()))
 }
 
 fn mean_psnr(a: &[f32], b: &[f32], values: usize) -> f64 {
@@ -52,20 +81,33 @@ fn mean_psnr(a: &[f32], b: &[f32], values: usize) -> f64 {
     each.iter().sum::<f64>() / each.len().max(1) as f64
 }
 
-/// The transformer on validation pairs, as metrics: nats per token.
+/// The transformer on validation pairs, as metrics: nats per token, of the text's those that the loss counts.
 pub fn transformer(stage: &dyn TokenModel, size: usize, text: &[u32], image: &[u32]) -> Result<Numbers> {
-    let (text, image) = stage.nll(size, Tokens { text, image })?;
+    if size == 0 {
+        return Ok(Numbers::new());
+    }
+    let (text_nll, image) = stage.nll(size, Tokens { text, image })?;
+    let text: Vec<f64> = counted(&text_nll, &stage.text_targets(text)).collect();
     let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len().max(1) as f64;
     Ok(vec![("val_text_loss", mean(&text)), ("val_image_loss", mean(&image))])
 }
 
-/// CLIP on validation pairs, as metrics: how often a picture is nearest to its own caption among all.
+/// The figures of those slots that are targets.
+pub(super) fn counted(nll: &[f64], targets: &[bool]) -> impl Iterator<Item = f64> {
+    nll.iter().zip(targets).filter(|(_, target)| **target).map(|(nll, _)| *nll)
+}
+
+/// CLIP on validation pairs, as metrics: the contrastive loss over all of them, and how often a picture is nearest to its own
+/// caption.
 pub fn clip(stage: &dyn Ranker, size: usize, held: &[f32], text: &[u32]) -> Result<Numbers> {
+    if size == 0 {
+        return Ok(Numbers::new());
+    }
     let (images, texts) = (stage.images(held)?, stage.texts(text)?);
-    let width = images.len() / size.max(1);
-    let scores = cosines(&images, &texts, width);
-    let right = scores.chunks(size).enumerate().filter(|(i, row)| rank(row)[0] == *i).count();
-    Ok(vec![("val_accuracy", right as f64 / size.max(1) as f64)])
+    let scores = cosines(&images, &texts, images.len() / size);
+    let right = scores.chunks(size).enumerate().filter(|(i, row)| rank(row).first() == Some(i)).count();
+    let logits: Vec<f32> = scores.iter().map(|cosine| stage.scale() * cosine).collect();
+    Ok(vec![("val_loss", contrastive_of(&logits, size)), ("val_accuracy", right as f64 / size as f64)])
 }
 
 /// How the spec draws.
@@ -100,14 +142,15 @@ pub fn everything(
         let mut accuracy = Map::new();
         for (name, about, count) in sets.into_iter().filter(|(_, _, count)| *count > 0) {
             proceed()?;
-            let captions = prompts(about, spec.seed, count);
+            let captions = prompts(about, spec.evaluate.captions, spec.seed, count);
             let drawn = draw(spec, models, bpe, name, &captions)?;
-            let judged = judged(&captions, &drawn, models.first.geometry().side);
-            accuracy.insert(name.into(), judged.accuracy(&drawn));
+            let judged = Judged::new(&captions, &drawn.pictures, &drawn.scores, models.first.geometry().side);
+            accuracy.insert(name.into(), judged.accuracy());
             if name == "seen" {
                 results.insert("rerank_curve".into(), curve(&drawn, Some(&judged)));
             }
-            shown.push((name, captions, drawn, Some(judged.right)));
+            let right = [Rule::Strict, Rule::Lenient].map(|rule| judged.right(rule));
+            shown.push((name, captions, drawn, Some(right)));
         }
         results.insert("attribute_accuracy".into(), Value::Object(accuracy));
         results.insert("zero_shot".into(), zero_shot(spec, sources, models, bpe)?);
@@ -139,7 +182,7 @@ pub fn everything(
     Ok(Value::Object(results))
 }
 
-/// The candidates of some captions: pictures, prompt by prompt, and their CLIP scores (100·cosine).
+/// The candidates of some captions: pictures, prompt by prompt, and their similarities by CLIP (100·cosine).
 struct Drawn {
     pictures: Vec<Vec<Vec<f32>>>,
     scores: Vec<Vec<f32>>,
@@ -147,6 +190,9 @@ struct Drawn {
 
 fn draw(spec: &Spec, models: &Models, bpe: &Bpe, set: &str, captions: &[String]) -> Result<Drawn> {
     let wanted = spec.sample.candidates;
+    if wanted == 0 {
+        return Ok(Drawn { pictures: vec![Vec::new(); captions.len()], scores: vec![Vec::new(); captions.len()] });
+    }
     let prompt = |(index, caption): (usize, &String)| -> Result<Prompt> {
         let seed = |candidate| Rng::new(spec.seed, &format!("sample/{set}"), index as u64, candidate as u64).bits();
         Ok(Prompt {
@@ -166,8 +212,8 @@ fn draw(spec: &Spec, models: &Models, bpe: &Bpe, set: &str, captions: &[String])
     let side = models.first.geometry().side;
     let pictures: Vec<Vec<f32>> = decoded.chunks(side * side * 3).map(<[f32]>::to_vec).collect();
     let scores = features
-        .chunks(width * wanted)
-        .zip(texts.chunks(width))
+        .chunks((width * wanted).max(1))
+        .zip(texts.chunks(width.max(1)))
         .map(|(own, text)| cosines(text, own, width).iter().map(|c| 100.0 * c).collect())
         .collect();
     Ok(Drawn { pictures: pictures.chunks(wanted).map(<[Vec<f32>]>::to_vec).collect(), scores })
@@ -179,68 +225,29 @@ pub fn picture(values: &[f32], width: usize, height: usize) -> Picture {
     Picture { width, height, rgb }
 }
 
-/// Which candidate shows every attribute that its caption names, and which the next caption's (chance).
-struct Judged {
-    right: Vec<Vec<bool>>,
-    chance: Vec<bool>,
-}
-
-fn judged(captions: &[String], drawn: &Drawn, side: usize) -> Judged {
-    let claims: Vec<Option<Claim>> = captions.iter().map(|caption| Claim::parse(caption)).collect();
-    let right = |values: &[f32], claim: &Option<Claim>| {
-        claim.as_ref().is_some_and(|claim| judge(&picture(values, side, side), claim).all())
-    };
-    let each =
-        |(candidates, claim): (&Vec<Vec<f32>>, &Option<Claim>)| candidates.iter().map(|v| right(v, claim)).collect();
-    let shift = claims.len() / 2; // each picture against another caption, far along the list
-    let best = |i: usize| &drawn.pictures[i][rank(&drawn.scores[i])[0]];
-    Judged {
-        right: drawn.pictures.iter().zip(&claims).map(each).collect(),
-        chance: (0..claims.len()).map(|i| right(best(i), &claims[(i + shift + 1) % claims.len()])).collect(),
-    }
-}
-
-impl Judged {
-    /// Best of the first `n` by CLIP, per caption.
-    fn best_of(&self, drawn: &Drawn, n: usize) -> Estimate {
-        let hit = |(right, scores): &(&Vec<bool>, &Vec<f32>)| right[rank(&scores[..n.min(scores.len())])[0]];
-        let hits = self.right.iter().zip(&drawn.scores).filter(hit).count();
-        Estimate::of(hits, self.right.len())
-    }
-
-    fn accuracy(&self, drawn: &Drawn) -> Value {
-        let candidates = self.right.first().map_or(0, Vec::len);
-        let any = self.right.iter().filter(|right| right.iter().any(|&r| r)).count();
-        let chance = self.chance.iter().filter(|&&r| r).count();
-        let best = format!("best_of_{candidates}");
-        let mut out = Map::new();
-        out.insert(best, json!(self.best_of(drawn, candidates)));
-        out.insert("best_of_1".into(), json!(self.best_of(drawn, 1)));
-        out.insert("chance".into(), json!(Estimate::of(chance, self.chance.len())));
-        out.insert(format!("any_of_{candidates}"), json!(Estimate::of(any, self.right.len())));
-        Value::Object(out)
-    }
-}
-
-/// What reranking gains: the best score among the first N candidates, and where an oracle judges, how often it is right.
-fn curve(drawn: &Drawn, judged: Option<&Judged>) -> Value {
+/// What reranking gains: the largest similarity among the first N candidates, and where an oracle judges, how often that
+/// candidate is right.
+fn curve(drawn: &Drawn, judged: Option<&Judged<'_>>) -> Value {
     let candidates = drawn.scores.first().map_or(0, Vec::len);
     let counts: Vec<usize> = (0..).map(|i| 1 << i).take_while(|&n| n <= candidates).collect();
-    let best_score = |n: usize| {
-        let best = |scores: &Vec<f32>| f64::from(scores[..n].iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let best_similarity = |n: usize| {
+        let best = |scores: &Vec<f32>| f64::from(scores.iter().take(n).copied().fold(f32::NEG_INFINITY, f32::max));
         drawn.scores.iter().map(best).sum::<f64>() / drawn.scores.len().max(1) as f64
     };
-    let mut out = json!({"n": counts, "score": counts.iter().map(|&n| best_score(n)).collect::<Vec<_>>()});
+    let similarity: Vec<f64> = counts.iter().map(|&n| best_similarity(n)).collect();
+    let mut out = json!({"n": counts, "similarity": similarity});
     if let Some(judged) = judged {
-        out["accuracy"] = json!(counts.iter().map(|&n| judged.best_of(drawn, n).value).collect::<Vec<_>>());
+        let accuracy = |rule| -> Vec<f64> { counts.iter().map(|&n| judged.best_of(n, rule).value).collect() };
+        out["accuracy"] = json!(accuracy(Rule::Strict));
+        out["lenient_accuracy"] = json!(accuracy(Rule::Lenient));
     }
     out
 }
 
 /// CLIP as a classifier: which (shape, colour) a one-object validation picture shows, among all of them.
 fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Result<Value> {
-    let names: Vec<String> =
-        [kinds(false), kinds(true)].concat().iter().map(|(s, c)| format!("a {} {}", c.name(), s.name())).collect();
+    let all = [kinds(false, spec.seed), kinds(true, spec.seed)].concat();
+    let names: Vec<String> = all.iter().map(|&(shape, colour)| format!("a {}", kind_name(colour, shape))).collect();
     let text = clip_text(bpe, models.clip_text, names.iter().map(String::as_str));
     let texts = models.clip.texts(&text)?;
     let width = texts.len() / names.len();
@@ -250,14 +257,15 @@ fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Resu
         let named = |e: &Example| {
             let claim = Claim::parse(&e.caption).filter(|claim| claim.objects.len() == 1)?;
             let object = &claim.objects[0];
-            names.iter().position(|n| *n == format!("a {} {}", object.colour.name(), object.shape.name()))
+            all.iter().position(|&kind| kind == (object.shape, object.colour))
         };
         let single: Vec<(Example, usize)> =
             examples.into_iter().filter_map(|e| named(&e).map(|kind| (e, kind))).collect();
         let (examples, truth): (Vec<Example>, Vec<usize>) = single.into_iter().unzip();
         let features = models.clip.images(&pixels(&examples))?;
         let scores = cosines(&features, &texts, width);
-        let hits = scores.chunks(names.len()).zip(&truth).filter(|(row, kind)| rank(row)[0] == **kind).count();
+        let hits =
+            scores.chunks(names.len()).zip(&truth).filter(|(row, kind)| rank(row).first() == Some(*kind)).count();
         out.insert(
             if name == "validation" { "seen".into() } else { name.clone() },
             json!(Estimate::of(hits, truth.len())),
@@ -266,7 +274,8 @@ fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Resu
     Ok(Value::Object(out))
 }
 
-type Shown<'a> = (&'a str, Vec<String>, Drawn, Option<Vec<Vec<bool>>>);
+/// A set's name, its captions, their candidates, and which of those are right by the strict and by the lenient rule.
+type Shown<'a> = (&'a str, Vec<String>, Drawn, Option<[Vec<Vec<bool>>; 2]>);
 
 /// The first captions of each set with all their candidates.
 fn write_samples(spec: &Spec, run: &Path, models: &Models, shown: &[Shown<'_>]) -> Result<()> {
@@ -279,8 +288,10 @@ fn write_samples(spec: &Spec, run: &Path, models: &Models, shown: &[Shown<'_>]) 
             for (j, values) in drawn.pictures[i].iter().enumerate() {
                 let file = format!("images/sample-{set}-{i}-{j}.png");
                 picture(values, side, side).save_png(run.join(&file))?;
-                let correct = right.as_ref().map(|right| right[i][j]);
-                candidates.push(json!({"file": file, "clip": drawn.scores[i][j], "correct": correct}));
+                let [correct, lenient] = [0, 1].map(|rule| right.as_ref().map(|right| right[rule][i][j]));
+                let similarity = drawn.scores[i][j];
+                candidates
+                    .push(json!({"file": file, "similarity": similarity, "correct": correct, "lenient": lenient}));
             }
             listed.push(json!({"caption": caption, "split": set, "candidates": candidates}));
         }
@@ -290,4 +301,86 @@ fn write_samples(spec: &Spec, run: &Path, models: &Models, shown: &[Shown<'_>]) 
 
 fn write_json(run: &Path, name: &str, value: &Value) -> Result<()> {
     write_atomic(run.join(name), value.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::load::check;
+    use crate::train::Batch;
+
+    fn models(rest: &str) -> (Spec, Models) {
+        let text = format!("name: a\npreset: tiny\n{rest}");
+        let spec = check("a.yaml", &text, &[], &["tiny"]).unwrap();
+        let models = Models::build(&spec).unwrap();
+        (spec, models)
+    }
+
+    fn number(numbers: &Numbers, name: &str) -> Option<f64> {
+        numbers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    fn some_pixels(pictures: usize) -> Vec<f32> {
+        let mut rng = Rng::new(1, "pixels", 0, 0);
+        (0..pictures * 16 * 16 * 3).map(|_| rng.below(256) as f32 / 255.0).collect()
+    }
+
+    #[test]
+    fn validation_counts_the_text_that_training_counts() {
+        for pad_loss in [true, false] {
+            let (_, mut models) = models(&format!("transformer: {{conv_kernel: 3, pad_loss: {pad_loss}}}\n"));
+            let text: Vec<u32> = [&[3, 4, 5][..], &[9; 7]].iter().flat_map(|ids| models.text.fill(ids)).collect();
+            let batch = Batch { size: 2, text, codes: (0..32).collect(), ..Batch::default() };
+            let held = transformer(models.transformer.as_ref(), 2, &batch.text, &batch.codes).unwrap();
+            let trained = models.transformer.step(0, &batch).unwrap();
+            for (ours, theirs) in [("val_text_loss", "text_loss"), ("val_image_loss", "image_loss")] {
+                let (held, trained) = (number(&held, ours).unwrap(), number(&trained, theirs).unwrap());
+                assert!((held - trained).abs() < 1e-4, "{pad_loss} {ours}: {held} {trained}");
+            }
+        }
+    }
+
+    #[test]
+    fn clips_validation_has_the_loss_that_it_is_trained_by() {
+        let (_, mut models) = models("");
+        let text: Vec<u32> =
+            [&[3, 4, 5][..], &[9; 7], &[7]].iter().flat_map(|ids| models.clip_text.fill(ids)).collect();
+        let batch = Batch { size: 3, text, pixels: some_pixels(3), ..Batch::default() };
+        let held = clip(models.clip.as_ref(), 3, &batch.pixels, &batch.text).unwrap();
+        let trained = models.clip.step(0, &batch).unwrap();
+        let (held, trained) = (number(&held, "val_loss").unwrap(), number(&trained, "loss").unwrap());
+        assert!((held - trained).abs() < 1e-4, "{held} {trained}");
+    }
+
+    #[test]
+    fn both_bounds_are_of_the_same_pictures_and_meet_where_the_relaxation_is_cold() {
+        let (spec, models) = models("");
+        let held = some_pixels(4);
+        let numbers = first_stage(models.first.as_ref(), &held, &spec.first_stage, 0).unwrap();
+        let (hard, warm) = (number(&numbers, "hard_elbo").unwrap(), number(&numbers, "relaxed_elbo").unwrap());
+        // At the start the posterior is nearly uniform: it pays no KL, the argmax code pays all of it.
+        let positions = 16.0 * 32f64.ln() / 768.0;
+        assert!((0.0..2.0 * positions).contains(&(warm - hard)), "{hard} {warm}");
+        assert_eq!(numbers, first_stage(models.first.as_ref(), &held, &spec.first_stage, 0).unwrap());
+        let cold = first_stage(models.first.as_ref(), &held, &spec.first_stage, spec.first_stage.steps).unwrap();
+        assert_ne!(number(&cold, "relaxed_elbo"), Some(warm), "the temperature follows the schedule");
+        let (spec, models) = self::models("first_stage: {kind: vqvae}\n");
+        let numbers = first_stage(models.first.as_ref(), &held, &spec.first_stage, 0).unwrap();
+        assert_eq!(number(&numbers, "relaxed_elbo"), None, "nearest codes are not relaxed");
+    }
+
+    #[test]
+    fn nothing_to_measure_is_no_panic() {
+        let (mut spec, models) = models("");
+        assert!(first_stage(models.first.as_ref(), &[], &spec.first_stage, 0).unwrap().is_empty());
+        assert!(transformer(models.transformer.as_ref(), 0, &[], &[]).unwrap().is_empty());
+        assert!(clip(models.clip.as_ref(), 0, &[], &[]).unwrap().is_empty());
+        let bpe = Bpe::train(["a red circle".to_owned()].into_iter(), 40).unwrap();
+        let none = draw(&spec, &models, &bpe, "seen", &[]).unwrap();
+        assert!(none.pictures.is_empty() && curve(&none, None)["n"].as_array().unwrap().is_empty());
+        spec.sample.candidates = 0;
+        let none = draw(&spec, &models, &bpe, "seen", &["a red circle".into()]).unwrap();
+        assert_eq!((none.pictures.len(), none.scores.len()), (1, 1));
+        assert!(none.pictures[0].is_empty() && curve(&none, None)["similarity"].as_array().unwrap().is_empty());
+    }
 }

@@ -3,6 +3,7 @@
 //! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]). What a run will cost is known
 //! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
 
+mod accuracy;
 #[cfg(feature = "cli")]
 pub mod bench;
 mod bounds;
@@ -12,6 +13,7 @@ pub mod device;
 #[cfg(feature = "cli")]
 pub mod eval;
 pub mod expect;
+mod expected;
 #[cfg(feature = "cli")]
 pub mod generator;
 pub mod load;

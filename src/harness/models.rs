@@ -99,7 +99,7 @@ where
     Error: From<D::Err>,
 {
     if spec.preset == "paper" {
-        let what = "preset paper can be planned (experiment plan), not built: its optimiser state alone is 200 GB";
+        let what = "preset paper can be planned (experiment plan), not built: its optimiser's moments alone are 98 GB";
         return Err(Error::Usage(what.into()));
     }
     let preset = spec.preset.as_str();

@@ -18,6 +18,7 @@ use crate::random::Rng;
 use crate::text::{Bpe, ClipVocab, TextVocab};
 use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, Stage, TokenModel, checkpoint};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -170,13 +171,15 @@ impl<'a> Context<'a> {
         let (spec, side) = (&self.spec.first_stage, models.first.geometry().side);
         let held = pixels(&self.held(side)?);
         let mut loader = self.loader("first_stage", view(&self.spec.data, true), side)?;
+        let current = Cell::new(0);
         let mut batch = |step| {
+            current.set(step);
             let examples = loader.batch(step, spec.batch)?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), ..Batch::default() })
         };
         let mut validate = |stage: &mut (dyn ImageTokenizer + 'static)| {
             stage.freeze()?;
-            measure::first_stage(stage, &held)
+            measure::first_stage(stage, &held, spec, current.get())
         };
         let plan = Plan { steps: spec.steps, validate: spec.validate_every, checkpoint: spec.checkpoint_every };
         train(models.first.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;

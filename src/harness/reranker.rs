@@ -53,6 +53,11 @@ impl Reranker {
         Ok(Reranker { clip, reads: Reads::AsTrained(Box::new(bpe), vocab) })
     }
 
+    /// Whether it is a published one, trained on captions of all kinds.
+    pub fn is_published(&self) -> bool {
+        matches!(self.reads, Reads::AsPublished(_))
+    }
+
     /// What cosines are multiplied by before a softmax over captions.
     pub fn scale(&self) -> f32 {
         self.clip.scale()

@@ -5,7 +5,7 @@
 //!   spec.yaml  spec.resolved.yaml  run.json  metrics.jsonl  checkpoints/<stage>/  images/  plots/  report.html  lock
 //! ```
 
-use super::load::{Loaded, load};
+use super::load::{Loaded, reopen};
 use super::notice;
 use super::spec::Spec;
 use crate::train::checkpoint;
@@ -266,10 +266,10 @@ pub fn is_written(run: impl AsRef<Path>) -> bool {
 /// The spec that a run was started with, defaults and `--set` included; its data paths stay relative to the original's folder.
 ///
 /// # Errors
-/// Those of [`load`] and [`read_run`].
+/// Those of [`reopen`] and [`read_run`].
 pub fn read_spec(run: impl AsRef<Path>, presets: &[&str]) -> Result<Loaded> {
     let run = run.as_ref();
-    let mut loaded = load(run.join(RESOLVED), &[], presets)?;
+    let mut loaded = reopen(run.join(RESOLVED), presets)?;
     if let Some(folder) = read_run(run)?["spec_folder"].as_str() {
         loaded.folder = PathBuf::from(folder);
     }

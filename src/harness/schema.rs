@@ -83,7 +83,16 @@ const SPEC: Kind = Kind::Map(&[
     row("transformer", TRANSFORMER),
     row("clip", CLIP),
     row("sample", SAMPLE),
-    row("evaluate", Kind::Map(&[row("pairs", ANY), row("seen", ANY), row("held_out", ANY), row("two_objects", ANY)])),
+    row(
+        "evaluate",
+        Kind::Map(&[
+            row("pairs", ANY),
+            row("seen", ANY),
+            row("held_out", ANY),
+            row("two_objects", ANY),
+            row("captions", Kind::Choice(&["quoted", "tuning"])),
+        ]),
+    ),
     row("gpu", Kind::Map(&[row("products", Kind::Choice(&["f32", "tf32", "bf16"]))])),
     row("expect", Kind::List(0, &Kind::Expectation)),
 ]);

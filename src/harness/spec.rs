@@ -1,6 +1,7 @@
 //! The experiment spec: what to train on what, and what to expect of it.
 
 pub use super::load::{Loaded, load};
+use crate::data::shapes::Captions;
 use crate::kernels::Products;
 use crate::nn::Precision;
 use crate::train::config::{ClipStage, FirstStage, TransformerStage};
@@ -166,10 +167,12 @@ pub struct EvaluateSpec {
     pub held_out: usize,
     /// shapes: two-object captions.
     pub two_objects: usize,
+    /// shapes: captions whose figures are reported, or others to choose settings by.
+    pub captions: Captions,
 }
 
 impl Default for EvaluateSpec {
     fn default() -> Self {
-        EvaluateSpec { pairs: 256, seen: 256, held_out: 128, two_objects: 128 }
+        EvaluateSpec { pairs: 256, seen: 256, held_out: 128, two_objects: 128, captions: Captions::Quoted }
     }
 }

@@ -279,7 +279,7 @@ impl Run {
         let mut columns = 1;
         for sampled in &read.samples {
             let mut candidates: Vec<_> = sampled.candidates.iter().collect();
-            candidates.sort_by(|a, b| b.clip.unwrap_or(f64::MIN).total_cmp(&a.clip.unwrap_or(f64::MIN)));
+            candidates.sort_by(|a, b| b.similarity.unwrap_or(f64::MIN).total_cmp(&a.similarity.unwrap_or(f64::MIN)));
             columns = columns.max(candidates.len());
             for (place, candidate) in candidates.into_iter().enumerate() {
                 let caption = if place == 0 { sampled.caption.clone() } else { String::new() };

@@ -98,7 +98,7 @@ impl Samples {
         self.images.is_empty()
     }
 
-    /// CLIP's scores, 100·cosine, in the order drawn.
+    /// The similarity by CLIP, 100·cosine, in the order drawn.
     pub fn scores(&self) -> Vec<f64> {
         self.scores.iter().map(|score| 100.0 * f64::from(*score)).collect()
     }
@@ -148,14 +148,14 @@ impl Samples {
             best = best.max(score);
             points.push(((at + 1) as f64, best));
         }
-        Chart::new("Best of N by CLIP", "candidates N", "100·cosine").line("best so far", &points)
+        Chart::new("Best of N by CLIP", "candidates N", "similarity (100·cosine)").line("best so far", &points)
     }
 }
 
 impl Display for Samples {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let scores: Vec<String> = self.scores().iter().map(|score| format!("{score:.1}")).collect();
-        write!(f, "{} pictures of {:?}, scores {}", self.len(), self.caption, scores.join(", "))
+        write!(f, "{} pictures of {:?}, similarity {}", self.len(), self.caption, scores.join(", "))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The objectives in closed form.
 
 mod contrastive;
+pub mod discrete;
 pub mod elbo;
 
-pub use contrastive::contrastive;
+pub use contrastive::{contrastive, contrastive_of};

@@ -3,11 +3,13 @@
 
 use super::axis::{Axis, number};
 use super::charts::{self, Chart};
-use super::html::escape;
+use super::html::{escape, notice};
 use super::results::{Estimate, flatten, leaves_table, words};
 use serde_json::Value;
 use std::fmt::Write;
 
+/// The metric of the published figures.
+const FID: &str = "FID";
 /// FID at blur radii 0, 1, 2, 4, 8 and the inception score without blur on MS-COCO, as printed in table 1 of CogView
 /// (arXiv 2105.13290); DALL·E's own paper has them as curves (Figure 9).
 const COCO: [(&str, [f64; 5], f64); 5] = [
@@ -23,7 +25,7 @@ pub(super) fn section(evaluation: &Value) -> String {
     let text = |key: &str| evaluation[key].as_str().unwrap_or_default();
     let count = |key: &str| evaluation[key].as_u64().unwrap_or_default();
     let mut html = format!(
-        "<p>Each caption's picture is the best of {} by the run's CLIP. CLIP scores and retrieval are by {}.</p>\n",
+        "<p>Each caption's picture is the best of {} by the run's CLIP. Similarity (100·cosine) and retrieval are by {}.</p>\n",
         count("candidates"),
         escape(text("judge")),
     );
@@ -32,7 +34,12 @@ pub(super) fn section(evaluation: &Value) -> String {
         let rows = rows(set);
         if !rows.is_empty() {
             let metric = set["network"]["metric"].as_str().unwrap_or("distance");
-            html += &by_radius(metric, &rows, evaluation["coco"].as_bool() == Some(true));
+            let coco = evaluation["coco"].as_bool() == Some(true);
+            // Another network's distances are on another scale: beside them the published figures would mislead.
+            html += &by_radius(metric, &rows, coco && metric == FID);
+            if coco && metric != FID {
+                html += &notice(&format!("The published figures are left out: they are {FID}, this is {metric}."));
+            }
         }
         let mut leaves = Vec::new();
         for (key, value) in set.as_object().into_iter().flatten().filter(|entry| entry.0 != "network") {
@@ -55,7 +62,7 @@ fn rows(set: &Value) -> Vec<Row> {
 
 fn by_radius(metric: &str, rows: &[Row], coco: bool) -> String {
     let points = |value: fn(&Row) -> f64| rows.iter().map(|row| (row.0, value(row))).collect();
-    let axis = || Axis::linear("blur radius, pixels").with_ticks(rows.iter().map(|row| row.0).collect());
+    let axis = || Axis::linear("blur radius, pixels of 256 × 256").with_ticks(rows.iter().map(|row| row.0).collect());
     let mut distance = Chart::new(format!("{metric} under blur"), axis(), Axis::linear(metric))
         .with("this run", points(|row| row.1.value));
     if coco {
@@ -101,24 +108,27 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn evaluated(coco: bool) -> String {
+    fn evaluated(coco: bool, metric: &str) -> String {
         let estimate = |value: f64| json!({"value": value, "low": value - 1.0, "high": value + 1.0, "n": 40});
         let row = |radius: u32| json!({"radius": radius, "distance": estimate(f64::from(radius) + 50.5), "inception_score": estimate(3.25)});
         let rows = [0, 1, 2, 4, 8].map(row);
-        let network = json!({"metric": "FID-like (<lite>)", "by_radius": rows});
-        let set = json!({"psnr": 21.5, "samples": {"clip_score": estimate(0.75)}, "network": network});
+        let network = json!({"metric": metric, "by_radius": rows});
+        let set = json!({"psnr": 21.5, "samples": {"similarity": estimate(0.75)}, "network": network});
         section(&json!({"judge": "a & b", "candidates": 8, "coco": coco, "sets": {"validation": set}}))
     }
 
     #[test]
     fn published_figures_stand_beside_coco_and_beside_nothing_else() {
-        let (with, without) = (evaluated(true), evaluated(false));
-        for text in ["FID-like (&lt;lite&gt;), radius 4", "58.5", "a &amp; b", "samples · clip score", "21.5"] {
+        let (with, without) = (evaluated(true, "FID"), evaluated(false, "FID"));
+        for text in ["FID, radius 4", "58.5", "a &amp; b", "samples · similarity", "21.5"] {
             assert!(with.contains(text) && without.contains(text), "{text}");
         }
         for text in ["CogView", "83.5", "17.9"] {
             assert!(with.contains(text) && !without.contains(text), "{text}");
         }
+        let other = evaluated(true, "FID-like (<lite>)");
+        assert!(other.contains("FID-like (&lt;lite&gt;), radius 4") && !other.contains("CogView"));
+        assert!(other.contains("left out"), "{other}");
     }
 
     #[test]

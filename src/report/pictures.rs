@@ -55,7 +55,7 @@ pub(super) fn samples(run: &Run) -> String {
     }
     let mut album = Album { run, left: BUDGET };
     let mut html = String::from(
-        "<p>The upper row shows candidates in the order drawn, the lower row the best by CLIP score. \
+        "<p>The upper row shows candidates in the order drawn, the lower row the best by CLIP. \
          The score is below each picture; <span class=\"right\">✓</span> and <span class=\"wrong\">✗</span> say whether every \
          attribute that the caption names is in the picture.</p>\n<div class=\"samples\">\n",
     );
@@ -73,7 +73,9 @@ fn caption(album: &mut Album, sampled: &Sampled) -> String {
     let Sampled { caption, split, candidates } = sampled;
     let tag = split.as_ref().map(|split| format!(" <span class=\"tag\">{}</span>", escape(&split.replace('_', " "))));
     let mut ranked: Vec<&Candidate> = candidates.iter().collect();
-    let score = |candidate: &Candidate| candidate.clip.filter(|clip| clip.is_finite()).unwrap_or(f64::NEG_INFINITY);
+    let score = |candidate: &Candidate| {
+        candidate.similarity.filter(|similarity| similarity.is_finite()).unwrap_or(f64::NEG_INFINITY)
+    };
     // A stable sort: equal scores stay in the order drawn.
     ranked.sort_by(|a, b| score(b).total_cmp(&score(a)));
     let drawn: Vec<&Candidate> = candidates.iter().collect();
@@ -90,13 +92,13 @@ fn caption(album: &mut Album, sampled: &Sampled) -> String {
 }
 
 fn figure(album: &mut Album, caption: &str, candidate: &Candidate) -> String {
-    let score = candidate.clip.map_or("–".into(), score);
+    let score = candidate.similarity.map_or("–".into(), score);
     let (mark, words) = match candidate.correct {
         Some(true) => (" <span class=\"right\">✓</span>", ", right"),
         Some(false) => (" <span class=\"wrong\">✗</span>", ", wrong"),
         None => ("", ""),
     };
-    let picture = album.picture(&candidate.file, &format!("{caption}; CLIP score {score}{words}"));
+    let picture = album.picture(&candidate.file, &format!("{caption}; similarity {score}{words}"));
     format!("{picture}<span class=\"score\">{score}{mark}</span>")
 }
 

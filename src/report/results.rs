@@ -166,7 +166,8 @@ pub(super) fn leaves_table(leaves: Vec<(String, &Value)>) -> String {
 fn accuracy_table(accuracy: &Map<String, Value>) -> String {
     let mut columns: Vec<&String> = Vec::new();
     for row in accuracy.values().filter_map(Value::as_object) {
-        columns.extend(row.keys().filter(|key| !columns.contains(key)).collect::<Vec<_>>());
+        let cells = row.iter().filter(|(_, cell)| Estimate::new(cell).is_some()).map(|(key, _)| key);
+        columns.extend(cells.filter(|key| !columns.contains(key)).collect::<Vec<_>>());
     }
     let mut html = String::from(
         "<h3>Attribute accuracy</h3>\n<p>The share of captions whose picture shows every attribute named, with 95 % intervals.</p>\n<div class=\"wide\"><table class=\"accuracy\">\n<thead><tr><th scope=\"col\">captions</th>",
@@ -201,26 +202,29 @@ fn accuracy_cell(estimate: &Estimate) -> String {
     )
 }
 
-/// Best of N against N: the CLIP score, and the accuracy where it was measured.
+/// Best of N against N: the similarity by CLIP, and the accuracy where it was measured.
 fn rerank(curve: &Value) -> String {
     let charts: String = rerank_charts(curve).iter().map(charts::line).collect();
     format!("<h3>Reranking</h3>\n<div class=\"charts\">\n{charts}</div>\n")
 }
 
-/// The score of the best of N, and where an oracle judged, how often it is right.
+/// The similarity of the best of N, and where an oracle judged, how often it is right.
 pub(crate) fn rerank_charts(curve: &Value) -> Vec<Chart> {
     let list = |name: &str| -> Vec<f64> {
         let items = curve.get(name).and_then(Value::as_array).into_iter().flatten();
         items.map(|item| Estimate::new(item).map_or(f64::NAN, |estimate| estimate.value)).collect()
     };
     let counts = list("n");
+    // Runs before this name called it `score`.
+    let similarity =
+        [list("similarity"), list("score")].into_iter().find(|values| !values.is_empty()).unwrap_or_default();
     let chart = |(title, unit, values): (&str, &str, Vec<f64>)| {
         let axis = Axis::log("candidates N (log)").with_ticks(counts.clone());
         let points = counts.iter().copied().zip(values).collect();
         Chart::new(title, axis, Axis::linear(unit)).with("best of N", points)
     };
     let wanted = [
-        ("Best of N by CLIP: its score", "CLIP score", list("score")),
+        ("Best of N by CLIP: its similarity", "similarity (100·cosine)", similarity),
         ("Best of N by CLIP: its accuracy", "share with every attribute right", list("accuracy")),
     ];
     wanted.into_iter().filter(|(.., values)| !values.is_empty()).map(chart).collect()

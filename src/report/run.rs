@@ -65,12 +65,15 @@ pub struct Sampled {
 pub struct Candidate {
     /// A PNG, relative to the run directory.
     pub file: String,
-    /// CLIP's score: larger fits the caption better.
-    #[serde(default)]
-    pub clip: Option<f64>,
-    /// Whether the oracle found every attribute that the caption names.
+    /// 100·cosine by CLIP: larger fits the caption better. Runs before this name called it `clip`.
+    #[serde(default, alias = "clip")]
+    pub similarity: Option<f64>,
+    /// Whether the oracle found every attribute that the caption names, by its strict rule.
     #[serde(default)]
     pub correct: Option<bool>,
+    /// The same by its lenient rule.
+    #[serde(default)]
+    pub lenient: Option<bool>,
 }
 
 /// A picture and what the first stage makes of it.

@@ -63,6 +63,8 @@ pub struct Geometry {
 pub struct Reconstruction {
     /// −ln p(x | z*) per picture with the argmax codes, in nats, as a density of φ(x).
     pub nll: Vec<f64>,
+    /// −ln P(x | z*) per picture of its 8-bit values, in nats; never negative.
+    pub nll_of_8_bits: Vec<f64>,
     /// Analytic KL(q ‖ uniform) per picture, in nats; grid²·ln V for a first stage without a posterior.
     pub kl: Vec<f64>,
     /// The codes, B·grid².
@@ -126,6 +128,8 @@ pub trait TokenModel: Stage + Autoregressive {
     fn patterns(&self) -> Vec<Pattern>;
     /// Fixes the weights that the methods below use.
     fn freeze(&mut self) -> Result<()>;
+    /// Which of some text slots are targets of the loss, and so of every figure of text: all, or all but pads.
+    fn text_targets(&self, text: &[u32]) -> Vec<bool>;
     /// −ln p of each text and each image token, in nats: (B·T, B·grid²).
     fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)>;
     /// Image logits of whole sequences, uncached: B·grid²·codes. For tests and small batches.

@@ -70,10 +70,9 @@ where
 
     /// The weight of each text target: 1 over their number, pads left out where the spec says so.
     fn text_weights(&self, text: &[u32]) -> Vec<f32> {
-        let first_pad = (S::TextVocab::SIZE - S::Text::SIZE) as u32;
-        let counts = |id: &u32| self.config.pad_loss || *id < first_pad;
-        let total = text.iter().filter(|id| counts(id)).count().max(1) as f32;
-        text.iter().map(|id| if counts(id) { 1.0 / total } else { 0.0 }).collect()
+        let targets = self.text_targets(text);
+        let total = targets.iter().filter(|&&target| target).count().max(1) as f32;
+        targets.into_iter().map(|target| if target { 1.0 / total } else { 0.0 }).collect()
     }
 }
 
@@ -194,6 +193,11 @@ where
         Ok(())
     }
 
+    fn text_targets(&self, text: &[u32]) -> Vec<bool> {
+        let first_pad = (S::TextVocab::SIZE - S::Text::SIZE) as u32;
+        text.iter().map(|&id| self.config.pad_loss || id < first_pad).collect()
+    }
+
     fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)> {
         let (text, image) = self.frozen.forward(size, tokens, &self.masks, Activations::Kept, NoneTape)?;
         let widen = |nll: Vec<f32>| nll.into_iter().map(f64::from).collect();
@@ -220,6 +224,16 @@ where
 mod tests {
     use super::*;
     use crate::models::presets::tiny;
+
+    #[test]
+    fn pads_are_targets_where_the_spec_says_so() {
+        type Small = TransformerStage<tiny::Transformer, Cpu>;
+        let targets = |pad_loss| {
+            let config = Config { pad_loss, ..Config::default() };
+            Small::new(&config, 3, Cpu::default()).unwrap().text_targets(&[5, 63, 64, 75])
+        };
+        assert_eq!((targets(true), targets(false)), (vec![true; 4], vec![true, true, false, false]));
+    }
 
     #[test]
     fn a_sequence_without_caches_has_the_logits_of_one_with_them() {

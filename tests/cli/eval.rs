@@ -13,7 +13,11 @@ fn a_run_is_measured_and_the_report_shows_it() {
     let eval = ["eval", "results/tiny", "--pairs", "12", "--network", "means.onnx", "--resamples", "3"];
     let said = place.experiment(&[&eval[..], &["--coco"]].concat());
     let report = fs::read_to_string(place.path(said.done().last().unwrap())).unwrap();
-    assert!(report.contains("FID-like (means), radius 8") && report.contains("CogView"), "no table");
+    assert!(
+        report.contains("FID-like (means), radius 8") && !report.contains("CogView"),
+        "only an FID has published peers"
+    );
+    assert!(report.contains("left out"));
     let found: Value = serde_json::from_slice(&fs::read(place.run().join("evaluation.json")).unwrap()).unwrap();
     let set = &found["sets"]["validation"];
     for figure in ["psnr", "ssim", "joint_nats", "first_stage_hard_elbo_nats_per_dim"] {
@@ -22,9 +26,12 @@ fn a_run_is_measured_and_the_report_shows_it() {
     }
     assert!(set["codes_in_use"].is_u64());
     assert_eq!(set["samples"]["retrieval_of_captions"]["at_5"]["n"], 12);
-    let score = set["samples"]["clip_score"]["value"].as_f64().unwrap();
-    assert!((0.0..=2.5).contains(&score), "{score}");
+    let similarity = set["samples"]["similarity"]["value"].as_f64().unwrap();
+    assert!((-100.0..=100.0).contains(&similarity) && similarity.abs() > 2.5, "{similarity}");
+    assert!(set["samples"].get("clip_score").is_none(), "the run's own CLIP has never read the score's prefix");
+    assert!(set["joint_bits_per_value"]["value"].as_f64().unwrap() > 0.0);
     for row in set["network"]["by_radius"].as_array().unwrap() {
+        assert_eq!(row["pixels"].as_f64(), row["radius"].as_f64().map(|radius| radius * 16.0 / 256.0));
         assert!(row["distance"]["value"].as_f64().unwrap() >= -1e-9 && row["distance"]["low"].is_f64());
         assert!((1.0..=2.0).contains(&row["inception_score"]["value"].as_f64().unwrap()));
     }

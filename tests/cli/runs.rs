@@ -1,6 +1,9 @@
 //! A run from its spec: what it leaves, what it prints, and that neither threads nor chance change it.
 
 use crate::support::{Place, assert_same, facts};
+use dalle::harness::{expect, spec};
+use dalle::models::presets;
+use serde_json::Value;
 use std::fs;
 
 #[test]
@@ -31,10 +34,30 @@ fn a_run_leaves_its_folder_and_prints_the_report_last() {
         assert!(accuracy[set][kind]["value"].is_number(), "{accuracy}");
     }
     assert!(facts["results"]["elbo_validation"]["psnr"].is_number());
+    let spec = spec::load(place.path("tiny.yaml"), &[], presets::NAMES).unwrap().spec;
+    let mut numbers = Vec::new();
+    leaves("", &facts["results"], &mut numbers);
+    assert!(numbers.len() > 100, "{numbers:?}");
+    let unknown = numbers.iter().filter_map(|path| expect::unknown(&spec, path));
+    assert_eq!(unknown.collect::<Vec<_>>(), [""; 0], "what the results hold must be known to `expect`");
     for stage in ["dvae", "transformer", "clip"] {
         for peak in ["peak_live_mib", "peak_rss_mib"] {
             assert!(facts["memory"][stage][peak].as_u64().unwrap() > 0, "{stage}: {peak}");
         }
+    }
+}
+
+/// The dotted paths of all numbers.
+fn leaves(path: &str, value: &Value, found: &mut Vec<String>) {
+    let below = |key: &str| match (path, key.contains(' ')) {
+        ("", _) => key.to_owned(),
+        (_, true) => format!("{path}.\"{key}\""),
+        (_, false) => format!("{path}.{key}"),
+    };
+    match value {
+        Value::Object(entries) => entries.iter().for_each(|(key, value)| leaves(&below(key), value, found)),
+        Value::Array(items) => items.iter().zip(0..).for_each(|(item, i)| leaves(&below(&i.to_string()), item, found)),
+        _ => found.push(path.to_owned()),
     }
 }
 
@@ -61,6 +84,11 @@ fn an_expectation_that_fails_exits_3_with_the_report_written() {
     let facts = facts(&run);
     assert_eq!((&facts["status"], &facts["exit"]), (&"expectation failed".into(), &3.into()));
     assert!(facts["results"]["elbo_validation"]["psnr"].is_number());
+    // A path that no result has is an error before anything is trained.
+    let place = Place::with_spec();
+    let said = place.experiment(&["tiny.yaml", "--set", "expect=['elbo_validation.psrn > 0']"]);
+    said.failed(2, "will hold no `psrn`");
+    assert!(!place.path("results").exists());
     // The same run, and one more try: an expectation that holds.
     let place = Place::with_spec();
     place.experiment(&["tiny.yaml", "--set", "expect=['elbo_validation.psnr > 0']"]).done();

@@ -87,7 +87,14 @@ fn of_the_vqvae_and_of_sampling() {
     // Without an average the transformer has learned something after three steps.
     let learned = ["transformer.ema.decay=0", "transformer.optimizer.lr={from: 0.01, to: 0.01}"];
     let base = run(&learned);
-    for switch in ["sample.temperature=0.2", "sample.top_k=1", "sample.top_p=0.1", "sample.candidates=3"] {
+    let switches = [
+        "sample.temperature=0.2",
+        "sample.top_k=1",
+        "sample.top_p=0.1",
+        "sample.candidates=3",
+        "evaluate.captions=tuning",
+    ];
+    for switch in switches {
         let changed = run(&[learned[0], learned[1], switch]);
         let drawn = |place: &Place| fs::read(place.run().join("images/samples.json")).unwrap();
         assert!(drawn(&base) != drawn(&changed), "{switch}");

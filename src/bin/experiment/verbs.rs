@@ -3,7 +3,7 @@
 use crate::device::DeviceArgs;
 use crate::{say, usage};
 use clap::Args;
-use dalle::data::shapes::{Prompts, Split, prompts};
+use dalle::data::shapes::{Captions, Prompts, Split, prompts};
 use dalle::data::{Picture, Shapes, Source, emoji};
 use dalle::generate::{cosines, probabilities, rank};
 use dalle::harness::codec;
@@ -213,7 +213,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
     }
     let file = out.join("sheet.png");
     grid::grid(&pictures, 8, 4).save_png(&file)?;
-    let held_out = prompts(Prompts::HeldOut, 0, 3).join("; ");
+    let held_out = prompts(Prompts::HeldOut, Captions::Quoted, 0, 3).join("; ");
     say(format_args!("captions kept for the zero-shot measure look like: {held_out}"))?;
     say(file.display())
 }

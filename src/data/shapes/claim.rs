@@ -142,7 +142,7 @@ impl Words<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::shapes::Scene;
+    use crate::data::shapes::{Scene, kinds};
     use proptest::{prop_assert_eq, proptest};
     use std::collections::BTreeSet;
 
@@ -168,7 +168,7 @@ mod tests {
         let captions: Vec<String> = (0..4000)
             .map(|i| {
                 let mut rng = Rng::new(5, "caption", i, 0);
-                Scene::draw(&mut rng).caption(&mut rng)
+                Scene::draw(&kinds(false, 0), &mut rng).caption(&mut rng)
             })
             .collect();
         let words: BTreeSet<&str> = captions.iter().flat_map(|caption| caption.split(' ')).collect();
@@ -188,7 +188,7 @@ mod tests {
         #[test]
         fn parsing_is_inverse_to_writing(seed: u64, drop: [bool; 5]) {
             let mut rng = Rng::new(seed, "claim", 0, 0);
-            let mut claim = Scene::draw(&mut rng).claim();
+            let mut claim = Scene::draw(&kinds(false, seed), &mut rng).claim();
             claim.background = claim.background.filter(|_| drop[0]);
             for (i, object) in claim.objects.iter_mut().enumerate() {
                 object.size = object.size.filter(|_| drop[1 + i]);

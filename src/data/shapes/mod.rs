@@ -1,7 +1,7 @@
 //! `shapes`: a procedural, embedded set of pictures and captions. Sample i is a pure function of (seed, split, i).
 //!
-//! One coloured shape, or two in a relation, on a pale background. One in ten (shape, colour) pairs is kept out of
-//! training, for the zero-shot measure.
+//! One coloured shape, or two in a relation, on a pale background. One in ten (shape, colour) pairs, another tenth for
+//! another seed, is kept out of training, for the zero-shot measure.
 
 mod attributes;
 mod claim;
@@ -13,6 +13,7 @@ pub use scene::{Kind, Object, Scene, coverage, kinds};
 
 use super::{BadSample, Sample, Source};
 use crate::random::Rng;
+use serde::{Deserialize, Serialize};
 
 /// Which draws a set holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,8 @@ impl Shapes {
     fn draw(&self, index: usize) -> (Scene, Rng) {
         let mut rng = Rng::new(self.seed, &format!("shapes/{}", self.split.name()), 0, index as u64);
         let scene = match self.split {
-            Split::Train | Split::Validation => Scene::draw(&mut rng),
-            Split::HeldOut => Scene::single(*rng.choose(&kinds(true)), &mut rng),
+            Split::Train | Split::Validation => Scene::draw(&kinds(false, self.seed), &mut rng),
+            Split::HeldOut => Scene::single(*rng.choose(&kinds(true, self.seed)), &mut rng),
         };
         (scene, rng)
     }
@@ -95,21 +96,49 @@ pub enum Prompts {
     Pairs,
 }
 
+/// What the captions of an evaluation are for. What one half says the other never does, so that figures which guided choices
+/// are not those that are quoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Captions {
+    /// Figures to report.
+    Quoted,
+    /// Choosing between settings.
+    Tuning,
+}
+
+impl Captions {
+    /// The half that a caption belongs to: a function of what it says, whatever its wording.
+    fn of(claim: &Claim) -> Self {
+        let tuning = Rng::new(0, &format!("captions/{claim:?}"), 0, 0).chance(0.5);
+        if tuning { Captions::Tuning } else { Captions::Quoted }
+    }
+}
+
 /// `count` captions for evaluation, a pure function of the arguments. One-object captions go through all the pairs in
 /// turn, so that each is asked for equally often.
-pub fn prompts(about: Prompts, seed: u64, count: usize) -> Vec<String> {
-    let (kinds, stream) = match about {
-        Prompts::Seen => (kinds(false), "prompts/seen"),
-        Prompts::HeldOut => (kinds(true), "prompts/held-out"),
-        Prompts::Pairs => (kinds(false), "prompts/pairs"),
+pub fn prompts(about: Prompts, captions: Captions, seed: u64, count: usize) -> Vec<String> {
+    let (kinds, about_what) = match about {
+        Prompts::Seen => (kinds(false, seed), "seen"),
+        Prompts::HeldOut => (kinds(true, seed), "held-out"),
+        Prompts::Pairs => (kinds(false, seed), "pairs"),
+    };
+    let stream = match captions {
+        Captions::Quoted => format!("prompts/{about_what}"),
+        Captions::Tuning => format!("tuning/{about_what}"),
     };
     let prompt = |index: usize| {
-        let mut rng = Rng::new(seed, stream, 0, index as u64);
-        let scene = match about {
-            Prompts::Seen | Prompts::HeldOut => Scene::single(kinds[index % kinds.len()], &mut rng),
-            Prompts::Pairs => Scene::pair(&kinds, &mut rng),
-        };
-        scene.caption(&mut rng)
+        let mut rng = Rng::new(seed, &stream, 0, index as u64);
+        loop {
+            let scene = match about {
+                Prompts::Seen | Prompts::HeldOut => Scene::single(kinds[index % kinds.len()], &mut rng),
+                Prompts::Pairs => Scene::pair(&kinds, &mut rng),
+            };
+            let caption = scene.caption(&mut rng);
+            if Claim::parse(&caption).is_some_and(|claim| Captions::of(&claim) == captions) {
+                return caption;
+            }
+        }
     };
     (0..count).map(prompt).collect()
 }
@@ -137,12 +166,14 @@ mod tests {
 
     #[test]
     fn held_out_pairs_are_only_where_they_belong() {
-        let held_out: HashSet<Kind> = kinds(true).into_iter().collect();
-        let count = |of| {
-            let scenes = (0..400).map(|i| split(of, 0).scene(i));
-            scenes.flat_map(|s| s.objects).filter(|o| held_out.contains(&(o.shape, o.colour))).count()
-        };
-        assert_eq!([Split::Train, Split::Validation, Split::HeldOut].map(count), [0, 0, 400]);
+        for seed in 0..12 {
+            let held_out: HashSet<Kind> = kinds(true, seed).into_iter().collect();
+            let count = |of| {
+                let scenes = (0..200).map(|i| split(of, seed).scene(i));
+                scenes.flat_map(|s| s.objects).filter(|o| held_out.contains(&(o.shape, o.colour))).count()
+            };
+            assert_eq!([Split::Train, Split::Validation, Split::HeldOut].map(count), [0, 0, 200], "{seed}");
+        }
     }
 
     #[test]
@@ -166,13 +197,27 @@ mod tests {
     #[test]
     fn prompts_are_about_what_they_say() {
         let kinds_of = |about| {
-            let claims = prompts(about, 3, 72).into_iter().map(|prompt| Claim::parse(&prompt).unwrap());
+            let prompts = prompts(about, Captions::Quoted, 3, 72);
+            let claims = prompts.into_iter().map(|prompt| Claim::parse(&prompt).unwrap());
             claims.map(|c| c.objects.iter().map(|o| (o.shape, o.colour)).collect::<Vec<Kind>>()).collect::<Vec<_>>()
         };
         let singles = |about| kinds_of(about).into_iter().map(|k| if let [k] = k[..] { k } else { panic!() });
-        assert_eq!(singles(Prompts::Seen).collect::<HashSet<_>>(), kinds(false).into_iter().collect());
-        assert_eq!(singles(Prompts::HeldOut).collect::<HashSet<_>>(), kinds(true).into_iter().collect());
-        assert!(kinds_of(Prompts::Pairs).iter().all(|k| k.len() == 2 && k.iter().all(|k| kinds(false).contains(k))));
-        assert_ne!(prompts(Prompts::Seen, 3, 5), prompts(Prompts::Seen, 4, 5));
+        assert_eq!(singles(Prompts::Seen).collect::<HashSet<_>>(), kinds(false, 3).into_iter().collect());
+        assert_eq!(singles(Prompts::HeldOut).collect::<HashSet<_>>(), kinds(true, 3).into_iter().collect());
+        assert!(kinds_of(Prompts::Pairs).iter().all(|k| k.len() == 2 && k.iter().all(|k| kinds(false, 3).contains(k))));
+        assert_ne!(prompts(Prompts::Seen, Captions::Quoted, 3, 5), prompts(Prompts::Seen, Captions::Quoted, 4, 5));
+    }
+
+    #[test]
+    fn captions_to_tune_with_say_nothing_that_is_quoted() {
+        for about in [Prompts::Seen, Prompts::HeldOut, Prompts::Pairs] {
+            let said = |captions| -> Vec<String> {
+                let claims = (0..3).flat_map(|seed| prompts(about, captions, seed, 400));
+                claims.map(|prompt| format!("{:?}", Claim::parse(&prompt))).collect()
+            };
+            let quoted: HashSet<String> = said(Captions::Quoted).into_iter().collect();
+            assert!(said(Captions::Tuning).iter().all(|claim| !quoted.contains(claim)), "{about:?}");
+            assert!(quoted.len() > 100, "{about:?}: {}", quoted.len());
+        }
     }
 }

@@ -38,11 +38,12 @@ pub struct Scene {
 /// A (shape, colour) pair.
 pub type Kind = (Shape, Colour);
 
-/// The pairs that training sees, or those kept out of it: every tenth in the order of the tables, four of forty, no two
-/// of one shape or of one colour.
-pub fn kinds(held_out: bool) -> Vec<Kind> {
+/// The pairs that training sees under `seed`, or those kept out of it: every tenth in the order of the tables, four of forty,
+/// no two of one shape or of one colour. Which tenth turns with the seed: ten seeds in a row hold out each pair once.
+pub fn kinds(held_out: bool, seed: u64) -> Vec<Kind> {
     let all = Shape::ALL.iter().flat_map(|&shape| Colour::ALL.iter().map(move |&colour| (shape, colour)));
-    all.enumerate().filter(|(i, _)| (i % 10 == 9) == held_out).map(|(_, kind)| kind).collect()
+    let kept_out = |place: u64| (place + seed % 10) % 10 == 9;
+    all.zip(0..).filter(|&(_, place)| kept_out(place) == held_out).map(|(kind, _)| kind).collect()
 }
 
 /// Half the distance of two objects.
@@ -83,10 +84,9 @@ impl Scene {
         Scene { background: *rng.choose(Background::ALL), objects: objects.into(), relation: Some(relation) }
     }
 
-    /// A scene of one object, or with probability 1/3 of two, of the kinds that training sees.
-    pub fn draw(rng: &mut Rng) -> Self {
-        let kinds = kinds(false);
-        if rng.chance(1.0 / 3.0) { Scene::pair(&kinds, rng) } else { Scene::single(*rng.choose(&kinds), rng) }
+    /// A scene of one object, or with probability 1/3 of two, their kinds among `kinds`.
+    pub fn draw(kinds: &[Kind], rng: &mut Rng) -> Self {
+        if rng.chance(1.0 / 3.0) { Scene::pair(kinds, rng) } else { Scene::single(*rng.choose(kinds), rng) }
     }
 
     /// Everything that can be said about it.
@@ -178,17 +178,30 @@ mod tests {
 
     #[test]
     fn one_pair_in_ten_is_held_out_and_nothing_vanishes() {
-        let (seen, held_out) = (kinds(false), kinds(true));
-        assert_eq!((seen.len(), held_out.len()), (36, 4));
-        assert!(held_out.iter().all(|kind| !seen.contains(kind)));
-        assert_eq!(seen.iter().map(|kind| kind.0).collect::<HashSet<_>>().len(), Shape::ALL.len());
-        assert_eq!(seen.iter().map(|kind| kind.1).collect::<HashSet<_>>().len(), Colour::ALL.len());
+        for seed in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, u64::MAX] {
+            let (seen, held_out) = (kinds(false, seed), kinds(true, seed));
+            assert_eq!((seen.len(), held_out.len()), (36, 4));
+            assert!(held_out.iter().all(|kind| !seen.contains(kind)));
+            let shapes = |kinds: &[Kind]| kinds.iter().map(|kind| kind.0).collect::<HashSet<_>>().len();
+            let colours = |kinds: &[Kind]| kinds.iter().map(|kind| kind.1).collect::<HashSet<_>>().len();
+            assert_eq!((shapes(&seen), colours(&seen)), (Shape::ALL.len(), Colour::ALL.len()), "{seed}");
+            assert_eq!((shapes(&held_out), colours(&held_out)), (4, 4), "{seed}");
+        }
+    }
+
+    #[test]
+    fn ten_seeds_hold_out_every_pair_once() {
+        let all: HashSet<Kind> = (3..13).flat_map(|seed| kinds(true, seed)).collect();
+        assert_eq!(all.len(), 40);
+        let of_seed_0: Vec<Kind> =
+            [(1, 1), (2, 3), (3, 5), (4, 7)].map(|(s, c)| (Shape::ALL[s], Colour::ALL[c])).into();
+        assert_eq!(kinds(true, 0), of_seed_0);
     }
 
     #[test]
     fn objects_stay_inside_and_apart() {
         for i in 0..2000 {
-            let scene = Scene::draw(&mut Rng::new(3, "scene", i, 0));
+            let scene = Scene::draw(&kinds(false, 0), &mut Rng::new(3, "scene", i, 0));
             for object in &scene.objects {
                 let reach = object.diameter / 2.0;
                 assert!(object.centre.iter().all(|&at| at - reach > 0.0 && at + reach < 1.0), "{object:?}");
@@ -205,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_third_of_the_scenes_has_two_objects() {
-        let pairs = (0..3000).filter(|&i| Scene::draw(&mut Rng::new(1, "scene", i, 0)).objects.len() == 2).count();
+        let draw = |i| Scene::draw(&kinds(false, 0), &mut Rng::new(1, "scene", i, 0));
+        let pairs = (0..3000).filter(|&i| draw(i).objects.len() == 2).count();
         assert!((900..1100).contains(&pairs), "{pairs}");
     }
 

@@ -2,6 +2,7 @@
 
 use super::cost::Flops;
 use super::{DECODING_EFFICIENCY, Machine, StagePlan, VALUE, seconds};
+use crate::generate::held_at_once;
 use crate::harness::spec::{DataKind, Spec};
 use crate::mask::{Layout, Pattern};
 use crate::shape::{BlockShape, TransformerShape};
@@ -26,12 +27,12 @@ pub struct SamplingPlan {
     pub cache_bytes: f64,
     /// Those of all positions.
     pub dense_cache_bytes: f64,
-    /// Sequences that grow at once: candidates, twice with guidance.
+    /// Sequences that the sampler holds at once: as many candidates as it takes together, twice with guidance.
     pub sequences: usize,
 }
 
 impl SamplingPlan {
-    /// Weights and caches of all sequences.
+    /// Weights and caches of the sequences that grow at once.
     pub fn peak(self) -> f64 {
         self.weight_bytes + self.cache_bytes * self.sequences as f64
     }
@@ -46,7 +47,8 @@ pub(super) fn plan<S: TransformerShape>(
 ) -> SamplingPlan {
     let layout = Layout { text: S::Text::SIZE, grid: S::Grid::SIZE };
     let width = <S::Block as BlockShape>::Dim::SIZE as f64;
-    let guided = if spec.sample.guidance == 1.0 { 1.0 } else { 2.0 };
+    let passes = if spec.sample.guidance == 1.0 { 1 } else { 2 };
+    let guided = passes as f64;
     let candidates = spec.sample.candidates as f64;
 
     let (mut seen, mut reach) = (HashMap::new(), HashMap::new());
@@ -79,15 +81,19 @@ pub(super) fn plan<S: TransformerShape>(
         DataKind::Webdataset | DataKind::Folder => Vec::new(),
     };
     let parameters = stages.iter().flat_map(|stage| &stage.parts).map(|part| part.parameters).sum::<usize>();
+    // A set is drawn at a time.
+    let together = measured.iter().copied().max().unwrap_or(spec.sample.shown).max(1);
+    let captions = measured.into_iter().fold(spec.sample.shown, usize::saturating_add);
+    let cache_bytes = 2.0 * VALUE * width * reachable as f64;
     SamplingPlan {
-        captions: measured.into_iter().fold(spec.sample.shown, usize::saturating_add),
+        captions,
         candidates: spec.sample.candidates,
         flops: drawn + shown + Flops { dense_attention: dense, ..Flops::default() },
         seconds: drawn.total() / DECODING_EFFICIENCY / machine.flops_per_second + seconds(shown, machine),
         weight_bytes: VALUE * parameters as f64,
-        cache_bytes: 2.0 * VALUE * width * reachable as f64,
+        cache_bytes,
         dense_cache_bytes: 2.0 * VALUE * width * (S::DEPTH * layout.sequence()) as f64,
-        sequences: spec.sample.candidates.saturating_mul(guided as usize),
+        sequences: passes * held_at_once(together, spec.sample.candidates, cache_bytes as usize, passes),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::models::clip::by_chunk;
 use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
 use crate::models::vqvae::Vqvae;
 use crate::nn::{self, Init};
+use crate::objective::discrete::nll_of_values;
 use crate::ops::{Backend, scalar, to_vec};
 use crate::shape::{DvaeShape, Side};
 use coder::Coder;
@@ -271,6 +272,7 @@ where
     /// Codes, likelihood and pictures, decoded as `decode` says.
     fn through(&self, size: usize, pixels: &[f32], decode: Decode<'_, S, D>) -> Result<Reconstruction> {
         let mut out = Reconstruction::default();
+        let values = 3 * S::Side::SIZE * S::Side::SIZE;
         for (chunk, pixels) in pixels.chunks((CHUNK * (pixels.len() / size.max(1))).max(1)).enumerate() {
             let x = self.pictures(pixels)?;
             let target = to_vec(x.clone())?;
@@ -279,7 +281,10 @@ where
             let nll = D::logit_laplace(stats.clone(), target, Some(self.spec.clamp_log_b))?;
             out.nll.extend(to_vec(nll)?.iter().map(|&v| f64::from(v)));
             out.kl.extend(self.frozen.model.kl(x)?);
-            out.pixels.extend(reconstruction(&to_vec(stats)?));
+            let stats = to_vec(stats)?;
+            let pairs = pixels.chunks(values).zip(stats.chunks(2 * values));
+            out.nll_of_8_bits.extend(pairs.map(|(pixels, stats)| nll_of_values(pixels, stats, self.spec.clamp_log_b)));
+            out.pixels.extend(reconstruction(&stats));
             out.codes.extend(codes);
         }
         Ok(out)
