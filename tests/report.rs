@@ -220,7 +220,7 @@ fn candidates_are_shown_as_drawn_and_by_score() {
     fs::write(run.path().join("images/samples.json"), samples.to_string()).unwrap();
     let html = report(run.path());
     let alts: Vec<&str> =
-        html.split("alt=\"a dot; CLIP score ").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+        html.split("alt=\"a dot; similarity ").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(alts, ["3.0, wrong", "–", "9.0, wrong", "5.0, right", "9.0, wrong", "5.0, right", "3.0, wrong", "–"]);
 }
 
