@@ -57,7 +57,7 @@ pub(super) fn save(value: &impl Show, path: &str) -> Result<()> {
     if !path.ends_with(&format!(".{extension}")) {
         return Err(Error::Usage(format!("{path}: expected a name that ends with .{extension}")));
     }
-    crate::files::write(path, &bytes)
+    crate::files::write(path, bytes)
 }
 
 /// The picture as a link that holds it.
