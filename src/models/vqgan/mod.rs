@@ -68,14 +68,19 @@ impl Config {
     pub fn parse(json: &Json) -> Result<Self> {
         let bad =
             |key: &str| Error::data("a VQGAN's configuration", format!("{key}: expected numbers, got {}", json[key]));
-        let number = |value: &Json| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        // Far more than any has, and few enough that no product of them overflows.
+        const MOST: usize = 1 << 20;
+        const LEVELS: usize = 16;
+        let number = |value: &Json| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n <= MOST);
         let one = |key: &str| number(&json[key]).ok_or_else(|| bad(key));
         let list = |key: &str| -> Result<Vec<usize>> {
-            json[key].as_array().and_then(|list| list.iter().map(number).collect()).ok_or_else(|| bad(key))
+            let list = json[key].as_array().filter(|list| list.len() <= LEVELS);
+            list.and_then(|list| list.iter().map(number).collect()).ok_or_else(|| bad(key))
         };
         Ok(Config {
             channels: one("ch")?,
-            multipliers: list("ch_mult")?,
+            multipliers: list("ch_mult")
+                .and_then(|list| if list.is_empty() { Err(bad("ch_mult")) } else { Ok(list) })?,
             blocks: one("num_res_blocks")?,
             attention: list("attn_levels")?,
             inputs: one("in_channels")?,
