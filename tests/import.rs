@@ -411,7 +411,7 @@ fn what_is_not_known_is_opaque_and_only_a_tensor_that_needs_it_refuses_the_file(
     let error = import(Kind::Torch, &[path], &out).unwrap_err().to_string();
     assert!(error.contains("tensor q cannot be read: it is made by \"torch._utils _rebuild_qtensor\""), "{error}");
     let path = write(&dict(&[("w", &part()), ("text_projection", b"ctorch._utils\n_rebuild_qtensor\n)R")]));
-    let error = import(Kind::OpenaiClip, &[path.clone()], &out).unwrap_err().to_string();
+    let error = import(Kind::OpenaiClip, std::slice::from_ref(&path), &out).unwrap_err().to_string();
     assert!(error.contains("text_projection") && error.contains("_rebuild_qtensor"), "{error}");
     let error = Weights::open(&path).unwrap().parameter("text_projection", &[4]).unwrap_err().to_string();
     assert!(error.contains("_rebuild_qtensor"), "{error}");
@@ -493,7 +493,7 @@ fn wrappers_are_left_off_for_every_kind_and_shards_are_found_by_their_index() {
         let expected = std::fs::read(&out).unwrap();
         for prefix in ["state_dict.", "module.", "model.", "state_dict.module.", "model.module._orig_mod."] {
             renamed(&file, &wrapped, |name| Some(format!("{prefix}{name}")));
-            let imported = import(kind, &[wrapped.clone()], &out).unwrap();
+            let imported = import(kind, std::slice::from_ref(&wrapped), &out).unwrap();
             assert_eq!((imported.config, imported.left_out.len()), (plain.config.clone(), 0), "{prefix}");
             assert!(std::fs::read(&out).unwrap() == expected, "{prefix}");
         }
@@ -514,7 +514,7 @@ fn wrappers_are_left_off_for_every_kind_and_shards_are_found_by_their_index() {
             std::fs::write(&index, serde_json::json!({ "metadata": {}, "weight_map": map }).to_string()).unwrap();
         };
         write(&map);
-        import(kind, &[index.clone()], &out).unwrap();
+        import(kind, std::slice::from_ref(&index), &out).unwrap();
         assert!(std::fs::read(&out).unwrap() == expected);
         for (tensor, shard, needle) in [
             ("more", "a.safetensors", "tensor more: the index says that it is in a.safetensors"),
@@ -524,12 +524,12 @@ fn wrappers_are_left_off_for_every_kind_and_shards_are_found_by_their_index() {
             let mut wrong = map.clone();
             wrong.insert(tensor.into(), shard.into());
             write(&wrong);
-            let error = import(kind, &[index.clone()], &out).unwrap_err();
+            let error = import(kind, std::slice::from_ref(&index), &out).unwrap_err();
             assert!(error.exit_code() == 4 && error.to_string().contains(needle), "{error}");
         }
         for broken in ["", "[]", "{}", r#"{"weight_map": {}}"#, r#"{"weight_map": {"a": 3}}"#] {
             std::fs::write(&index, broken).unwrap();
-            assert_eq!(import(kind, &[index.clone()], &out).unwrap_err().exit_code(), 4, "{broken}");
+            assert_eq!(import(kind, std::slice::from_ref(&index), &out).unwrap_err().exit_code(), 4, "{broken}");
         }
     }
     // Which of two is meant?
