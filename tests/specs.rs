@@ -317,10 +317,10 @@ proptest! {
     #[test]
     fn the_resolved_spec_reads_back(
         name in "[a-z0-9_][a-z0-9_.-]{0,12}",
-        seed: u64,
+        seed in 0u64..=1 << 53,
         from in 1e-12f64..1e12,
         share in 0.0f64..0.999,
-        steps in 1u64..u64::MAX / 2,
+        steps in 1u64..=1 << 53,
         glob in "[ -~é]{1,20}",
         layers in proptest::collection::vec(proptest::sample::select(vec!["full", "row", "col", "conv_like"]), 0..5),
     ) {

@@ -105,6 +105,8 @@ impl<'a> Listing<'a> {
             if path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".")) {
                 continue;
             }
+            let linked = written_folder(&path);
+            let path = linked.unwrap_or(path);
             if !path.is_dir() {
                 self.file(&path);
             } else if depth == MAX_DEPTH {
@@ -157,6 +159,15 @@ impl<'a> Listing<'a> {
         }
         Ok(Folder { root: root.to_owned(), pairs: self.pairs.into_iter().collect(), left_out: self.left_out })
     }
+}
+
+/// The folder that a file without an extension is a link to, where it lies there as text.
+fn written_folder(path: &Path) -> Option<PathBuf> {
+    let small = || path.metadata().is_ok_and(|found| found.is_file() && found.len() <= read::LONGEST_LINK as u64);
+    if path.extension().is_some() || !small() {
+        return None;
+    }
+    read::written_link(path, &std::fs::read(path).ok()?).filter(|target| target.is_dir())
 }
 
 /// The entries of a folder by name: the order of a listing is nobody's.

@@ -4,7 +4,7 @@ use super::Flaw;
 use super::extensions::Role;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The largest file of each kind, in bytes.
 pub(super) fn most(role: Role) -> u64 {
@@ -15,8 +15,29 @@ pub(super) fn most(role: Role) -> u64 {
     }
 }
 
-/// The bytes of a file. A device or a pipe is not opened: it may have no end, or never a beginning.
+/// The bytes of a file, or of the file that it is a link to. A device or a pipe is not opened: it may have no end, or never a
+/// beginning.
 pub(super) fn read(path: &Path, role: Role) -> Result<Vec<u8>, Flaw> {
+    let bytes = read_itself(path, role)?;
+    match written_link(path, &bytes).filter(|target| target.is_file()) {
+        Some(target) => read_itself(&target, role),
+        None => Ok(bytes),
+    }
+}
+
+/// Where a link leads that lies there as a small file with its target in it: what git, and some archives, make of a link where
+/// they may not make links. Only targets that begin with `./` or `../` and exist are taken for one.
+pub(super) fn written_link(path: &Path, bytes: &[u8]) -> Option<PathBuf> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= LONGEST_LINK)?.trim_end();
+    let relative = text.starts_with("./") || text.starts_with("../");
+    let target = path.parent()?.join(text);
+    (relative && !text.contains('\n') && target.exists()).then_some(target)
+}
+
+/// The longest path that a link may hold.
+pub(super) const LONGEST_LINK: usize = 4096;
+
+fn read_itself(path: &Path, role: Role) -> Result<Vec<u8>, Flaw> {
     let unreadable = |error| Flaw::new("unreadable", format!("cannot read {}: {error}", path.display()));
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(Flaw::new("not-a-file", format!("{} is a folder, a device or a pipe", path.display())));
@@ -46,6 +67,12 @@ mod tests {
         assert_eq!(read(&at("none.txt"), Role::Text).unwrap_err().reason, "unreadable");
         std::os::unix::fs::symlink("/dev/zero", at("zero.txt")).unwrap();
         assert_eq!(read(&at("zero.txt"), Role::Text).unwrap_err().reason, "not-a-file");
+        std::fs::write(at("link.txt"), "./a.txt\n").unwrap();
+        assert_eq!(read(&at("link.txt"), Role::Text).unwrap(), b"a cat");
+        for text in ["./none.txt", "a.txt", "./a.txt\n./a.txt", "../"] {
+            std::fs::write(at("text.txt"), text).unwrap();
+            assert_eq!(read(&at("text.txt"), Role::Text).unwrap(), text.as_bytes(), "{text}");
+        }
         let fifo = std::process::Command::new("mkfifo").arg(at("fifo.txt")).status();
         if fifo.is_ok_and(|status| status.success()) {
             assert_eq!(read(&at("fifo.txt"), Role::Text).unwrap_err().reason, "not-a-file");

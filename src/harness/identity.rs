@@ -211,7 +211,7 @@ mod tests {
             "sample.candidates=3",
             "evaluate.pairs=7",
             "expect=['elbo_validation.psnr < 1']",
-            "clip.validate_every=3",
+            "clip.checkpoint_every=3",
             "transformer.checkpoint_every=3",
             "transformer.recompute=true",
             "transformer.steps=5000",

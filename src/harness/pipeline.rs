@@ -222,7 +222,7 @@ impl<'a> Context<'a> {
         let preview = Preview::new(run.path(), models.transformer.name(), (spec.steps, spec.validate_every), &held)?;
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
         let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
-        let mut codes = Codes::new(first, !data.augment && !data.flip);
+        let mut codes = Codes::new(first, !data.augment);
         let mut cut = Cut::new(text.room());
         let mut batch = |step| {
             let examples = loader.batch(step, spec.batch)?;
@@ -257,8 +257,14 @@ impl<'a> Context<'a> {
         let mut loader = self.loader("clip", view(&self.spec.data, false), side)?;
         let mut codes = Codes::new(models.first.as_ref(), !self.spec.data.augment);
         let mut cut = Cut::new(vocab.room());
+        // A picture that stands twice in a batch is contrasted with itself.
+        let size = spec.batch.min(self.sources.train.len()).max(2);
+        if size < spec.batch {
+            let text = format!("there are only {size} pictures: so many to a batch, not clip.batch = {}", spec.batch);
+            run.warn("clip", "small-batch", &text)?;
+        }
         let mut batch = |step| {
-            let mut examples = loader.batch(step, spec.batch)?;
+            let mut examples = loader.batch(step, size)?;
             examples.iter().for_each(|example| cut.add(bpe.encode(&example.caption).len()));
             let mut rng = Rng::new(self.spec.seed, "clip/reconstructed", step, 0);
             codes.reconstruct(&mut examples, |_| rng.chance(spec.reconstructed))?;

@@ -63,7 +63,7 @@ fn captions_must_say_something() {
     }
     refused(&place, &["sample", "results/tiny"], 2, "");
     for (option, value, needle) in
-        [("--n", "0", "at least 1"), ("--top-p", "0", "top-p"), ("--temperature", "-1", "temperature")]
+        [("--n", "0", "expected 1 to"), ("--top-p", "0", "top-p"), ("--temperature", "-1", "temperature")]
     {
         let option = format!("{option}={value}");
         refused(&place, &["sample", "results/tiny", "--caption", "a", &option], 2, needle);
@@ -107,7 +107,7 @@ fn pictures_and_tokens_are_checked() {
 }
 
 #[test]
-fn a_damaged_checkpoint_falls_back_and_two_are_refused() {
+fn a_damaged_checkpoint_is_refused_unless_an_older_one_will_do_and_two_are_refused() {
     let place = Place::with_run();
     let damage = |step: &str| {
         let path = place.run().join("checkpoints/clip").join(step).join("ema.safetensors");
@@ -117,9 +117,13 @@ fn a_damaged_checkpoint_falls_back_and_two_are_refused() {
     };
     let sample = ["sample", "results/tiny", "--caption", "a red circle", "--n", "1"];
     damage("step-12");
-    place.experiment(&sample).done();
+    refused(&place, &sample, 4, "clip/step-12/ema.safetensors");
+    let older = [&sample[..], &["--allow-older-checkpoint"]].concat();
+    let said = place.experiment(&older);
+    said.done();
+    assert!(said.stderr.contains("fell back to step-6"), "{said:?}");
     damage("step-6");
-    refused(&place, &sample, 4, "clip");
+    refused(&place, &older, 4, "clip");
 }
 
 #[test]

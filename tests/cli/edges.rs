@@ -75,6 +75,7 @@ fn too_little_memory_is_one_line() {
     }
     // Known before anything is allocated, with both numbers.
     let set = "transformer.batch=1048576";
+    let place = Place::with_spec();
     let said = place.experiment(&["tiny.yaml", "--set", set]);
     said.failed(6, "too little memory: transformer needs ");
     assert!(said.stderr.contains("iB are available"), "{said:?}");

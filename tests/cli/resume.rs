@@ -56,7 +56,7 @@ fn a_stopped_run_goes_on_with_the_same_bits() {
     assert!(run.join("checkpoints/clip/LATEST").is_file());
 
     let said = place.experiment(&longer(&["--resume"]));
-    assert_eq!(place.path(said.done()[0]), place.run().join("report.html"));
+    assert_eq!(place.path(said.done().last().unwrap()), place.run().join("report.html"));
     assert_eq!(facts(&run)["exit"], 0);
     assert_same(&whole.run(), &run);
 }
@@ -132,7 +132,7 @@ fn more_steps_go_on_from_the_last_checkpoint() {
     let run = place.run();
     // No spec: the run's own, with more of it.
     let said = place.experiment(&[&["--resume=results/tiny"][..], &more].concat());
-    assert_eq!(place.path(said.done()[0]), run.join("report.html"));
+    assert_eq!(place.path(said.done().last().unwrap()), run.join("report.html"));
     assert!(said.stderr.contains("gone on with"), "{said:?}");
     let changes = &facts(&run)["spec_changes"];
     assert_eq!((&changes[1]["key"], &changes[1]["to"]), (&"transformer.steps".into(), &24.into()), "{changes}");
@@ -168,7 +168,7 @@ fn going_on_with_nothing_starts_nothing_unasked() {
     for again in [&["tiny.yaml", "--resume-or-start"][..], &["tiny.yaml", "--resume"], &["--resume=results/tiny"]] {
         let said = place.experiment(again);
         assert!(said.done().len() == 1 && said.stderr.contains("already finished"), "{said:?}");
-        assert_eq!(place.path(said.done()[0]), place.run().join("report.html"));
+        assert_eq!(place.path(said.done().last().unwrap()), place.run().join("report.html"));
     }
     assert_eq!(fs::read(place.run().join("run.json")).unwrap(), before);
 }

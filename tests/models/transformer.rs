@@ -258,8 +258,8 @@ fn the_loss_weighs_an_eighth_of_the_text_and_may_leave_out_the_pads() {
 #[test]
 fn a_list_of_patterns_must_be_as_long_as_the_transformer_is_deep() {
     let spec = |names: &[&str]| Spec { attention: names.iter().map(|n| (*n).into()).collect(), ..Spec::default() };
-    assert_eq!(patterns(&spec(&[]), 2).unwrap(), paper_order(2, 11));
-    assert_eq!(patterns(&spec(&["conv", "row"]), 2).unwrap(), [Pattern::Conv { kernel: 11 }, Pattern::Row]);
+    assert_eq!(patterns(&spec(&[]), 2).unwrap(), paper_order(2, 5));
+    assert_eq!(patterns(&spec(&["conv", "row"]), 2).unwrap(), [Pattern::Conv { kernel: 5 }, Pattern::Row]);
     let error = patterns(&spec(&["row"]), 2).unwrap_err().to_string();
     assert!(error.contains("expected one pattern for each of 2 layers, got 1"), "{error}");
 }
