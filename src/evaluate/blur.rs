@@ -4,7 +4,7 @@
 use crate::data::Picture;
 use image::imageops;
 
-/// The radii of Figure 9, in pixels of pictures of side [`SIDE`].
+/// The radii of Figure 9, in pixels of pictures of side `SIDE`.
 pub const RADII: [u32; 5] = [0, 1, 2, 4, 8];
 /// The side of the paper's pictures.
 const SIDE: f64 = 256.0;

@@ -1,5 +1,5 @@
 //! Which run to go on with, and whether it may: its spec must mean what it did, but for keys that change nothing of what it has
-//! trained ([`identity`](super::identity)).
+//! trained ([`identity`]).
 
 use super::identity::{self, Difference};
 use super::load::{self, Loaded};

@@ -31,7 +31,7 @@ use run::{Masks, Run};
 /// left half-written. Whatever is missing in the run is said in the report.
 ///
 /// # Errors
-/// [`Error::Data`] if `run` holds no readable `run.json`; [`Error::Io`] if the report cannot be written.
+/// [`Error::Data`](crate::Error::Data) if `run` holds no readable `run.json`; [`Error::Io`](crate::Error::Io) if the report cannot be written.
 pub fn write(run: &Path) -> Result<PathBuf> {
     let path = run.join("report.html");
     write_atomic(&path, page(&Run::read(run)?).as_bytes())?;
