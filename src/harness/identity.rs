@@ -199,6 +199,9 @@ mod tests {
             "first_stage.temperature={from: 1, to: 0.1, steps: 50}",
             "first_stage.kl_weight={from: 1, to: 0.1, steps: 50}",
             "transformer.optimizer.lr={from: 0.1, to: 0.01, steps: 50}",
+            "first_stage.validate_every=100",
+            "transformer.validate_every=100",
+            "clip.validate_every=100",
         ];
         let with = |more: &[&str]| spec(&[&own_lengths[..], more].concat());
         let answers = |theirs: &Spec, ours: &Spec, begun: bool| -> Vec<(String, Option<String>)> {
