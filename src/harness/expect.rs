@@ -93,7 +93,7 @@ pub fn unknown(spec: &Spec, path: &str) -> Option<String> {
 /// [`Error::Expect`] for a line that does not hold, whose path is missing or no number, or that does not parse.
 pub fn check(lines: &[String], results: &Value) -> Result<()> {
     let failures: Vec<String> = lines.iter().filter_map(|line| failure(line, results)).collect();
-    if failures.is_empty() { Ok(()) } else { Err(Error::Expect(failures.join("\n"))) }
+    if failures.is_empty() { Ok(()) } else { Err(Error::Expect(failures.join("; "))) }
 }
 
 fn failure(line: &str, results: &Value) -> Option<String> {
