@@ -3,7 +3,7 @@
 
     python3 scripts/drawings.py --out pictures [--count 60] [--seed 0] [--side 64]
 
-Every (thing, colour) comes equally often, each time of another size, place and ground. Needs nothing but Python.
+Every (thing, colour) comes equally often, each time of another size and place, on a grey or white ground. Needs nothing but Python.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def draw(thing, colour, side, rng):
     size = rng.uniform(0.52, 0.78)
     cx, cy = (rng.uniform(size - 1, 1 - size) * 0.8 for _ in range(2))
     flip = rng.choice((-1, 1))
-    ground = tuple(rng.choice((200, 225, 248)) + rng.randrange(-4, 5) for _ in range(3))
+    ground = (rng.choice((196, 222, 248)) + rng.randrange(-6, 7),) * 3
     rows = bytearray()
     for row in range(side):
         for column in range(side):

@@ -2,7 +2,7 @@
 
 use dalle::Error;
 use dalle::harness::identity::differences;
-use dalle::harness::load::{Loaded, check};
+use dalle::harness::load::Loaded;
 use dalle::harness::run_dir::{self, RunDir};
 use dalle::harness::signals;
 use dalle::train::checkpoint::{self, Older};
@@ -16,12 +16,7 @@ const PRESETS: &[&str] = &["tiny"];
 const TEXT: &str = "# a question\nname: quick\npreset: tiny\nseed: 7\n";
 
 fn loaded(folder: &Path) -> Loaded {
-    Loaded {
-        spec: check("a.yaml", TEXT, &[], PRESETS).unwrap(),
-        text: TEXT.to_owned(),
-        folder: folder.to_owned(),
-        file: None,
-    }
+    Loaded::parse("a.yaml", TEXT, folder, &[], PRESETS).unwrap()
 }
 
 fn create(results: &Path) -> RunDir {

@@ -11,53 +11,82 @@ use image::{ImageBuffer, Rgb};
 /// What a [`Flaw`] or a picture comes out of.
 type Result = std::result::Result<Picture, Flaw>;
 
-/// How a picture becomes a square of the target's size.
+/// Which square of a picture is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
+pub enum Crop {
     /// [`first_stage`].
-    FirstStage {
-        /// Mirror every second picture, as the paper does; not for captions that name left and right.
-        flip: bool,
-    },
+    FirstStage,
     /// [`transformer`].
     Transformer,
     /// [`evaluation`].
     Evaluation,
 }
 
+/// Which pictures are mirrored, each time with probability 1/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flip {
+    /// None.
+    Never,
+    /// Those whose caption says neither left nor right: beyond the paper, which mirrors no pairs.
+    WithoutSides,
+    /// All, as in listing 1.
+    Any,
+}
+
+/// How a picture becomes a square of the target's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// Which square.
+    pub crop: Crop,
+    /// Whether it is mirrored.
+    pub flip: Flip,
+}
+
 impl View {
-    /// `picture`, `target` pixels wide and high.
+    /// The middle, as it is.
+    pub const EVALUATION: View = View { crop: Crop::Evaluation, flip: Flip::Never };
+
+    /// `picture`, `target` pixels wide and high, that goes with `caption`.
     ///
     /// # Errors
     /// "too-small" if its short side is below `target`, "aspect" if one side is more than twice the other.
-    pub fn apply(self, picture: &Picture, target: usize, rng: &mut Rng) -> Result {
-        match self {
-            View::FirstStage { flip } => first_stage(picture, target, flip, rng),
-            View::Transformer => transformer(picture, target, rng),
-            View::Evaluation => evaluation(picture, target),
+    pub fn apply(self, picture: &Picture, caption: &str, target: usize, rng: &mut Rng) -> Result {
+        let mut view = match self.crop {
+            Crop::FirstStage => first_stage(picture, target, rng)?,
+            Crop::Transformer => transformer(picture, target, rng)?,
+            Crop::Evaluation => evaluation(picture, target)?,
+        };
+        let flips = match self.flip {
+            Flip::Never => false,
+            Flip::WithoutSides => !names_a_side(caption),
+            Flip::Any => true,
+        };
+        if flips && rng.chance(0.5) {
+            mirror(&mut view);
         }
+        Ok(view)
+    }
+
+    /// Whether a picture looks the same every time.
+    pub fn is_fixed(self) -> bool {
+        self == View::EVALUATION
     }
 }
 
 /// Listing 1: a random s×s crop, resized to t ~ U{min(s, 9/8·target) … min(s, 3/2·target)}, a random crop of the
-/// target's size, mirrored with probability 1/2 if `flip`.
-pub fn first_stage(picture: &Picture, target: usize, flip: bool, rng: &mut Rng) -> Result {
+/// target's size.
+pub fn first_stage(picture: &Picture, target: usize, rng: &mut Rng) -> Result {
     let short = check(picture, target)?;
-    let mut view = if is_target(picture, target) {
-        picture.clone()
-    } else {
-        let [left, top] = [picture.width, picture.height].map(|side| rng.between(0, side - short));
-        let size = rng.between(short.min(scaled(target, 9, 8)), short.min(scaled(target, 3, 2)));
-        random_crop(&area_resize(&crop(picture, left, top, short), size), target, rng)
-    };
-    if flip && rng.chance(0.5) {
-        mirror(&mut view);
+    if is_target(picture, target) {
+        return Ok(picture.clone());
     }
-    Ok(view)
+    let [left, top] = [picture.width, picture.height].map(|side| rng.between(0, side - short));
+    let size = rng.between(short.min(scaled(target, 9, 8)), short.min(scaled(target, 3, 2)));
+    Ok(random_crop(&area_resize(&crop(picture, left, top, short), size), target, rng))
 }
 
 /// Listing 2: an s×s crop near the middle, offset ~ U[3/8·(side − s), max(that + 1, 5/8·(side − s))), resized to
-/// t ~ U{target … min(s, 9/8·target)}, a random crop of the target's size; never mirrored.
+/// t ~ U{target … min(s, 9/8·target)}, a random crop of the target's size.
 pub fn transformer(picture: &Picture, target: usize, rng: &mut Rng) -> Result {
     let short = check(picture, target)?;
     if is_target(picture, target) {
@@ -119,6 +148,12 @@ fn crop(picture: &Picture, left: usize, top: usize, side: usize) -> Picture {
 fn random_crop(picture: &Picture, target: usize, rng: &mut Rng) -> Picture {
     let [left, top] = [picture.width, picture.height].map(|side| rng.between(0, side - target));
     crop(picture, left, top, target)
+}
+
+/// Whether one of the words left and right is in `caption`.
+fn names_a_side(caption: &str) -> bool {
+    let mut words = caption.split(|c: char| !c.is_alphanumeric());
+    words.any(|word| word.eq_ignore_ascii_case("left") || word.eq_ignore_ascii_case("right"))
 }
 
 /// Left and right exchanged.
@@ -211,19 +246,29 @@ mod tests {
         let picture = coordinates(16, 16);
         assert_eq!(transformer(&picture, 16, &mut rng(0)).unwrap(), picture);
         assert_eq!(evaluation(&picture, 16).unwrap(), picture);
-        assert_eq!(first_stage(&picture, 16, false, &mut rng(0)).unwrap(), picture);
-        let flips = (0..200).filter(|&i| {
-            let view = first_stage(&picture, 16, true, &mut rng(i)).unwrap();
-            assert!(view == picture || (view.rgb[0] == 15 && view.rgb[1] == 0 && view.rgb[45] == 0));
-            view != picture
-        });
-        assert!((70..130).contains(&flips.count()));
+        assert_eq!(first_stage(&picture, 16, &mut rng(0)).unwrap(), picture);
+        let flips = |crop, flip, caption| {
+            let views = (0..200).map(|i| View { crop, flip }.apply(&picture, caption, 16, &mut rng(i)).unwrap());
+            let flipped = views.filter(|view| {
+                assert!(*view == picture || (view.rgb[0] == 15 && view.rgb[1] == 0 && view.rgb[45] == 0));
+                *view != picture
+            });
+            flipped.count()
+        };
+        for crop in [Crop::FirstStage, Crop::Transformer, Crop::Evaluation] {
+            assert_eq!(flips(crop, Flip::Never, "a cat"), 0);
+            assert!((70..130).contains(&flips(crop, Flip::Any, "a cat on the left")));
+            assert!((70..130).contains(&flips(crop, Flip::WithoutSides, "a bright, leftover cat")));
+            assert_eq!(flips(crop, Flip::WithoutSides, "Left: a cat"), 0);
+            assert_eq!(flips(crop, Flip::WithoutSides, "a cat to the right"), 0);
+        }
     }
 
     #[test]
     fn small_and_long_pictures_are_refused() {
-        for view in [View::FirstStage { flip: true }, View::Transformer, View::Evaluation] {
-            let reason = |w, h| view.apply(&coordinates(w, h), 16, &mut rng(0)).map_err(|flaw| flaw.reason);
+        for crop in [Crop::FirstStage, Crop::Transformer, Crop::Evaluation] {
+            let view = View { crop, flip: Flip::Any };
+            let reason = |w, h| view.apply(&coordinates(w, h), "", 16, &mut rng(0)).map_err(|flaw| flaw.reason);
             assert_eq!(reason(1, 1).unwrap_err(), "too-small");
             assert_eq!(reason(15, 20).unwrap_err(), "too-small");
             assert_eq!(reason(33, 16).unwrap_err(), "aspect");
@@ -237,14 +282,15 @@ mod tests {
     fn crops_cover_the_ranges_of_the_listings() {
         // At 16×24 with target 16 nothing is resized: the crop's row is the offset alone.
         let picture = coordinates(16, 24);
-        let offsets = |view: View| {
-            let row = |i| view.apply(&picture, 16, &mut rng(i)).unwrap().rgb[1];
+        let offsets = |crop| {
+            let view = View { crop, flip: Flip::Never };
+            let row = |i| view.apply(&picture, "", 16, &mut rng(i)).unwrap().rgb[1];
             (0..300).map(row).collect::<std::collections::BTreeSet<u8>>().into_iter().collect::<Vec<_>>()
         };
-        assert_eq!(offsets(View::FirstStage { flip: false }), (0..=8).collect::<Vec<u8>>());
+        assert_eq!(offsets(Crop::FirstStage), (0..=8).collect::<Vec<u8>>());
         // 3·8/8 = 3 to 5·8/8 = 5, the end excluded.
-        assert_eq!(offsets(View::Transformer), [3, 4]);
-        assert_eq!(offsets(View::Evaluation), [4]);
+        assert_eq!(offsets(Crop::Transformer), [3, 4]);
+        assert_eq!(offsets(Crop::Evaluation), [4]);
     }
 
     #[test]
@@ -256,16 +302,17 @@ mod tests {
     fn resized_sizes_are_those_of_the_listings() {
         // The green channel counts rows, so the first view's last row minus its first tells the scale.
         let picture = coordinates(128, 128);
-        let scales = |view: View| {
+        let scales = |crop| {
+            let view = View { crop, flip: Flip::Never };
             let scale = |i| {
-                let rgb = view.apply(&picture, 32, &mut rng(i)).unwrap().rgb;
+                let rgb = view.apply(&picture, "", 32, &mut rng(i)).unwrap().rgb;
                 31.0 * 128.0 / f64::from(rgb[3 * 32 * 31 + 1] - rgb[1])
             };
             (0..400).map(scale).fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(s), high.max(s)))
         };
-        let (low, high) = scales(View::FirstStage { flip: false });
+        let (low, high) = scales(Crop::FirstStage);
         assert!((low - 36.0).abs() < 0.6 && (high - 48.0).abs() < 0.9, "{low} {high}");
-        let (low, high) = scales(View::Transformer);
+        let (low, high) = scales(Crop::Transformer);
         assert!((low - 32.0).abs() < 0.6 && (high - 36.0).abs() < 0.6, "{low} {high}");
     }
 

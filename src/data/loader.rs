@@ -138,7 +138,7 @@ impl<'a> Loader<'a> {
         let Some(caption) = captions.into_iter().nth(chosen) else {
             return Err(Flaw::new("no-caption", "expected at least one caption, got none").of(&key));
         };
-        let picture = self.view.apply(&picture, self.target, rng).map_err(|flaw| flaw.of(&key))?;
+        let picture = self.view.apply(&picture, &caption, self.target, rng).map_err(|flaw| flaw.of(&key))?;
         Ok(Example { index, key, picture, caption })
     }
 
@@ -161,7 +161,10 @@ impl<'a> Loader<'a> {
 mod tests {
     use super::*;
 
+    use crate::data::{Crop, Flip};
     use proptest::{prop_assert, prop_assert_eq, proptest};
+
+    const VIEW: View = View { crop: Crop::Transformer, flip: Flip::Never };
 
     /// Sample i is a picture of grey level i; those in `broken` cannot be read, those in `small` are.
     #[derive(Default)]
@@ -187,7 +190,7 @@ mod tests {
     }
 
     fn loader(source: &Greys, max_bad: f64) -> Loader<'_> {
-        Loader::new(source, "greys", View::Transformer, 4, (5, "test"), max_bad).unwrap()
+        Loader::new(source, "greys", VIEW, 4, (5, "test"), max_bad).unwrap()
     }
 
     #[test]
@@ -247,7 +250,7 @@ mod tests {
         assert!(refused(10, 10, 1).is_some());
         // After ten of a thousand nothing can be said yet.
         assert_eq!(refused(1000, 400, 1), None);
-        assert!(Loader::new(&Greys::default(), "none", View::Transformer, 4, (0, ""), 0.1).is_err());
+        assert!(Loader::new(&Greys::default(), "none", VIEW, 4, (0, ""), 0.1).is_err());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod sample;
 pub mod shapes;
 mod webdataset;
 
-pub use augment::View;
+pub use augment::{Crop, Flip, View};
 pub use counts::{Counts, Tally};
 pub use decode::Flaw;
 pub use extensions::Extensions;

@@ -1,8 +1,9 @@
-//! The value of every key that a spec leaves out: the recipe of the small scale, scaled by what the spec does say.
+//! The value of every key that a spec leaves out: the recipe of the small scale, scaled by what the spec does say and by how
+//! many pictures there are to train on.
 
 use super::spec::{DataKind, DataSpec, EvaluateSpec, GpuSpec, SampleSpec, Spec, TextSpec};
 use crate::shape::{DvaeShape, Preset};
-use crate::train::config::{ClipStage, FirstStage, Method, TransformerStage};
+use crate::train::config::{ClipStage, FirstStage, Method, TransformerStage, updates};
 use crate::with_preset;
 use dfdx::shapes::ConstDim;
 use serde::de::DeserializeOwned;
@@ -19,8 +20,9 @@ pub const MOVERS: [&str; 7] = [
     "clip.optimizer.method",
 ];
 
-/// The spec that leaves out every key that `given` may leave out.
-pub fn of(given: &Value) -> Spec {
+/// The spec that leaves out every key that `given` may leave out. `pictures` are those to train on, where that is known and
+/// bounds how long they should be seen.
+pub fn of(given: &Value, pictures: Option<usize>) -> Spec {
     let text = |key: &str| given[key].as_str().unwrap_or_default().to_owned();
     let (preset, name) = (text("preset"), text("name"));
     let (first, transformer, clip) = (FirstStage::default(), TransformerStage::default(), ClipStage::default());
@@ -33,11 +35,11 @@ pub fn of(given: &Value) -> Spec {
         text: TextSpec::default(),
         first_stage: FirstStage::recipe(steps("first_stage", first.steps), method("first_stage")),
         transformer: TransformerStage::recipe(
-            steps("transformer", transformer.steps),
+            steps("transformer", updates(transformer.steps, pictures)),
             method("transformer"),
             grid(&preset),
         ),
-        clip: ClipStage::recipe(steps("clip", clip.steps), method("clip")),
+        clip: ClipStage::recipe(steps("clip", updates(clip.steps, pictures)), method("clip")),
         sample: SampleSpec::default(),
         evaluate: EvaluateSpec::default(),
         gpu: GpuSpec::default(),
@@ -47,8 +49,8 @@ pub fn of(given: &Value) -> Spec {
 }
 
 /// `given` with every key that it leaves out.
-pub fn fill(given: Value) -> Value {
-    match serde_yaml::to_value(of(&given)) {
+pub fn fill(given: Value, pictures: Option<usize>) -> Value {
+    match serde_yaml::to_value(of(&given, pictures)) {
         Ok(defaults) => over(defaults, given),
         // Nothing of a default is beyond YAML; what is given is then read, or refused, as it is.
         Err(_) => given,
@@ -76,6 +78,11 @@ fn read<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value.clone()).ok()
 }
 
+/// The side of a preset's pictures; none of one that is in no table.
+pub fn side(preset: &str) -> Option<usize> {
+    with_preset!(preset, P => <<<P as Preset>::Dvae as DvaeShape>::Side as ConstDim>::SIZE)
+}
+
 /// The side of a preset's token grid; one that is in no table has the quickstart's.
 fn grid(preset: &str) -> usize {
     with_preset!(preset, P => <<<P as Preset>::Dvae as DvaeShape>::Grid as ConstDim>::SIZE).unwrap_or(8)
@@ -86,7 +93,26 @@ mod tests {
     use super::*;
 
     fn filled(text: &str) -> Spec {
-        serde_yaml::from_value(fill(serde_yaml::from_str(text).unwrap())).unwrap()
+        filled_for(text, None)
+    }
+
+    fn filled_for(text: &str, pictures: Option<usize>) -> Spec {
+        serde_yaml::from_value(fill(serde_yaml::from_str(text).unwrap(), pictures)).unwrap()
+    }
+
+    #[test]
+    fn few_pictures_are_seen_for_a_shorter_time() {
+        let of = |text, pictures| {
+            let spec = filled_for(text, pictures);
+            (spec.first_stage.steps, spec.transformer.steps, spec.transformer.validate_every, spec.clip.steps)
+        };
+        let plain = "{name: a, preset: tiny, data: {kind: folder}}";
+        assert_eq!(of(plain, None), (3000, 2000, 133, 1000));
+        assert_eq!(of(plain, Some(54)), (3000, 294, 19, 147));
+        assert_eq!([2500, 1 << 40].map(|n| of(plain, Some(n))), [of(plain, None); 2]);
+        assert_eq!(of(plain, Some(0)).1, 1);
+        let given = "{name: a, preset: tiny, transformer: {steps: 900}}";
+        assert_eq!(of(given, Some(54)), (3000, 900, 60, 147));
     }
 
     #[test]

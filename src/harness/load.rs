@@ -6,6 +6,7 @@ use super::problem::{self, Place, Problem, Source};
 use super::spec::Spec;
 use super::{defaults, expected, schema, set};
 use crate::{Error, Result};
+use serde_yaml::Value;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,30 @@ pub struct Loaded {
     pub folder: PathBuf,
     /// The file, where there is one.
     pub file: Option<PathBuf>,
+    /// What it says, without any default.
+    pub(super) given: Value,
+}
+
+impl Loaded {
+    /// A spec that stands in `text`, with data beside `folder`; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] with every problem of the text and of the arguments.
+    pub fn parse(name: &str, text: &str, folder: &Path, sets: &[String], presets: &[&str]) -> Result<Loaded> {
+        let (spec, given) = check_with(name, text, sets, presets, Expectations::Checked)?;
+        Ok(Loaded { spec, text: text.to_owned(), folder: folder.to_owned(), file: None, given })
+    }
+
+    /// The spec where so many `pictures` are there to train on: they bound the steps that it leaves out.
+    ///
+    /// # Errors
+    /// None; a spec that checks is read with any number of them.
+    pub fn with_pictures(&self, pictures: usize) -> Result<Loaded> {
+        match serde_yaml::from_value(defaults::fill(self.given.clone(), Some(pictures))) {
+            Ok(spec) => Ok(Loaded { spec, ..self.clone() }),
+            Err(error) => Err(Error::Spec(error.to_string())),
+        }
+    }
 }
 
 /// Reads and checks the spec at `path`; `sets` are `key.path=value`, `presets` the names of the preset table.
@@ -42,12 +67,12 @@ pub fn reopen(path: impl AsRef<Path>, presets: &[&str]) -> Result<Loaded> {
 
 fn load_with(path: &Path, sets: &[String], presets: &[&str], expectations: Expectations) -> Result<Loaded> {
     let text = read(path)?;
-    let spec = check_with(&path.display().to_string(), &text, sets, presets, expectations)?;
+    let (spec, given) = check_with(&path.display().to_string(), &text, sets, presets, expectations)?;
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    Ok(Loaded { spec, text, folder, file: Some(path.to_owned()) })
+    Ok(Loaded { spec, text, folder, file: Some(path.to_owned()), given })
 }
 
 /// Checks the text of a spec; `name` stands for the file in messages.
@@ -55,7 +80,7 @@ fn load_with(path: &Path, sets: &[String], presets: &[&str], expectations: Expec
 /// # Errors
 /// [`Error::Spec`] with every problem of the text and of the arguments.
 pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Result<Spec> {
-    check_with(name, text, sets, presets, Expectations::Checked)
+    check_with(name, text, sets, presets, Expectations::Checked).map(|(spec, _)| spec)
 }
 
 /// Whether the paths of expectations must be ones that the results will hold.
@@ -65,7 +90,14 @@ enum Expectations {
     AsTheyAre,
 }
 
-fn check_with(name: &str, text: &str, sets: &[String], presets: &[&str], expectations: Expectations) -> Result<Spec> {
+/// The spec, and what it says without any default.
+fn check_with(
+    name: &str,
+    text: &str,
+    sets: &[String],
+    presets: &[&str],
+    expectations: Expectations,
+) -> Result<(Spec, Value)> {
     let mut sources = vec![Source { name: name.to_owned(), text: text.to_owned() }];
     sources.extend(sets.iter().map(|text| Source { name: "--set".to_owned(), text: text.clone() }));
     let mut problems = Vec::new();
@@ -78,12 +110,13 @@ fn check_with(name: &str, text: &str, sets: &[String], presets: &[&str], expecta
     }
     problems.extend(schema::check(&root, presets));
     if problems.is_empty() {
-        match serde_yaml::from_value(defaults::fill(root.to_value())) {
-            Ok(spec) if expectations == Expectations::AsTheyAre => return Ok(spec),
+        let given = root.to_value();
+        match serde_yaml::from_value(defaults::fill(given.clone(), None)) {
+            Ok(spec) if expectations == Expectations::AsTheyAre => return Ok((spec, given)),
             Ok(spec) => {
                 problems.extend(expected::problems(&root, &spec));
                 if problems.is_empty() {
-                    return Ok(spec);
+                    return Ok((spec, given));
                 }
             }
             Err(error) => problems.push(Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")),

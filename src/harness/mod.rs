@@ -2,7 +2,8 @@
 //! [`problem`]); what a run leaves behind is written so that a crash at any moment loses nothing ([`run_dir`]); what a run owes
 //! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]), and it can be gone on with
 //! ([`resume`], [`identity`]). What a run will cost is known
-//! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]).
+//! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]), and lie in files of their own
+//! ([`tokens`]).
 
 mod accuracy;
 #[cfg(feature = "cli")]
@@ -47,5 +48,7 @@ pub mod sources;
 pub mod spec;
 pub mod survey;
 pub mod table;
+#[cfg(feature = "cli")]
+pub mod tokens;
 mod training;
 pub mod validation;

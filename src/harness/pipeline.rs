@@ -222,7 +222,7 @@ impl<'a> Context<'a> {
         let preview = Preview::new(run.path(), models.transformer.name(), (spec.steps, spec.validate_every), &held)?;
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
         let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
-        let mut codes = Codes::new(first, !data.augment);
+        let mut codes = Codes::new(first, view(data, false).is_fixed());
         let mut cut = Cut::new(text.room());
         let mut batch = |step| {
             let examples = loader.batch(step, spec.batch)?;
@@ -255,7 +255,7 @@ impl<'a> Context<'a> {
         let held = self.held(side)?;
         let (held_pixels, held_text) = (pixels(&held), text(&held));
         let mut loader = self.loader("clip", view(&self.spec.data, false), side)?;
-        let mut codes = Codes::new(models.first.as_ref(), !self.spec.data.augment);
+        let mut codes = Codes::new(models.first.as_ref(), view(&self.spec.data, false).is_fixed());
         let mut cut = Cut::new(vocab.room());
         // A picture that stands twice in a batch is contrasted with itself.
         let size = spec.batch.min(self.sources.train.len()).max(2);

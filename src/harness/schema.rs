@@ -118,6 +118,7 @@ const DATA: Kind = Kind::Map(&[
     row("validation", Kind::Named(&Kind::List(1, &Kind::Glob))),
     row("augment", Kind::Flag),
     row("flip", Kind::Flag),
+    row("flip_pairs", Kind::Flag),
     row("validation_share", BELOW_ONE),
     row("extensions", Kind::Map(&[row("picture", WORDS), row("caption", WORDS)])),
     row("max_bad", SHARE),

@@ -3,8 +3,11 @@
 use super::load::Loaded;
 use super::run_dir::RunDir;
 use super::spec::{DataKind, DataSpec, Spec};
+use super::{defaults, identity};
 use crate::data::shapes::Split;
-use crate::data::{Example, Extensions, Flaw, Folder, Joined, Loader, Shapes, Source, Tally, View, WebDataset};
+use crate::data::{
+    Crop, Example, Extensions, Flaw, Flip, Folder, Joined, Loader, Shapes, Source, Tally, View, WebDataset,
+};
 use crate::data::{hold_out, paths};
 use crate::error::{Error, Result};
 use crate::random::Rng;
@@ -59,7 +62,9 @@ impl Sources {
         if data.validation.is_empty() {
             let usable = |source: &dyn Source, index| {
                 let mut rng = Rng::new(seed, "data/held-out", 1, index as u64);
-                source.get(index).is_ok_and(|sample| View::Evaluation.apply(&sample.picture, side, &mut rng).is_ok())
+                source
+                    .get(index)
+                    .is_ok_and(|sample| View::EVALUATION.apply(&sample.picture, "", side, &mut rng).is_ok())
             };
             let (train, held) = hold_out(train, &name, (data.validation_share, seed), &usable)?;
             let validation = vec![(HELD_OUT.to_owned(), Box::new(held) as Box<dyn Source>)];
@@ -77,7 +82,7 @@ impl Sources {
     pub fn look(&self, spec: &Spec, side: usize) -> Result<()> {
         // How many are broken is for the training to say, which reads them all.
         let mut loader =
-            Loader::new(self.train.as_ref(), &self.name, View::Evaluation, side, (spec.seed, "data/look"), 1.0)?;
+            Loader::new(self.train.as_ref(), &self.name, View::EVALUATION, side, (spec.seed, "data/look"), 1.0)?;
         loader.spread(1)?;
         for (name, source) in &self.validation {
             let pairs = if spec.evaluate.pairs == 0 { MOST } else { spec.evaluate.pairs.clamp(64, MOST) };
@@ -135,7 +140,7 @@ impl std::fmt::Display for Sources {
 /// # Errors
 /// [`Error::Data`] where too many samples are broken, or none can be used.
 pub fn measured(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit: usize) -> Result<Vec<Example>> {
-    Loader::new(source, name, View::Evaluation, side, (spec.seed, name), spec.data.max_bad)?.spread(limit)
+    Loader::new(source, name, View::EVALUATION, side, (spec.seed, name), spec.data.max_bad)?.spread(limit)
 }
 
 fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Source>> {
@@ -190,12 +195,40 @@ fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Sou
     Ok(Box::new(Joined::new(sources, left_out)))
 }
 
+/// `loaded` as its number of pictures bounds the steps that it leaves out, and what is to be said of that. The pictures are of
+/// `side`, or of the preset's where that is none.
+///
+/// # Errors
+/// Those of [`Sources::open`].
+pub fn fitted(loaded: Loaded, side: Option<usize>) -> Result<(Loaded, Option<String>)> {
+    let in_files = loaded.spec.data.kind != DataKind::Shapes;
+    let Some(side) = side.or_else(|| defaults::side(&loaded.spec.preset)).filter(|_| in_files) else {
+        return Ok((loaded, None));
+    };
+    // Data are opened twice only where their number matters.
+    if loaded.with_pictures(1)?.spec == loaded.spec {
+        return Ok((loaded, None));
+    }
+    let pictures = Sources::open(&loaded, side)?.train.len();
+    let fitted = loaded.with_pictures(pictures)?;
+    let steps = identity::differences(&loaded.spec, &fitted.spec)?;
+    let steps = steps.iter().filter(|difference| difference.path.ends_with(".steps"));
+    let said: Vec<String> = steps.map(|step| format!("{} is {}, not {}", step.path, step.ours, step.theirs)).collect();
+    let said = (!said.is_empty()).then(|| format!("{pictures} pictures to train on are few: {}", said.join(", ")));
+    Ok((fitted, said))
+}
+
 /// How the first stage, or the other two, see a training picture.
 pub fn view(data: &DataSpec, first_stage: bool) -> View {
-    match (data.augment, first_stage) {
-        (false, true) if data.flip => View::FirstStage { flip: true },
-        (false, _) => View::Evaluation,
-        (true, true) => View::FirstStage { flip: data.flip },
-        (true, false) => View::Transformer,
-    }
+    let crop = match (data.augment, first_stage) {
+        (false, _) => Crop::Evaluation,
+        (true, true) => Crop::FirstStage,
+        (true, false) => Crop::Transformer,
+    };
+    let flip = match (first_stage, data.flip, data.flip_pairs) {
+        (true, true, _) => Flip::Any,
+        (false, _, true) => Flip::WithoutSides,
+        _ => Flip::Never,
+    };
+    View { crop, flip }
 }

@@ -74,6 +74,9 @@ pub struct DataSpec {
     pub augment: bool,
     /// Random horizontal flips in the first stage.
     pub flip: bool,
+    /// Random horizontal flips in the transformer and CLIP too, of pictures whose caption says neither left nor right. Not the
+    /// paper's; not for writing, and not for captions that name a side in other words.
+    pub flip_pairs: bool,
     /// Where no validation set is named: the share of the training set that is held out.
     pub validation_share: f64,
     /// What names of files end in, where it is nothing usual.
@@ -95,6 +98,7 @@ impl DataSpec {
             validation: BTreeMap::new(),
             augment: files,
             flip: files,
+            flip_pairs: files,
             validation_share: 0.1,
             extensions: ExtensionsSpec::default(),
             max_bad: 0.1,

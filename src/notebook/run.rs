@@ -12,7 +12,7 @@ use crate::harness::notice;
 use crate::harness::pipeline::{self, Watch};
 use crate::harness::run_dir::{self, RunDir};
 use crate::harness::signals::Stop;
-use crate::harness::{load, spec};
+use crate::harness::{load, sources, spec};
 use crate::report::run::{Run as Read, Stage};
 use crate::report::{charts, panels, results};
 use crate::{Error, Result};
@@ -64,10 +64,12 @@ impl Run {
 
     /// `preset` is what the run is said to have.
     pub(super) fn start_with(spec: &Spec, preset: &str, build: Build) -> Result<Run> {
-        build(&spec.loaded.spec)?; // what does not fit is said here, before there is a run
-        let mut dir = RunDir::create(results_folder(), &spec.loaded, &["notebook".to_owned()])?;
+        let models = build(&spec.loaded.spec)?; // what does not fit is said here, before there is a run
+        let (loaded, said) = sources::fitted(spec.loaded.clone(), Some(models.first.geometry().side))?;
+        said.iter().for_each(notice::line);
+        let mut dir = RunDir::create(results_folder(), &loaded, &["notebook".to_owned()])?;
         dir.update(|run| run["preset"] = preset.into())?;
-        Ok(Run::spawn(spec.loaded.clone(), dir, build))
+        Ok(Run::spawn(loaded, dir, build))
     }
 
     fn spawn(loaded: load::Loaded, mut dir: RunDir, build: Build) -> Run {
@@ -89,7 +91,8 @@ impl Run {
     /// # Errors
     /// Those of the spec and of the training.
     pub fn trained(path: &str) -> Result<Run> {
-        let spec = Spec::read(path)?;
+        let mut spec = Spec::read(path)?;
+        spec.loaded = sources::fitted(spec.loaded, None)?.0;
         let run = match run_dir::find_same(results_folder(), &spec.loaded.spec)? {
             Some(found) if run_dir::read_run(&found)?["status"] == "done" => {
                 return Ok(Run { path: found, training: None, build: Models::build });

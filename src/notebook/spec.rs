@@ -3,12 +3,12 @@
 use super::show::{Rich, Show, shown};
 use crate::Result;
 use crate::harness::plan::plan;
+use crate::harness::run_dir;
 use crate::harness::spec::{self, Loaded};
-use crate::harness::{load, run_dir};
 use crate::models::presets;
 use crate::report::html::escape;
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
+use std::path::Path;
 
 /// An experiment's YAML, checked.
 #[derive(Clone)]
@@ -31,9 +31,7 @@ impl Spec {
     /// # Errors
     /// Those of [`Spec::read`].
     pub fn parse(yaml: &str) -> Result<Spec> {
-        let spec = load::check("spec", yaml, &[], presets::NAMES)?;
-        let loaded = Loaded { spec, text: yaml.to_owned(), folder: PathBuf::from("."), file: None };
-        Ok(Spec { loaded, sets: Vec::new() })
+        Ok(Spec { loaded: Loaded::parse("spec", yaml, Path::new("."), &[], presets::NAMES)?, sets: Vec::new() })
     }
 
     /// The same spec with a value changed: `transformer.steps=100`.
@@ -42,8 +40,10 @@ impl Spec {
     /// [`Error::Spec`](crate::Error::Spec) for a key that there is not or a value that does not fit.
     pub fn set(&self, change: &str) -> Result<Spec> {
         let sets = [&self.sets[..], &[change.to_owned()]].concat();
-        let spec = load::check("spec", &self.loaded.text, &sets, presets::NAMES)?;
-        Ok(Spec { loaded: Loaded { spec, ..self.loaded.clone() }, sets })
+        let Loaded { text, folder, file, .. } = &self.loaded;
+        let mut loaded = Loaded::parse("spec", text, folder, &sets, presets::NAMES)?;
+        loaded.file.clone_from(file);
+        Ok(Spec { loaded, sets })
     }
 
     /// What it will cost: parameters, memory, arithmetic and time.
@@ -63,7 +63,7 @@ impl Spec {
     }
 
     /// That of the run at `path`.
-    pub(super) fn of_run(path: &std::path::Path) -> Result<Spec> {
+    pub(super) fn of_run(path: &Path) -> Result<Spec> {
         Ok(Spec { loaded: run_dir::read_spec(path, presets::NAMES)?, sets: Vec::new() })
     }
 }

@@ -229,7 +229,7 @@ impl FirstStage {
             },
             ema: Ema { decay: 0.99, every: 1 },
             temperature: Schedule::cosine(1.0, 1.0 / 16.0, share(steps, 9, 10)),
-            kl_weight: Schedule::cosine(6.6, 0.2, share(steps, 37, 60)),
+            kl_weight: Schedule::cosine(6.6, 1.0, share(steps, 37, 60)),
             straight_through: false,
             clamp_log_b: 1.0,
             commitment: 0.25,
@@ -245,6 +245,17 @@ impl Default for FirstStage {
     fn default() -> Self {
         FirstStage::recipe(3000, Method::Muon)
     }
+}
+
+/// Pictures from which on a stage trains for as long as it would with any number of them.
+const MANY: f64 = 2500.0;
+
+/// The updates of a stage that sees `pictures` in their order again and again, `many` where these are many or unknown: as the
+/// root of their number. Fifty pictures are known by heart long before 2,000 updates; the learning rate must have fallen by
+/// then.
+pub fn updates(many: u64, pictures: Option<usize>) -> u64 {
+    let share = pictures.map_or(1.0, |n| (n as f64 / MANY).sqrt());
+    ((many as f64 * share.min(1.0)).round() as u64).max(1)
 }
 
 /// `of`/`over` of the steps, at least one.

@@ -81,7 +81,7 @@ fn pictures_and_tokens_are_checked() {
         .write("text.json", "no tokens")
         .write("high.json", r#"{"height":1,"width":1,"codes":[32]}"#)
         .write("short.json", r#"{"height":2,"width":2,"codes":[1]}"#)
-        .write("vast.json", r#"{"height":4096,"width":4096,"codes":[]}"#);
+        .write("vast.json", format!(r#"{{"height":256,"width":257,"codes":[{}0]}}"#, "0,".repeat(256 * 257 - 1)));
     refused(&place, &["encode", "results/tiny", "pixel.png"], 4, "multiples of 4, got 1×1");
     refused(&place, &["encode", "results/tiny", "large.png"], 4, "got 2048×1024");
     for (file, needle) in [

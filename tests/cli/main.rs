@@ -7,6 +7,7 @@ mod edges;
 mod eval;
 mod own_data;
 mod published;
+mod recipe;
 mod resume;
 mod runs;
 mod support;

@@ -4,6 +4,7 @@ use crate::edits::{png_sums, tar_sums};
 use crate::{Target, onnx_file};
 use dalle::data::{Picture, Source, WebDataset};
 use dalle::evaluate::network::{Network, Reading};
+use dalle::harness::tokens::TokenGrid;
 use dalle::harness::{load, run_dir};
 use dalle::import::Weights;
 use dalle::models::presets;
@@ -130,6 +131,11 @@ fn captions(kind: &str, path: &Path) -> Result<()> {
     fs::write(&at, shard.into_inner().unwrap()).unwrap();
     let sample = WebDataset::open(&[at])?.get(0);
     sample.map(drop).map_err(|bad| Error::data(path, format!("{}: {}", bad.reason, bad.detail)))
+}
+
+#[test]
+fn tokens() {
+    Target::new("tokens", 4).run(|path| TokenGrid::read(path).map(drop));
 }
 
 #[test]

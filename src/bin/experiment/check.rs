@@ -4,7 +4,7 @@ use crate::say;
 use clap::Args;
 use dalle::harness::models::Models;
 use dalle::harness::notice;
-use dalle::harness::sources::Sources;
+use dalle::harness::sources::{self, Sources};
 use dalle::harness::spec::{self, Loaded};
 use dalle::harness::survey::survey;
 use dalle::models::presets;
@@ -29,7 +29,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     for path in &args.specs {
         let found = spec::load(path, &args.sets, presets::NAMES).and_then(|loaded| match args.spec_only {
             true => Ok(Vec::new()),
-            false => data(&loaded),
+            false => data(loaded),
         });
         match found {
             Ok(lines) => {
@@ -47,9 +47,9 @@ pub fn check(args: &CheckArgs) -> Result<()> {
 }
 
 /// What a run would find before it trains: models that do not fit, data that are missing or broken.
-fn data(loaded: &Loaded) -> Result<Vec<String>> {
+fn data(loaded: Loaded) -> Result<Vec<String>> {
     let models = Models::build(&loaded.spec)?;
-    let sources = Sources::open(loaded, models.first.geometry().side)?;
+    let sources = Sources::open(&loaded, models.first.geometry().side)?;
     sources.look(&loaded.spec, models.first.geometry().side)?;
     let sets = survey(&loaded.spec, &sources, &models);
     let limit = loaded.spec.data.max_bad;
@@ -58,5 +58,7 @@ fn data(loaded: &Loaded) -> Result<Vec<String>> {
         let what = format!("{}; data.max_bad is {limit}; first: {first}", counts.summary());
         return Err(Error::data(&set.name, what));
     }
-    Ok([format!("  {sources}")].into_iter().chain(sets.iter().map(ToString::to_string)).collect())
+    let (_, few) = sources::fitted(loaded, None)?;
+    let few = few.iter().map(|line| format!("  {line}"));
+    Ok([format!("  {sources}")].into_iter().chain(sets.iter().map(ToString::to_string)).chain(few).collect())
 }

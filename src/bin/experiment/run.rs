@@ -8,7 +8,7 @@ use dalle::harness::pipeline::{self, Watch};
 use dalle::harness::resume::{self, Begun};
 use dalle::harness::run_dir::{self, RunDir};
 use dalle::harness::spec::{self, Loaded};
-use dalle::harness::{notice, signals};
+use dalle::harness::{notice, signals, sources};
 use dalle::models::presets;
 use dalle::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         (None, Some(_)) => return usage("--resume without a spec needs a run: experiment --resume=RUN"),
         (None, None) => return usage("expected a spec: experiment SPEC.yaml"),
         (Some(spec), resume) => {
-            let loaded = spec::load(spec, &args.sets, presets::NAMES)?;
+            let loaded = fit(spec::load(spec, &args.sets, presets::NAMES)?, !args.dry_run)?;
             match begun(args, &loaded, resume)? {
                 Some(begun) => begun,
                 None => return start(args, &loaded),
@@ -73,6 +73,22 @@ pub fn run(args: &RunArgs) -> Result<()> {
         run.warn("run", "other-device", &what)?;
     }
     train(&begun.loaded, device, run)
+}
+
+/// The spec as the number of its pictures bounds its steps, which is said. Where the data cannot be opened and nothing is
+/// trained on them, that is said.
+pub fn fit(loaded: Loaded, train: bool) -> Result<Loaded> {
+    match sources::fitted(loaded.clone(), None) {
+        Ok((fitted, said)) => {
+            said.iter().for_each(notice::line);
+            Ok(fitted)
+        }
+        Err(error) if !train => {
+            notice::line(format_args!("steps are those for many pictures: {error}"));
+            Ok(loaded)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The run that the arguments ask to go on with, `None` where they ask for a new one.

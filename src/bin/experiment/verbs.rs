@@ -1,10 +1,10 @@
 //! The verbs besides running a spec: each reads its inputs, asks the library, prints a result.
 
 use crate::device::{CheckpointArgs, DeviceArgs};
+use crate::run::fit;
 use crate::{say, usage};
 use clap::Args;
 use dalle::data::Picture;
-use dalle::files;
 use dalle::generate::{cosines, probabilities, rank};
 use dalle::harness::codec;
 use dalle::harness::device::Device;
@@ -15,10 +15,10 @@ use dalle::harness::reranker::Reranker;
 use dalle::harness::run_dir::write_atomic;
 use dalle::harness::selftest::Selftest;
 use dalle::harness::spec;
+use dalle::harness::tokens::TokenGrid;
 use dalle::mask::{Layout, MOST_KERNEL, Pattern, is_kernel};
 use dalle::models::presets;
 use dalle::{Error, Result};
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub fn selftest(device: Device) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn selftest(device: Device) -> Result<()> {
 }
 
 pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
-    let loaded = spec::load(path, sets, presets::NAMES)?;
+    let loaded = fit(spec::load(path, sets, presets::NAMES)?, false)?;
     say(dalle::harness::plan::plan(&loaded.spec)?.to_string().trim_end())
 }
 
@@ -50,8 +50,8 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, whic
         return Err(Error::data(image, format!("expected at most {MAX_PIXELS} pixels, got {width}×{height}")));
     }
     let values: Vec<f32> = picture.values().collect();
-    let (rows, columns, codes) = codec.encode_any(height, width, &values)?;
-    let tokens = json!({"height": rows, "width": columns, "codes": codes}).to_string();
+    let (height, width, codes) = codec.encode_any(height, width, &values)?;
+    let tokens = TokenGrid { height, width, codes }.to_json();
     match out {
         Some(path) => write_atomic(path, tokens.as_bytes()),
         None => say(tokens),
@@ -59,27 +59,17 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, whic
 }
 
 pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device, which: Which) -> Result<()> {
-    let bytes = files::read(tokens, files::MOST_TEXT)?;
+    let grid = TokenGrid::read(tokens)?;
     let bad = |what: String| Error::data(tokens, what);
-    let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(format!("expected the JSON of encode: {e}")))?;
-    let side = |key: &str| {
-        let number = value[key].as_u64().filter(|n| (1..=4096).contains(n)).map(|n| n as usize);
-        number.ok_or_else(|| bad(format!("{key}: expected a number from 1 to 4096")))
-    };
-    let (rows, columns) = (side("height")?, side("width")?);
     let codec = codec::open(run, device, which)?;
     let (limit, most) = (codec.vocabulary(), MAX_PIXELS / codec.stride().pow(2));
-    if rows * columns > most {
-        return Err(bad(format!("expected at most {most} tokens, got {rows}×{columns}")));
+    if grid.codes.len() > most {
+        return Err(bad(format!("expected at most {most} tokens, got {}×{}", grid.height, grid.width)));
     }
-    let list = value["codes"].as_array().ok_or_else(|| bad("codes: expected a list of numbers".into()))?;
-    let code = |v: &Value| v.as_u64().filter(|&c| c < limit as u64).map(|c| c as u32);
-    let codes: Option<Vec<u32>> = list.iter().map(code).collect();
-    let codes = codes.ok_or_else(|| bad(format!("codes: expected numbers below {limit}")))?;
-    if codes.len() != rows * columns {
-        return Err(bad(format!("codes: expected {rows}×{columns} of them, got {}", codes.len())));
+    if grid.codes.iter().any(|&code| code as usize >= limit) {
+        return Err(bad(format!("codes: expected numbers below {limit}")));
     }
-    let (height, width, values) = codec.decode_any(rows, columns, &codes)?;
+    let (height, width, values) = codec.decode_any(grid.height, grid.width, &grid.codes)?;
     picture(&values, width, height).save_png(out)?;
     say(out.display())
 }
