@@ -208,6 +208,7 @@ fn the_papers_constants_are_a_spec() {
     assert_eq!((of.beta1, of.beta2, of.weight_decay, of.clip, of.max_variance), (0.9, 0.96, 4.5e-2, 4.0, 5.0));
     assert_eq!((second.conv_kernel, second.text_weight, second.caption_dropout), (11, 0.125, 0.0));
     assert!(second.pad_loss && second.attention.is_empty() && spec.data.augment && spec.data.flip);
+    assert!(!spec.data.flip_pairs && !spec.data.whole, "listing 2 mirrors nothing, and listing 1 starts at 9/8");
     assert_eq!((spec.text.dropout, spec.sample.candidates, spec.sample.temperature), (0.1, 512, 1.0));
 }
 

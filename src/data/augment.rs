@@ -15,7 +15,10 @@ type Result = std::result::Result<Picture, Flaw>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crop {
     /// [`first_stage`].
-    FirstStage,
+    FirstStage {
+        /// Up to the whole picture.
+        whole: bool,
+    },
     /// [`transformer`].
     Transformer,
     /// [`evaluation`].
@@ -52,7 +55,7 @@ impl View {
     /// "too-small" if its short side is below `target`, "aspect" if one side is more than twice the other.
     pub fn apply(self, picture: &Picture, caption: &str, target: usize, rng: &mut Rng) -> Result {
         let mut view = match self.crop {
-            Crop::FirstStage => first_stage(picture, target, rng)?,
+            Crop::FirstStage { whole } => first_stage(picture, target, whole, rng)?,
             Crop::Transformer => transformer(picture, target, rng)?,
             Crop::Evaluation => evaluation(picture, target)?,
         };
@@ -74,14 +77,16 @@ impl View {
 }
 
 /// Listing 1: a random s×s crop, resized to t ~ U{min(s, 9/8·target) … min(s, 3/2·target)}, a random crop of the
-/// target's size.
-pub fn first_stage(picture: &Picture, target: usize, rng: &mut Rng) -> Result {
+/// target's size. With `whole`, beyond the listing, t is drawn from `target` on: the stages after this one see pictures whole, or
+/// nearly so, and where pictures are few a first stage that never did codes them badly.
+pub fn first_stage(picture: &Picture, target: usize, whole: bool, rng: &mut Rng) -> Result {
     let short = check(picture, target)?;
     if is_target(picture, target) {
         return Ok(picture.clone());
     }
     let [left, top] = [picture.width, picture.height].map(|side| rng.between(0, side - short));
-    let size = rng.between(short.min(scaled(target, 9, 8)), short.min(scaled(target, 3, 2)));
+    let least = if whole { target } else { scaled(target, 9, 8) };
+    let size = rng.between(short.min(least), short.min(scaled(target, 3, 2)));
     Ok(random_crop(&area_resize(&crop(picture, left, top, short), size), target, rng))
 }
 
@@ -246,7 +251,7 @@ mod tests {
         let picture = coordinates(16, 16);
         assert_eq!(transformer(&picture, 16, &mut rng(0)).unwrap(), picture);
         assert_eq!(evaluation(&picture, 16).unwrap(), picture);
-        assert_eq!(first_stage(&picture, 16, &mut rng(0)).unwrap(), picture);
+        assert_eq!(first_stage(&picture, 16, true, &mut rng(0)).unwrap(), picture);
         let flips = |crop, flip, caption| {
             let views = (0..200).map(|i| View { crop, flip }.apply(&picture, caption, 16, &mut rng(i)).unwrap());
             let flipped = views.filter(|view| {
@@ -255,7 +260,7 @@ mod tests {
             });
             flipped.count()
         };
-        for crop in [Crop::FirstStage, Crop::Transformer, Crop::Evaluation] {
+        for crop in [Crop::FirstStage { whole: false }, Crop::Transformer, Crop::Evaluation] {
             assert_eq!(flips(crop, Flip::Never, "a cat"), 0);
             assert!((70..130).contains(&flips(crop, Flip::Any, "a cat on the left")));
             assert!((70..130).contains(&flips(crop, Flip::WithoutSides, "a bright, leftover cat")));
@@ -266,7 +271,7 @@ mod tests {
 
     #[test]
     fn small_and_long_pictures_are_refused() {
-        for crop in [Crop::FirstStage, Crop::Transformer, Crop::Evaluation] {
+        for crop in [Crop::FirstStage { whole: false }, Crop::Transformer, Crop::Evaluation] {
             let view = View { crop, flip: Flip::Any };
             let reason = |w, h| view.apply(&coordinates(w, h), "", 16, &mut rng(0)).map_err(|flaw| flaw.reason);
             assert_eq!(reason(1, 1).unwrap_err(), "too-small");
@@ -287,7 +292,7 @@ mod tests {
             let row = |i| view.apply(&picture, "", 16, &mut rng(i)).unwrap().rgb[1];
             (0..300).map(row).collect::<std::collections::BTreeSet<u8>>().into_iter().collect::<Vec<_>>()
         };
-        assert_eq!(offsets(Crop::FirstStage), (0..=8).collect::<Vec<u8>>());
+        assert_eq!(offsets(Crop::FirstStage { whole: false }), (0..=8).collect::<Vec<u8>>());
         // 3·8/8 = 3 to 5·8/8 = 5, the end excluded.
         assert_eq!(offsets(Crop::Transformer), [3, 4]);
         assert_eq!(offsets(Crop::Evaluation), [4]);
@@ -310,8 +315,10 @@ mod tests {
             };
             (0..400).map(scale).fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(s), high.max(s)))
         };
-        let (low, high) = scales(Crop::FirstStage);
+        let (low, high) = scales(Crop::FirstStage { whole: false });
         assert!((low - 36.0).abs() < 0.6 && (high - 48.0).abs() < 0.9, "{low} {high}");
+        let (low, high) = scales(Crop::FirstStage { whole: true });
+        assert!((low - 32.0).abs() < 0.6 && (high - 48.0).abs() < 0.9, "{low} {high}");
         let (low, high) = scales(Crop::Transformer);
         assert!((low - 32.0).abs() < 0.6 && (high - 36.0).abs() < 0.6, "{low} {high}");
     }

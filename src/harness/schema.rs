@@ -117,6 +117,7 @@ const DATA: Kind = Kind::Map(&[
     row("train", Kind::List(0, &Kind::Glob)),
     row("validation", Kind::Named(&Kind::List(1, &Kind::Glob))),
     row("augment", Kind::Flag),
+    row("whole", Kind::Flag),
     row("flip", Kind::Flag),
     row("flip_pairs", Kind::Flag),
     row("validation_share", BELOW_ONE),

@@ -222,7 +222,7 @@ pub fn fitted(loaded: Loaded, side: Option<usize>) -> Result<(Loaded, Option<Str
 pub fn view(data: &DataSpec, first_stage: bool) -> View {
     let crop = match (data.augment, first_stage) {
         (false, _) => Crop::Evaluation,
-        (true, true) => Crop::FirstStage,
+        (true, true) => Crop::FirstStage { whole: data.whole },
         (true, false) => Crop::Transformer,
     };
     let flip = match (first_stage, data.flip, data.flip_pairs) {
@@ -231,4 +231,24 @@ pub fn view(data: &DataSpec, first_stage: bool) -> View {
         _ => Flip::Never,
     };
     View { crop, flip }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_those_that_the_spec_says() {
+        let of = |augment, whole, flip, flip_pairs| {
+            let data = DataSpec { augment, whole, flip, flip_pairs, ..DataSpec::default() };
+            [true, false].map(|first_stage| view(&data, first_stage))
+        };
+        let papers = View { crop: Crop::FirstStage { whole: false }, flip: Flip::Any };
+        assert_eq!(of(true, false, true, false), [papers, View { crop: Crop::Transformer, flip: Flip::Never }]);
+        let [first, later] = of(true, true, false, true);
+        assert_eq!(first, View { crop: Crop::FirstStage { whole: true }, flip: Flip::Never });
+        assert_eq!(later, View { crop: Crop::Transformer, flip: Flip::WithoutSides });
+        assert_eq!(of(false, true, false, false), [View::EVALUATION; 2]);
+        assert!(!of(false, false, true, true).iter().any(|view| view.is_fixed()));
+    }
 }

@@ -72,6 +72,8 @@ pub struct DataSpec {
     pub validation: BTreeMap<String, Vec<String>>,
     /// The paper's random crops; off, pictures are only resized and centre-cropped.
     pub augment: bool,
+    /// The first stage's random crops reach up to the whole picture, not to 8/9 of its side as the paper's do.
+    pub whole: bool,
     /// Random horizontal flips in the first stage.
     pub flip: bool,
     /// Random horizontal flips in the transformer and CLIP too, of pictures whose caption says neither left nor right. Not the
@@ -97,6 +99,7 @@ impl DataSpec {
             train: Vec::new(),
             validation: BTreeMap::new(),
             augment: files,
+            whole: files,
             flip: files,
             flip_pairs: files,
             validation_share: 0.1,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// Its file in a checkpoint.
 pub const FILE: &str = "validation.json";
-/// A figure so many times its first value, at [`IN_A_ROW`] validations, has diverged.
+/// A figure so many times its first value, or so many nats where that is less than one, at [`IN_A_ROW`] validations, has
+/// diverged: the first log density may be next to nothing.
 const DIVERGED: f64 = 10.0;
 const IN_A_ROW: usize = 2;
 /// A last figure that is worse than the best by more than this share of it, while training went on to fall, overfits.
@@ -89,7 +90,8 @@ impl Validations {
     pub fn diverged(&self) -> Option<(f64, f64)> {
         let first = self.all.first()?.value;
         let (_, later) = self.all.split_first()?;
-        let beyond = later.iter().rev().take(IN_A_ROW).filter(|last| last.value > DIVERGED * first.abs()).count();
+        let most = DIVERGED * first.abs().max(1.0);
+        let beyond = later.iter().rev().take(IN_A_ROW).filter(|last| last.value > most).count();
         (beyond == IN_A_ROW).then(|| (first, self.all[self.all.len() - 1].value))
     }
 
@@ -129,6 +131,8 @@ mod tests {
         assert_eq!(of(&[(1.0, 0.0), (11.0, 0.0), (9.0, 0.0), (11.0, 0.0)]).diverged(), None);
         assert_eq!(of(&[(1.0, 0.0), (0.5, 0.0), (11.0, 0.0), (1e7, 0.0)]).diverged(), Some((1.0, 1e7)));
         assert_eq!(of(&[(-0.5, 0.0), (-4.0, 0.0), (-9.0, 0.0)]).diverged(), None);
+        assert_eq!(of(&[(0.009, 0.0), (0.2, 0.0), (0.19, 0.0)]).diverged(), None);
+        assert_eq!(of(&[(0.009, 0.0), (11.0, 0.0), (12.0, 0.0)]).diverged(), Some((0.009, 12.0)));
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl FirstStage {
             },
             ema: Ema { decay: 0.99, every: 1 },
             temperature: Schedule::cosine(1.0, 1.0 / 16.0, share(steps, 9, 10)),
-            kl_weight: Schedule::cosine(6.6, 1.0, share(steps, 37, 60)),
+            kl_weight: Schedule::cosine(6.6, 0.2, share(steps, 37, 60)),
             straight_through: false,
             clamp_log_b: 1.0,
             commitment: 0.25,

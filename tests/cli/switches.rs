@@ -63,6 +63,7 @@ fn of_the_transformer_and_of_clip() {
     let base = run(&[]);
     for switches in [
         &["transformer.attention=[row, col]"][..],
+        &["data.flip_pairs=true"],
         &["transformer.conv_kernel=1"],
         &["transformer.text_weight=0.5"],
         &["transformer.pad_loss=false"],
