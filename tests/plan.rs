@@ -36,7 +36,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const MACHINE: Machine = Machine { threads: 2, flops_per_second: 100e9, available_bytes: Some(17_179_869_184.0) };
+const MACHINE: Machine = Machine { threads: 2, flops_per_second: Some(100e9), available_bytes: Some(17_179_869_184.0) };
 
 fn spec(text: &str) -> Spec {
     check("a.yaml", text, &[], NAMES).unwrap()

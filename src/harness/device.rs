@@ -117,7 +117,7 @@ fn fits_here(spec: &Spec, available: Option<f64>) -> Result<()> {
     if spec.preset == "paper" {
         return Ok(());
     }
-    let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: available };
+    let machine = Machine { threads: 1, flops_per_second: None, available_bytes: available };
     let stages = plan_on(spec, machine).map(|plan| plan.stages).unwrap_or_default();
     match stages.iter().find_map(|stage| plan::warning(stage.name, stage.memory.peak(), machine)) {
         None => Ok(()),
@@ -166,7 +166,7 @@ fn on_gpu(spec: &Spec, kernels: Kernels, training: bool) -> Result<Models> {
 /// dfdx operations keep more.
 #[cfg(any(feature = "cuda", test))]
 fn fits(spec: &Spec, free: usize) -> Result<()> {
-    let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: Some(free as f64) };
+    let machine = Machine { threads: 1, flops_per_second: None, available_bytes: Some(free as f64) };
     match plan_on(spec, machine)?.warnings.first() {
         None => Ok(()),
         Some(warning) => Err(Error::Device(format!("too little memory on the GPU: {warning}; {TAKES_LESS}"))),

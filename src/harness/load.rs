@@ -39,7 +39,7 @@ impl Loaded {
     /// The spec where so many `pictures` are there to train on: they bound the steps that it leaves out.
     ///
     /// # Errors
-    /// None; a spec that checks is read with any number of them.
+    /// [`Error::Spec`] where serde refuses what is filled in; none of a spec that checks.
     pub fn with_pictures(&self, pictures: usize) -> Result<Loaded> {
         match serde_yaml::from_value(defaults::fill(self.given.clone(), Some(pictures))) {
             Ok(spec) => Ok(Loaded { spec, ..self.clone() }),

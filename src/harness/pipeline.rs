@@ -207,10 +207,10 @@ impl<'a> Context<'a> {
             measure::first_stage(stage, &held, spec, step.saturating_sub(1))
         };
         let plan = plan!(spec, "val_nll");
-        train(models.first.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
+        let from = train(models.first.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
         let kept = measure::first_stage(models.first.as_ref(), &held, spec, spec.steps)?;
         warn_of_codes(run, models.first.as_ref(), &kept)?;
-        count(run, "first_stage", loader.counts())
+        count(run, "first_stage", from, loader.counts())
     }
 
     fn transformer(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
@@ -243,9 +243,9 @@ impl<'a> Context<'a> {
             measure::transformer(stage, held.len(), &held_text, &held_codes)
         };
         let plan = plan!(spec, "val_image_loss");
-        train(models.transformer.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
+        let from = train(models.transformer.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
         cut.record(run, "transformer")?;
-        count(run, "transformer", loader.counts())
+        count(run, "transformer", from, loader.counts())
     }
 
     fn clip(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
@@ -275,9 +275,9 @@ impl<'a> Context<'a> {
             measure::clip(stage, held.len(), &held_pixels, &held_text)
         };
         let plan = plan!(spec, "val_loss");
-        train(models.clip.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
+        let from = train(models.clip.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
         cut.record(run, "clip")?;
-        count(run, "clip", loader.counts())
+        count(run, "clip", from, loader.counts())
     }
 }
 
@@ -343,15 +343,18 @@ impl<'a> Codes<'a> {
     }
 }
 
-/// `run.json`'s `samples`: what became of those that a stage met; and `bad_samples`: the broken ones, with the first of each
-/// reason. Many that are not used are a warning.
-fn count(run: &mut RunDir, stage: &str, counts: &Counts) -> Result<()> {
+/// `run.json`'s `samples`: what became of those that a stage met since it was gone on with after step `from`; and `bad_samples`:
+/// the broken ones, with the first of each reason. Many that are not used are a warning.
+fn count(run: &mut RunDir, stage: &str, from: u64, counts: &Counts) -> Result<()> {
     let (seen, broken, filtered) = (counts.seen(), &counts.broken, &counts.filtered);
     if seen == 0 {
         return Ok(()); // a stage that was finished before
     }
     run.update(|facts| {
         facts["samples"][stage] = counts.to_json();
+        if from > 0 {
+            facts["samples"][stage]["after_step"] = json!(from);
+        }
         if broken.total() > 0 {
             facts["bad_samples"][stage] = json!({"by_reason": broken.by_reason, "examples": broken.examples});
         }

@@ -85,8 +85,8 @@ pub struct StagePlan {
     pub memory: Memory,
     /// Of one step.
     pub flops: Flops,
-    /// Of one step.
-    pub seconds: f64,
+    /// Of one step; `None` where the machine was not measured.
+    pub seconds: Option<f64>,
 }
 
 /// One part of a model.
@@ -264,9 +264,9 @@ fn stage(
 }
 
 /// The time of operations in training, or in decoding and ranking pictures.
-fn seconds(flops: Flops, machine: Machine) -> f64 {
+fn seconds(flops: Flops, machine: Machine) -> Option<f64> {
     let linear = (flops.linear + flops.attention) / LINEAR_EFFICIENCY;
-    (linear + flops.convolution / CONVOLUTION_EFFICIENCY) / machine.flops_per_second
+    Some((linear + flops.convolution / CONVOLUTION_EFFICIENCY) / machine.flops_per_second?)
 }
 
 #[cfg(test)]
@@ -284,7 +284,7 @@ mod tests {
             (walk::transformer::<P::Transformer>(&patterns, true), sizes::<Transformer<P::Transformer, f32, Cpu>>()),
             (walk::clip::<P::Clip>(ClipStage::default().batch), sizes::<Clip<P::Clip, f32, Cpu>>()),
         ];
-        let machine = Machine { threads: 1, flops_per_second: 1.0, available_bytes: None };
+        let machine = Machine { threads: 1, flops_per_second: None, available_bytes: None };
         for (walked, parameters) in models {
             let planned = stage("", &walked, &parameters, Work::new(1, 1, 1), Ema::default(), machine);
             let walked: Vec<_> = walked.iter().map(|part| (part.name, part.cost.parameters)).collect();
@@ -304,9 +304,10 @@ mod tests {
 
     #[test]
     fn a_time_is_work_over_what_the_machine_reaches() {
-        let machine = Machine { threads: 1, flops_per_second: 100.0, available_bytes: None };
+        let machine = Machine { threads: 1, flops_per_second: Some(100.0), available_bytes: None };
         let flops = Flops { convolution: 50.0, linear: 80.0, attention: 20.0, dense_attention: 1e9 };
         let expected = 0.5 / CONVOLUTION_EFFICIENCY + 1.0 / LINEAR_EFFICIENCY;
-        assert!((seconds(flops, machine) - expected).abs() < 1e-12);
+        assert!((seconds(flops, machine).unwrap() - expected).abs() < 1e-12);
+        assert_eq!(seconds(flops, Machine { flops_per_second: None, ..machine }), None);
     }
 }

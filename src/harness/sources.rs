@@ -74,6 +74,24 @@ impl Sources {
         Ok(Sources { train, validation: validation.collect::<Result<_>>()?, name, held_out: None })
     }
 
+    /// `loaded` as the number of pictures to train on bounds the steps that it leaves out, and what is to be said of that.
+    ///
+    /// # Errors
+    /// Those of [`Loaded::with_pictures`].
+    pub fn fit(&self, loaded: Loaded) -> Result<(Loaded, Option<String>)> {
+        if loaded.spec.data.kind == DataKind::Shapes {
+            return Ok((loaded, None));
+        }
+        let pictures = self.train.len();
+        let fitted = loaded.with_pictures(pictures)?;
+        let steps = identity::differences(&loaded.spec, &fitted.spec)?;
+        let steps = steps.iter().filter(|difference| difference.path.ends_with(".steps"));
+        let said: Vec<String> =
+            steps.map(|step| format!("{} is {}, not {}", step.path, step.ours, step.theirs)).collect();
+        let said = (!said.is_empty()).then(|| format!("{pictures} pictures to train on are few: {}", said.join(", ")));
+        Ok((fitted, said))
+    }
+
     /// Reads what will be measured on, and samples of the training set until one can be used: a set that is of no use is
     /// found before training.
     ///
@@ -196,26 +214,16 @@ fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Sou
 }
 
 /// `loaded` as its number of pictures bounds the steps that it leaves out, and what is to be said of that. The pictures are of
-/// `side`, or of the preset's where that is none.
+/// `side`, or of the preset's where that is none. The data are opened only where their number matters.
 ///
 /// # Errors
 /// Those of [`Sources::open`].
 pub fn fitted(loaded: Loaded, side: Option<usize>) -> Result<(Loaded, Option<String>)> {
-    let in_files = loaded.spec.data.kind != DataKind::Shapes;
-    let Some(side) = side.or_else(|| defaults::side(&loaded.spec.preset)).filter(|_| in_files) else {
-        return Ok((loaded, None));
-    };
-    // Data are opened twice only where their number matters.
-    if loaded.with_pictures(1)?.spec == loaded.spec {
-        return Ok((loaded, None));
+    let matters = loaded.spec.data.kind != DataKind::Shapes && loaded.with_pictures(1)?.spec != loaded.spec;
+    match side.or_else(|| defaults::side(&loaded.spec.preset)).filter(|_| matters) {
+        Some(side) => Sources::open(&loaded, side)?.fit(loaded),
+        None => Ok((loaded, None)),
     }
-    let pictures = Sources::open(&loaded, side)?.train.len();
-    let fitted = loaded.with_pictures(pictures)?;
-    let steps = identity::differences(&loaded.spec, &fitted.spec)?;
-    let steps = steps.iter().filter(|difference| difference.path.ends_with(".steps"));
-    let said: Vec<String> = steps.map(|step| format!("{} is {}, not {}", step.path, step.ours, step.theirs)).collect();
-    let said = (!said.is_empty()).then(|| format!("{pictures} pictures to train on are few: {}", said.join(", ")));
-    Ok((fitted, said))
 }
 
 /// How the first stage, or the other two, see a training picture.

@@ -34,7 +34,15 @@ pub struct Plan {
     pub metric: &'static str,
 }
 
-/// Trains a stage to the end of its plan, from its newest checkpoint on. It is left with the weights that are kept, to be used.
+impl Plan {
+    /// Whether the stage is validated after so many steps.
+    fn measures(&self, done: u64) -> bool {
+        done == 1 || done.is_multiple_of(self.validate) || done == self.steps
+    }
+}
+
+/// Trains a stage to the end of its plan, from its newest checkpoint on, and says after how many steps that was. The stage is
+/// left with the weights that are kept, to be used.
 ///
 /// # Errors
 /// What the stage says; [`Error::Interrupted`] after a checkpoint where a signal came; [`Error::Diverged`].
@@ -46,13 +54,16 @@ pub fn train<S: ?Sized>(
     plan: &Plan,
     batch: &mut dyn FnMut(u64) -> Result<Batch>,
     validate: &mut dyn FnMut(&mut S, u64) -> Result<Numbers>,
-) -> Result<()> {
+) -> Result<u64> {
     let name = erased(stage).name();
     let folder = run.checkpoints(name);
     let (mut from, mut validations) = (0, Validations::default());
     // Training on from an older one ends with the same bits, but it is said that it was needed.
     let mut older = Older::Told(&mut |text| run.warn(name, "fell-back", text));
     let mut found = checkpoint::latest(&folder, &mut older)?;
+    // Best weights of a later step come again, unless the stage is now validated at other steps: then they are of no validation.
+    let resumed = found.as_ref().map_or(0, |found| found.step);
+    checkpoint::retain(folder.join(BEST), |step| step <= resumed || plan.measures(step))?;
     if let (Keep::Best, Some(newest)) = (plan.keep, &found)
         && let Some(best) = Validations::read(newest)?.best()
         && !checkpoint::reaches(folder.join(BEST), best.step)?
@@ -82,7 +93,7 @@ pub fn train<S: ?Sized>(
             bar.step(done, loss);
             validations.step(loss);
             let last = done == plan.steps;
-            let measured = step == 0 || done.is_multiple_of(plan.validate) || last;
+            let measured = plan.measures(done);
             if measured {
                 let figures = validate(stage, done)?;
                 let value = figure(&figures, plan.metric, name, done)?;
@@ -125,7 +136,8 @@ pub fn train<S: ?Sized>(
         }
         bar.finish();
     }
-    keep(erased(stage), run, plan, &validations)
+    keep(erased(stage), run, plan, &validations)?;
+    Ok(from)
 }
 
 /// The named figure of a validation.
@@ -182,4 +194,104 @@ fn keep(stage: &mut dyn Stage, run: &mut RunDir, plan: &Plan, validations: &Vali
         run.warn(name, "average-lags", &text)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::load::Loaded;
+    use crate::harness::signals::Stop;
+    use crate::train::Files;
+    use std::path::Path;
+
+    /// A stage whose weights are the number of its steps.
+    #[derive(Default)]
+    struct Counter(u64);
+
+    impl Stage for Counter {
+        fn name(&self) -> &'static str {
+            "counter"
+        }
+        fn num_parameters(&self) -> usize {
+            1
+        }
+        fn step(&mut self, step: u64, _: &Batch) -> Result<Numbers> {
+            assert_eq!(step, self.0);
+            self.0 += 1;
+            Ok(vec![("loss", 0.0)])
+        }
+        fn checkpoint(&self) -> Result<Files> {
+            Ok(vec![("weights", self.0.to_string().into())])
+        }
+        fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+            self.0 = String::from_utf8(read("weights")?).unwrap().parse().unwrap();
+            Ok(())
+        }
+        fn freeze(&mut self) -> Result<()> {
+            Ok(())
+        }
+        fn averaged_file(&self) -> Result<Files> {
+            self.checkpoint()
+        }
+        fn freeze_at(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+            self.restore(read)
+        }
+        fn share_of_start(&self) -> f64 {
+            0.0
+        }
+    }
+
+    fn run(folder: &Path) -> RunDir {
+        let loaded = Loaded::parse("a.yaml", "{name: a, preset: tiny}", folder, &[], &["tiny"]).unwrap();
+        RunDir::create(folder, &loaded, &[]).unwrap()
+    }
+
+    /// Trains with checkpoints every 30 steps: where it began, and the step of the weights that were kept. The figure after each step
+    /// is what `figure` says; at `killed` steps the process is gone.
+    fn trained(
+        run: &mut RunDir,
+        (validate, patience): (u64, u64),
+        killed: u64,
+        figure: impl Fn(u64) -> f64,
+    ) -> Result<(u64, u64)> {
+        let plan = Plan { steps: 100, validate, checkpoint: 30, keep: Keep::Best, patience, metric: "val" };
+        let watch = Watch { stop: Stop::never(), progress: false };
+        let mut batch = |step| match step {
+            step if step == killed => Err(Error::Usage("killed".into())),
+            _ => Ok(Batch::default()),
+        };
+        let mut counter = Counter::default();
+        let mut validate = |_: &mut Counter, step| Ok(vec![("val", figure(step))]);
+        let from = train(&mut counter, |counter| counter, run, &watch, &plan, &mut batch, &mut validate)?;
+        Ok((from, counter.0))
+    }
+
+    #[test]
+    fn the_best_weights_are_kept_and_patience_ends_a_stage() {
+        let figure = |step: u64| step.abs_diff(42) as f64;
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(trained(&mut run(folder.path()), (20, 0), 100, figure).unwrap(), (0, 40));
+        let mut ended = run(folder.path());
+        assert_eq!(trained(&mut ended, (20, 2), 81, figure).unwrap(), (0, 40));
+        assert_eq!(ended.run()["kept"]["counter"]["of"], 80);
+        assert_eq!(trained(&mut ended, (20, 2), 0, figure).unwrap(), (80, 40));
+    }
+
+    #[test]
+    fn best_weights_after_the_checkpoint_count_only_where_they_are_met_again() {
+        // The best so far is of step 40, the newest checkpoint of step 30.
+        let figure = |step: u64| step.abs_diff(42) as f64;
+        let killed = || {
+            let folder = tempfile::tempdir().unwrap();
+            let mut run = run(folder.path());
+            assert!(trained(&mut run, (20, 0), 45, figure).is_err());
+            (folder, run)
+        };
+        let (_folder, mut run) = killed();
+        assert_eq!(trained(&mut run, (20, 0), 100, figure).unwrap(), (30, 40));
+        // Validated at other steps, none of which is as good as the step before the checkpoint.
+        let worse = |step: u64| if step > 30 { 90.0 } else { figure(step) };
+        let (_folder, mut run) = killed();
+        assert_eq!(trained(&mut run, (35, 0), 100, worse).unwrap(), (30, 20));
+    }
 }

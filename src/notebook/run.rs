@@ -67,6 +67,10 @@ impl Run {
         let models = build(&spec.loaded.spec)?; // what does not fit is said here, before there is a run
         let (loaded, said) = sources::fitted(spec.loaded.clone(), Some(models.first.geometry().side))?;
         said.iter().for_each(notice::line);
+        Run::create(loaded, preset, build)
+    }
+
+    fn create(loaded: load::Loaded, preset: &str, build: Build) -> Result<Run> {
         let mut dir = RunDir::create(results_folder(), &loaded, &["notebook".to_owned()])?;
         dir.update(|run| run["preset"] = preset.into())?;
         Ok(Run::spawn(loaded, dir, build))
@@ -91,18 +95,25 @@ impl Run {
     /// # Errors
     /// Those of the spec and of the training.
     pub fn trained(path: &str) -> Result<Run> {
-        let mut spec = Spec::read(path)?;
-        spec.loaded = sources::fitted(spec.loaded, None)?.0;
-        let run = match run_dir::find_same(results_folder(), &spec.loaded.spec)? {
-            Some(found) if run_dir::read_run(&found)?["status"] == "done" => {
-                return Ok(Run { path: found, training: None, build: Models::build });
-            }
+        let (loaded, said) = sources::fitted(Spec::read(path)?.loaded, None)?;
+        let same = run_dir::find_same(results_folder(), &loaded.spec)?;
+        if let Some(done) = &same
+            && run_dir::read_run(done)?["status"] == "done"
+        {
+            return Ok(Run { path: done.clone(), training: None, build: Models::build });
+        }
+        said.iter().for_each(notice::line);
+        let run = match same {
             Some(begun) => {
                 let mut dir = RunDir::open(begun)?;
-                dir.change_spec(&spec.loaded, &[])?;
-                Run::spawn(spec.loaded.clone(), dir, Models::build)
+                dir.change_spec(&loaded, &[])?;
+                Run::spawn(loaded, dir, Models::build)
             }
-            None => Run::start(&spec)?,
+            None => {
+                Models::build(&loaded.spec)?; // what does not fit is said before there is a run
+                let preset = loaded.spec.preset.clone();
+                Run::create(loaded, &preset, Models::build)?
+            }
         };
         notice::line(format_args!("training {}; this is done once", run.path.display()));
         run.wait()?;

@@ -61,6 +61,9 @@ fn counts(samples: Option<&Value>, bad: Option<&Value>, captions: Option<&Value>
     let filtered = reasons("filtered", of("filtered"));
     let broken = reasons("broken", of("broken").or_else(|| bad?.get("by_reason")));
     (counts.filtered, counts.broken) = (filtered, broken);
+    if let Some(step) = number("after_step") {
+        counts.reasons.push(format!("counted after step {step}, from which the run was gone on with"));
+    }
     for (reason, example) in bad.and_then(|bad| bad.get("examples")?.as_object()).into_iter().flatten() {
         counts.reasons.push(format!("first {reason}: {}", plain(example)));
     }

@@ -216,6 +216,30 @@ pub fn reaches(dir: impl AsRef<Path>, step: u64) -> Result<bool> {
     Ok(dir.exists() && look_while_written(dir)?.found.is_some_and(|found| found.step >= step))
 }
 
+/// Removes the checkpoints of `dir` whose steps are not `wanted`. Only for the one who writes `dir`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn retain(dir: impl AsRef<Path>, wanted: impl Fn(u64) -> bool) -> Result<()> {
+    let dir = dir.as_ref();
+    let act = || -> io::Result<()> {
+        tidy(dir)?;
+        let (kept, others): (Vec<u64>, Vec<u64>) = newest_first(dir)?.into_iter().partition(|&step| wanted(step));
+        match (kept.first(), others.is_empty()) {
+            (_, true) => return Ok(()),
+            (Some(newest), _) => replace(&dir.join(LATEST), format!("step-{newest}\n").as_bytes())?,
+            (None, _) => fs::remove_file(dir.join(LATEST)).or_else(absent)?,
+        }
+        others.iter().try_for_each(|step| discard(&dir.join(format!("step-{step}"))))
+    };
+    if dir.exists() { act().map_err(Error::io("write", dir)) } else { Ok(()) }
+}
+
+/// No error where there was nothing to remove.
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
 /// What a look at a folder of checkpoints finds.
 struct Look {
     /// The newest good one.
@@ -395,6 +419,22 @@ mod tests {
         assert_eq!(found.read("ema.safetensors").unwrap_err().exit_code(), 4);
         fs::write(found.path.join("state.json"), "{\"step\":21}").unwrap();
         assert_eq!(found.read("state.json").unwrap_err().exit_code(), 4);
+    }
+
+    #[test]
+    fn what_is_not_wanted_goes_and_the_newest_of_the_rest_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        for step in [10, 20] {
+            write(dir, step, &files(step)).unwrap();
+        }
+        retain(dir, |_| true).unwrap();
+        assert_eq!(newest(dir), (20, vec![]));
+        retain(dir, |step| step < 20).unwrap();
+        assert_eq!((newest(dir), names(dir)), ((10, vec![]), vec!["LATEST".to_owned(), "step-10".to_owned()]));
+        retain(dir, |_| false).unwrap();
+        assert!(names(dir).is_empty() && latest(dir, &mut Older::Refused).unwrap().is_none());
+        retain(dir.join("none"), |_| false).unwrap();
     }
 
     /// Every file of checkpoint 20 and `LATEST`.

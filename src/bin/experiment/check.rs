@@ -4,7 +4,7 @@ use crate::say;
 use clap::Args;
 use dalle::harness::models::Models;
 use dalle::harness::notice;
-use dalle::harness::sources::{self, Sources};
+use dalle::harness::sources::Sources;
 use dalle::harness::spec::{self, Loaded};
 use dalle::harness::survey::survey;
 use dalle::models::presets;
@@ -58,7 +58,7 @@ fn data(loaded: Loaded) -> Result<Vec<String>> {
         let what = format!("{}; data.max_bad is {limit}; first: {first}", counts.summary());
         return Err(Error::data(&set.name, what));
     }
-    let (_, few) = sources::fitted(loaded, None)?;
+    let (_, few) = sources.fit(loaded)?;
     let few = few.iter().map(|line| format!("  {line}"));
     Ok([format!("  {sources}")].into_iter().chain(sets.iter().map(ToString::to_string)).chain(few).collect())
 }

@@ -1,4 +1,4 @@
-//! What the machine at hand can do: measured in a fifth of a second, so that a plan can speak of time.
+//! What the machine at hand can do: measured in a tenth of a second, so that a plan can speak of time.
 
 use crate::kernels::cpu::matmul::{View, matmul};
 use serde::Serialize;
@@ -10,43 +10,55 @@ use std::time::{Duration, Instant};
 pub struct Machine {
     /// Threads that the kernels use.
     pub threads: usize,
-    /// Floating-point operations a second of a product of matrices, f32.
-    pub flops_per_second: f64,
+    /// Floating-point operations a second of a product of matrices, f32; `None` where a limit on addresses leaves no room to
+    /// measure it.
+    pub flops_per_second: Option<f64>,
     /// Memory that can be had without swapping, in bytes; `None` where the system does not say.
     pub available_bytes: Option<f64>,
 }
 
+/// Addresses a thread under a limit on them, below which no product is tried: faer reserves twice the last level of the cache for
+/// each, and what a limit refuses ends the process.
+const ADDRESSES: f64 = (256 << 20) as f64;
+
 impl Machine {
-    /// This one: the best of as many products as fit into a tenth of a second, at least one.
+    /// This one.
     pub fn measure() -> Self {
-        const SIDE: usize = 512;
-        let (a, b, mut c) = (vec![1e-3f32; SIDE * SIDE], vec![1e-3f32; SIDE * SIDE], vec![0f32; SIDE * SIDE]);
-        let (start, mut best) = (Instant::now(), Duration::MAX);
-        while best == Duration::MAX || start.elapsed() < Duration::from_millis(100) {
-            let lap = Instant::now();
-            matmul(&mut c, (SIDE, SIDE, SIDE), View::rows(&a, SIDE), View::rows(&b, SIDE), false);
-            best = best.min(lap.elapsed());
-        }
-        Machine {
-            threads: rayon::current_num_threads(),
-            flops_per_second: 2.0 * (SIDE * SIDE * SIDE) as f64 / best.as_secs_f64().max(1e-9),
-            available_bytes: available_bytes(),
-        }
+        let threads = rayon::current_num_threads();
+        let [limits, status] = ["limits", "status"].map(|name| proc(&format!("self/{name}")));
+        let room = addresses(&limits, &status).is_none_or(|left| left >= ADDRESSES * threads as f64);
+        Machine { threads, flops_per_second: room.then(rate), available_bytes: available_bytes() }
     }
+}
+
+/// The best of as many products as fit into a tenth of a second, at least one.
+fn rate() -> f64 {
+    const SIDE: usize = 512;
+    let (a, b, mut c) = (vec![1e-3f32; SIDE * SIDE], vec![1e-3f32; SIDE * SIDE], vec![0f32; SIDE * SIDE]);
+    let (start, mut best) = (Instant::now(), Duration::MAX);
+    while best == Duration::MAX || start.elapsed() < Duration::from_millis(100) {
+        let lap = Instant::now();
+        matmul(&mut c, (SIDE, SIDE, SIDE), View::rows(&a, SIDE), View::rows(&b, SIDE), false);
+        best = best.min(lap.elapsed());
+    }
+    2.0 * (SIDE * SIDE * SIDE) as f64 / best.as_secs_f64().max(1e-9)
+}
+
+/// A table of the system's; empty where there is none.
+fn proc(name: &str) -> String {
+    std::fs::read_to_string(Path::new("/proc").join(name)).unwrap_or_default()
 }
 
 /// The memory that this process can still have: the least that the machine, its control group and its limit on addresses
 /// leave. `None` where the system says none of these.
 pub(in crate::harness) fn available_bytes() -> Option<f64> {
-    let read = |path: &Path| std::fs::read_to_string(path).ok();
-    let [meminfo, limits, status, groups] = ["meminfo", "self/limits", "self/status", "self/cgroup"]
-        .map(|name| read(&Path::new("/proc").join(name)).unwrap_or_default());
+    let [meminfo, limits, status, groups] = ["meminfo", "self/limits", "self/status", "self/cgroup"].map(proc);
     let mut found = vec![available(&meminfo), addresses(&limits, &status)];
     for group in groups.lines().filter_map(|line| line.strip_prefix("0::/")) {
         // A group has no more than those above it.
         let whole = Path::new("/sys/fs/cgroup").join(group);
         for folder in whole.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup")) {
-            let text = |name: &str| read(&folder.join(name)).unwrap_or_default();
+            let text = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
             found.push(group_left(&text("memory.max"), &text("memory.current"), &text("memory.stat")));
         }
     }
@@ -110,7 +122,7 @@ mod tests {
     fn a_machine_does_something() {
         let start = Instant::now();
         let machine = Machine::measure();
-        assert!(machine.threads > 0 && machine.flops_per_second > 1e7, "{machine:?}");
+        assert!(machine.threads > 0 && machine.flops_per_second.is_none_or(|rate| rate > 1e7), "{machine:?}");
         assert!(start.elapsed() < Duration::from_secs(2));
     }
 }

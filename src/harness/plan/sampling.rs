@@ -19,8 +19,8 @@ pub struct SamplingPlan {
     pub candidates: usize,
     /// Of one caption: its prefix once, then every candidate; decoded and ranked.
     pub flops: Flops,
-    /// Of one caption.
-    pub seconds: f64,
+    /// Of one caption; `None` where the machine was not measured.
+    pub seconds: Option<f64>,
     /// Weights of the three models, once each.
     pub weight_bytes: f64,
     /// Keys and values of one sequence: each layer keeps what its pattern still reaches.
@@ -75,6 +75,7 @@ pub(super) fn plan<S: TransformerShape>(
         let parts = stages.iter().flat_map(|stage| &stage.parts);
         parts.filter(|p| p.name == part).map(|p| p.forward).sum()
     };
+    let drawing = machine.flops_per_second.map(|rate| drawn.total() / DECODING_EFFICIENCY / rate);
     let shown = (forward("decoder") + forward("image tower")) * candidates + forward("text tower");
     let measured = match spec.data.kind {
         DataKind::Shapes => vec![spec.evaluate.seen, spec.evaluate.held_out, spec.evaluate.two_objects],
@@ -89,7 +90,7 @@ pub(super) fn plan<S: TransformerShape>(
         captions,
         candidates: spec.sample.candidates,
         flops: drawn + shown + Flops { dense_attention: dense, ..Flops::default() },
-        seconds: drawn.total() / DECODING_EFFICIENCY / machine.flops_per_second + seconds(shown, machine),
+        seconds: seconds(shown, machine).zip(drawing).map(|(shown, drawing)| drawing + shown),
         weight_bytes: VALUE * parameters as f64,
         cache_bytes,
         dense_cache_bytes: 2.0 * VALUE * width * (S::DEPTH * layout.sequence()) as f64,

@@ -1,6 +1,6 @@
 //! A plan for people: aligned tables, what was assumed, and what does not fit.
 
-use super::{ASSUMPTIONS, CONVOLUTION_EFFICIENCY, DECODING_EFFICIENCY, Flops, LINEAR_EFFICIENCY, Plan};
+use super::{ASSUMPTIONS, CONVOLUTION_EFFICIENCY, DECODING_EFFICIENCY, Flops, LINEAR_EFFICIENCY, Plan, StagePlan};
 use crate::harness::table::Table;
 use std::fmt::{Display, Formatter, Result};
 
@@ -8,14 +8,11 @@ impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let machine = self.machine;
         let available = machine.available_bytes.map_or_else(String::new, |free| format!(", {} available", bytes(free)));
-        writeln!(
-            f,
-            "{}, preset {}, on {} threads: {}/s measured{available}\n",
-            self.name,
-            self.preset,
-            machine.threads,
-            operations(machine.flops_per_second)
-        )?;
+        let rate = machine.flops_per_second.map_or_else(
+            || "too little memory to measure its speed, so there are no times".to_owned(),
+            |rate| format!("{}/s measured", operations(rate)),
+        );
+        writeln!(f, "{}, preset {}, on {} threads: {rate}{available}\n", self.name, self.preset, machine.threads)?;
         writeln!(f, "{}", self.models())?;
         writeln!(f, "{}", self.memory())?;
         writeln!(f, "{}", self.time())?;
@@ -88,30 +85,32 @@ impl Plan {
     }
 
     fn time(&self) -> Table {
+        let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), duration);
+        let in_all = |stage: &StagePlan| stage.seconds.map(|seconds| seconds * stage.steps as f64);
         let mut table = Table::new(["time", "batch", "work", "each", "steps", "in all"]);
         for stage in &self.stages {
             table.row([
                 stage.name.to_owned(),
                 stage.batch.to_string(),
                 work(stage.flops),
-                duration(stage.seconds),
+                time(stage.seconds),
                 stage.steps.to_string(),
-                duration(stage.seconds * stage.steps as f64),
+                time(in_all(stage)),
             ]);
         }
         let sampling = &self.sampling;
-        let drawing = sampling.seconds * sampling.captions as f64;
+        let drawing = sampling.seconds.map(|seconds| seconds * sampling.captions as f64);
         table.row([
             "sampling (per caption)".to_owned(),
             sampling.candidates.to_string(),
             work(sampling.flops),
-            duration(sampling.seconds),
+            time(sampling.seconds),
             sampling.captions.to_string(),
-            duration(drawing),
+            time(drawing),
         ]);
-        let training: f64 = self.stages.iter().map(|stage| stage.seconds * stage.steps as f64).sum();
+        let all: Option<f64> = self.stages.iter().map(in_all).chain([drawing]).sum();
         let none = String::new;
-        table.row(["all".to_owned(), none(), none(), none(), none(), duration(training + drawing)]);
+        table.row(["all".to_owned(), none(), none(), none(), none(), time(all)]);
         table
     }
 }

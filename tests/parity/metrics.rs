@@ -1,14 +1,12 @@
 //! Measures against the golden ones, in f64: Fréchet distance, inception score, CLIP score, PSNR, SSIM, codebook use.
 
-mod fixture;
-
+use crate::fixture::{self, assert_near};
 use dalle::evaluate::clip_score::{clip_score, cosines, percent, percent_of_mean, similarities};
 use dalle::evaluate::frechet::Moments;
 use dalle::evaluate::inception_score::{inception_scores, mean_and_deviation};
 use dalle::evaluate::similarity::{Window, grey, psnr, ssim};
 use dalle::kernels::cpu::argmax;
 use dalle::train::first_stage::usage;
-use fixture::assert_near;
 use serde_json::Value;
 
 const EXACT: f64 = 1e-10;

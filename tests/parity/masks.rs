@@ -2,8 +2,7 @@
 //! kernel) `masks/meta.json` lists, in whatever form a mask is stored: dense, packed bits, sums of rows and columns, ranges
 //! of some rows, and always the number of pairs and the sha256 of the dense bytes.
 
-mod fixture;
-
+use crate::fixture;
 use dalle::mask::{Edge, Layout, Pattern};
 use serde_json::Value;
 use sha2::{Digest, Sha256};

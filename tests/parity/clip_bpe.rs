@@ -1,7 +1,6 @@
 //! CLIP's tokenizer against the original: cleaning, ids, slots of any context, and back to text, for every listed string.
 
-mod fixture;
-
+use crate::fixture;
 use dalle::text::ClipBpe;
 use dalle::text::clip_bpe::clean;
 use serde_json::Value;

@@ -1,7 +1,6 @@
 //! dalle-pytorch's models against their implementation. Which switches are supported is said in the module's head.
 
-mod fixture;
-
+use crate::fixture::{self, Entry, Tensors, assert_forward, assert_gradients, assert_near};
 use dalle::mask::{Layout, Pattern};
 use dalle::models::dalle_pytorch::{Dalle, DiscreteVae, IMAGE_WEIGHT, VaeConfig, masks, normalised};
 use dalle::models::feature_map::FeatureMap;
@@ -11,7 +10,6 @@ use dalle::ops::{Mask, scalar, to_vec};
 use dalle::shape::{BlockShape, DallePytorchShape};
 use dalle::{Result, dalle_pytorch};
 use dfdx::prelude::{Backward, ConstDim, Cpu, NoneTape, OwnedTape};
-use fixture::{Entry, Tensors, assert_forward, assert_gradients, assert_near};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -3,15 +3,13 @@
 //!
 //! The files hold (B, V, H, W); here the channels come last, as rows (B·H·W, V).
 
-mod fixture;
-
+use crate::fixture::{self, Entry, Tensors, assert_near, open};
 use dalle::kernels::cpu::adamw::{self, AdamW};
 use dalle::kernels::cpu::laplace;
 use dalle::models::dvae::{reconstruction, squash};
 use dalle::ops::{CrossEntropyOp, GumbelOp, LaplaceOp, scalar, to_vec};
 use dalle::train::config::{Curve, Schedule, TransformerStage as TransformerConfig};
 use dfdx::prelude::*;
-use fixture::{Entry, Tensors, assert_near, open};
 use serde_json::Value;
 
 const EXACT: f64 = 1e-10;

@@ -2,8 +2,7 @@
 //!
 //! Legend: B pictures, H and W their sides, h and w those of the grid; fixtures are channels first, we are channels last.
 
-mod fixture;
-
+use crate::fixture::{self, Entry, assert_forward, assert_near};
 use dalle::harness::codec;
 use dalle::harness::device::Device;
 use dalle::harness::models::Which;
@@ -14,7 +13,6 @@ use dalle::ops::{Input, PoolOp, to_vec};
 use dalle::shape::{DvaeShape, Ranked};
 use dalle::train::Codec;
 use dfdx::prelude::{Const, ConstDim, Cpu, Tensor, TensorFromVec};
-use fixture::{Entry, assert_forward, assert_near};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

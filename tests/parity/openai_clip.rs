@@ -4,8 +4,7 @@
 //! A case's shapes are types, named like the case; all else is read. A case of another name fails in
 //! `every_listed_case_is_tested`.
 
-mod fixture;
-
+use crate::fixture::{self, Tensors, assert_forward, assert_gradient};
 use dalle::Result;
 use dalle::data::preprocess;
 use dalle::import::Weights;
@@ -15,7 +14,6 @@ use dalle::objective::contrastive;
 use dalle::ops::{retyped, scalar, to_vec};
 use dalle::shape::{ClipShape, TextTowerShape};
 use dfdx::prelude::*;
-use fixture::{Tensors, assert_forward, assert_gradient};
 use serde_json::Value;
 use shapes::*;
 use std::collections::HashMap;

@@ -1,11 +1,9 @@
 //! VQGAN with both quantisers against its official implementation.
 
-mod fixture;
-
+use crate::fixture::{self, Entry, Tensors, assert_forward, assert_near};
 use dalle::Result;
 use dalle::models::feature_map::FeatureMap;
 use dalle::models::vqgan::{self, Config, Kind, Vqgan};
-use fixture::{Entry, Tensors, assert_forward, assert_near};
 use serde_json::Value;
 use std::collections::BTreeSet;
 

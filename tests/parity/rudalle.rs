@@ -1,7 +1,6 @@
 //! ru-dalle's transformer against its official implementation.
 
-mod fixture;
-
+use crate::fixture::{self, Tensors, assert_forward, assert_gradients, assert_near};
 use dalle::generate::{Options, Prompt, sample};
 use dalle::harness::generator::Generator;
 use dalle::harness::rudalle;
@@ -16,7 +15,6 @@ use dalle::text::Yttm;
 use dalle::train::Codec;
 use dalle::{Result, rudalle};
 use dfdx::prelude::{Backward, ConstDim, Cpu, Gradients, NoneTape, OwnedTape};
-use fixture::{Tensors, assert_forward, assert_gradients, assert_near};
 use serde_json::Value;
 
 rudalle!(
