@@ -141,8 +141,8 @@ def worth(run):
             # An interrupted run has other older ones.
             if not older or done and inside.parts[0] == f"step-{done[-1]}":
                 parts[f"checkpoints/{stage.name}/{inside}"] = digest(path.read_bytes())
-    for path in sorted(run.glob("images/*")):
-        parts[f"images/{path.name}"] = digest(path.read_bytes())
+    for path in sorted(path for path in run.glob("images/**/*") if path.is_file()):
+        parts[str(path.relative_to(run))] = digest(path.read_bytes())
     for name in ("tokenizer.json", "masks.json", "spec.resolved.yaml"):
         path = run / name
         parts[name] = digest(path.read_bytes()) if path.is_file() else "missing"
