@@ -5,6 +5,7 @@ mod bench;
 mod datasets;
 mod edges;
 mod eval;
+mod golden;
 mod own_data;
 mod published;
 mod recipe;
