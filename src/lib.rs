@@ -19,8 +19,8 @@
 //! | [`models`] | dVAE, VQ-VAE, transformer, CLIP, and the table of presets |
 //! | [`objective`] | the evidence lower bound of both stages together |
 //! | [`import`] | published weights: PyTorch's files read as data, and safetensors |
+//! | [`inference`] | models with their weights fixed: codes, likelihoods, sampling with a cache, forced tokens, reranking |
 //! | [`train`] | the stages behind erased traits, AdamW, schedules, checkpoints |
-//! | [`generate`] | sampling with a cache, forced tokens, reranking |
 //! | [`evaluate`] | PSNR, SSIM, Fréchet distance, inception and CLIP scores, intervals, and the oracle that reads pictures of shapes |
 //! | [`harness`] | specs, run directories, the pipeline from a spec to results |
 //! | [`report`] | the report of a run as one HTML file |
@@ -31,7 +31,7 @@
 //! From a caption to a picture, with an untrained model:
 //!
 //! ```
-//! use dalle::generate::{Options, Prompt, sample};
+//! use dalle::inference::{Options, Prompt, sample};
 //! use dalle::harness::{load, models::Models};
 //! use dalle::models::presets;
 //! use dalle::nn::Precision;
@@ -39,15 +39,14 @@
 //!
 //! # fn main() -> dalle::Result<()> {
 //! let spec = load::check("an example", "{name: example, preset: tiny}", &[], presets::NAMES)?;
-//! let mut models = Models::build(&spec)?;
-//! models.first.freeze()?;
-//! models.transformer.freeze()?;
+//! let models = Models::untrained(&spec)?;
+//! let text = models.architecture.text;
 //! let captions = ["a red circle", "a blue square above a red circle"];
-//! let bpe = Bpe::train(captions.map(String::from).into_iter(), models.text.bpe)?;
+//! let bpe = Bpe::train(captions.map(String::from).into_iter(), text.bpe)?;
 //!
-//! let prompt = Prompt { text: models.text.prompt(&bpe, captions[0])?, seeds: vec![7, 8], forced: vec![] };
+//! let prompt = Prompt { text: text.prompt(&bpe, captions[0])?, seeds: vec![7, 8], forced: vec![] };
 //! let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
-//! let codes = sample(models.transformer.as_ref(), &[prompt], &models.text.fill(&[]), &options)?;
+//! let codes = sample(models.transformer.as_ref(), &[prompt], &text.fill(&[]), &options)?;
 //! let pixels = models.first.decode(&codes.concat())?; // values in [0, 1], channels last
 //! assert_eq!((codes.len(), pixels.len()), (2, 2 * 16 * 16 * 3));
 //! # Ok(())
@@ -58,9 +57,9 @@ pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod files;
-pub mod generate;
 pub mod harness;
 pub mod import;
+pub mod inference;
 pub mod kernels;
 pub mod mask;
 pub mod models;

@@ -10,9 +10,9 @@ use dalle::models::presets::{Emoji, Mini, NAMES, tiny};
 use dalle::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
 use dalle::nn::{self, Init};
 use dalle::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
-use dalle::train::clip_stage::ClipStage;
+use dalle::train::clip_stage::ClipTrainer;
 use dalle::train::config::FirstStageKind;
-use dalle::train::transformer_stage::TransformerStage;
+use dalle::train::transformer_stage::TransformerTrainer;
 use dalle::train::{Batch, Stage, first_stage};
 use dfdx::nn::BuildModule;
 use dfdx::prelude::{Cpu, TensorCollection};
@@ -101,9 +101,9 @@ fn parameters_are_those_of_built_stages() {
         let plan = plan_on(&spec, MACHINE).unwrap();
         let first = first_stage::build::<tiny::Dvae, _>(&spec.first_stage, 0, Cpu::default()).unwrap();
         assert_eq!((plan.stages[0].name, parameters(&plan, 0)), (first.name(), first.num_parameters()));
-        let second = TransformerStage::<tiny::Transformer, _>::new(&spec.transformer, 0, Cpu::default()).unwrap();
+        let second = TransformerTrainer::<tiny::Transformer, _>::new(&spec.transformer, 0, Cpu::default()).unwrap();
         assert_eq!((plan.stages[1].name, parameters(&plan, 1)), (second.name(), second.num_parameters()));
-        let third = ClipStage::<tiny::Clip, _>::new(&spec.clip, 0, Cpu::default()).unwrap();
+        let third = ClipTrainer::<tiny::Clip, _>::new(&spec.clip, 0, Cpu::default()).unwrap();
         assert_eq!((plan.stages[2].name, parameters(&plan, 2)), (third.name(), third.num_parameters()));
     }
 }
@@ -172,10 +172,10 @@ fn stages_take_what_was_planned<P: Preset>(size: usize, text: &str) -> [f64; 3] 
         first_stage::build::<P::Dvae, _>(&spec.first_stage, 0, Cpu::default()).unwrap()
     });
     let second = takes_what_was_planned(memory(1), &batch(slots), || {
-        Box::new(TransformerStage::<P::Transformer, _>::new(&spec.transformer, 0, Cpu::default()).unwrap())
+        Box::new(TransformerTrainer::<P::Transformer, _>::new(&spec.transformer, 0, Cpu::default()).unwrap())
     });
     let third = takes_what_was_planned(memory(2), &batch(context), || {
-        Box::new(ClipStage::<P::Clip, _>::new(&spec.clip, 0, Cpu::default()).unwrap())
+        Box::new(ClipTrainer::<P::Clip, _>::new(&spec.clip, 0, Cpu::default()).unwrap())
     });
     [first, second, third]
 }
@@ -220,7 +220,7 @@ fn what_does_not_fit_is_said() {
     assert!(with(None).is_empty() && with(Some(1e12)).is_empty());
     let peak = plan_on(&spec, MACHINE).unwrap().stages[2].memory.peak(); // CLIP's batch needs most
     assert!(with(Some(peak)).is_empty());
-    assert_eq!(with(Some(peak - 1.0)), ["clip needs 199 MiB, but 199 MiB are available"]);
+    assert_eq!(with(Some(peak - 1.0)), ["clip needs 194 MiB, but 194 MiB are available"]);
     let warnings = with(Some(0.0));
     let named: Vec<_> = warnings.iter().filter_map(|warning| warning.split_once(" needs ")).map(|w| w.0).collect();
     assert_eq!(named, ["dvae", "transformer", "clip", "sampling"]);

@@ -6,7 +6,7 @@ use crate::data::shapes::{Attribute, Claim};
 use crate::evaluate::measure::Estimate;
 use crate::evaluate::oracle::{Rule, Verdict, compare};
 use crate::evaluate::reading::{Reading, read};
-use crate::generate::rank;
+use crate::inference::rank;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

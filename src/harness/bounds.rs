@@ -13,11 +13,12 @@ use crate::evaluate::measure::Estimate;
 use crate::evaluate::oracle::{Rule, Verdict, compare};
 use crate::evaluate::reading::read;
 use crate::evaluate::similarity::{Window, psnr, ssim};
+use crate::inference::first_stage::usage;
 use crate::models::dvae::EPSILON;
 use crate::models::transformer::Tokens;
 use crate::objective::elbo::Elbo;
 use crate::text::Bpe;
-use crate::train::first_stage::usage;
+
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -31,12 +32,12 @@ pub(super) fn bounds(
     run: &Path,
     intervals: bool,
 ) -> Result<(Value, Vec<Value>)> {
-    let g = models.first.geometry();
-    let (values, slots, positions) = (g.side * g.side * 3, models.text.slots, g.grid * g.grid);
+    let g = models.architecture.geometry;
+    let (values, slots, positions) = (g.side * g.side * 3, models.architecture.text.slots, g.grid * g.grid);
     let examples = held_out(spec, name, source, g.side, spec.evaluate.pairs)?;
     let (size, held) = (examples.len(), pixels(&examples));
     let found = models.first.reconstruct(size, &held)?;
-    let text: Vec<u32> = examples.iter().flat_map(|e| models.text.fill(&bpe.encode(&e.caption))).collect();
+    let text: Vec<u32> = examples.iter().flat_map(|e| models.architecture.text.fill(&bpe.encode(&e.caption))).collect();
     let mut bounds = Vec::new();
     let mut pictures = found.nll.iter().zip(&found.nll_of_8_bits);
     for (text, image) in text.chunks(32 * slots).zip(found.codes.chunks(32 * positions)) {

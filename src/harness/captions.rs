@@ -1,6 +1,6 @@
 //! Captions before and while training: the tokenizer that learns from them, and how many are longer than a model reads.
 
-use super::models::{Models, TOKENIZER};
+use super::models::{Architecture, TOKENIZER};
 use super::notice;
 use super::run_dir::RunDir;
 use super::sources::Sources;
@@ -21,7 +21,7 @@ const LOOK: usize = 4096;
 ///
 /// # Errors
 /// [`Error::Data`] where no sample has a caption, and what the tokenizer says.
-pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Models, speaks: bool) -> Result<Bpe> {
+pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Architecture, speaks: bool) -> Result<Bpe> {
     let path = run.path().join(TOKENIZER);
     if path.exists() {
         run.seal(TOKENIZER)?;

@@ -1,16 +1,17 @@
 //! A first stage to encode and decode pictures with: that of a run, or a published one from an imported file.
 
 use super::device::Device;
-use super::models::{Models, Which};
+use super::models::{Source, Which, missing};
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
+use crate::inference::{Codec, FrozenFirstStage};
 use crate::models::dvae::Dvae;
 use crate::models::feature_map::FeatureMap;
 use crate::models::presets::paper;
 use crate::models::vqgan::{self, Config, Vqgan};
 use crate::nn::{self, Init};
 use crate::shape::DvaeShape;
-use crate::train::{Codec, first_stage};
+
 use dfdx::prelude::Cpu;
 use std::path::Path;
 
@@ -21,7 +22,10 @@ use std::path::Path;
 /// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] for a file on a GPU.
 pub fn open(path: &Path, device: Device, which: Which) -> Result<Box<dyn Codec>> {
     if !path.is_file() {
-        return Ok(Models::open(path, device, which)?.models.first);
+        let mut source = Source::open(path, device)?;
+        let stage = source.loaded().spec.first_stage.kind.name();
+        let found = source.told(which, |source, older| Ok(source.first_stage(older)?.1))?;
+        return found.map_or_else(|| Err(missing(path, stage)), |model| Ok(model as Box<dyn Codec>));
     }
     device.only_cpu(path)?;
     let weights = Weights::open(path)?;
@@ -48,7 +52,8 @@ pub fn dvae<S: DvaeShape>(weights: &Weights) -> Result<impl Codec + use<S>> {
     let device = Cpu::default();
     let mut model: Dvae<S, f32, Cpu> = nn::build(&device, 0, |_, _| Init::Constant(0.0))?;
     nn::import(&mut model, |name, shape| weights.parameter(name, shape))?;
-    Ok(first_stage::coder(model, device))
+    // What is only asked for codes and pictures has no use for a likelihood.
+    Ok(FrozenFirstStage::<S, _, Cpu>::new(model, device, 0.0, false))
 }
 
 /// The VQGAN of an imported file, of any size.

@@ -3,7 +3,7 @@
 
 use super::spec::{DataKind, DataSpec, EvaluateSpec, GpuSpec, SampleSpec, Spec, TextSpec};
 use crate::shape::{DvaeShape, Preset};
-use crate::train::config::{ClipStage, FirstStage, Method, TransformerStage, updates};
+use crate::train::config::{ClipConfig, FirstStageConfig, Method, TransformerConfig, updates};
 use crate::with_preset;
 use dfdx::shapes::ConstDim;
 use serde::de::DeserializeOwned;
@@ -25,7 +25,7 @@ pub const MOVERS: [&str; 7] = [
 pub fn of(given: &Value, pictures: Option<usize>) -> Spec {
     let text = |key: &str| given[key].as_str().unwrap_or_default().to_owned();
     let (preset, name) = (text("preset"), text("name"));
-    let (first, transformer, clip) = (FirstStage::default(), TransformerStage::default(), ClipStage::default());
+    let (first, transformer, clip) = (FirstStageConfig::default(), TransformerConfig::default(), ClipConfig::default());
     let steps = |stage: &str, default: u64| read(&given[stage]["steps"]).unwrap_or(default);
     let method = |stage: &str| read::<Method>(&given[stage]["optimizer"]["method"]).unwrap_or(Method::Muon);
     Spec {
@@ -33,13 +33,13 @@ pub fn of(given: &Value, pictures: Option<usize>) -> Spec {
         seed: 0,
         data: DataSpec::of(read(&given["data"]["kind"]).unwrap_or(DataKind::Shapes)),
         text: TextSpec::default(),
-        first_stage: FirstStage::recipe(steps("first_stage", first.steps), method("first_stage")),
-        transformer: TransformerStage::recipe(
+        first_stage: FirstStageConfig::recipe(steps("first_stage", first.steps), method("first_stage")),
+        transformer: TransformerConfig::recipe(
             steps("transformer", updates(transformer.steps, pictures)),
             method("transformer"),
             grid(&preset),
         ),
-        clip: ClipStage::recipe(steps("clip", updates(clip.steps, pictures)), method("clip")),
+        clip: ClipConfig::recipe(steps("clip", updates(clip.steps, pictures)), method("clip")),
         sample: SampleSpec::default(),
         evaluate: EvaluateSpec::default(),
         gpu: GpuSpec::default(),

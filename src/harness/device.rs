@@ -1,6 +1,6 @@
 //! Where a run's arithmetic happens.
 
-use super::models::Models;
+use super::models::{self, Family};
 use super::plan::{self, Machine, plan_on};
 use super::spec::Spec;
 use crate::error::{Error, Result};
@@ -43,27 +43,27 @@ impl Device {
         Error::Device("no CUDA in this build: build it with --features cuda, or leave out --device cuda".into())
     }
 
-    /// The models of a spec, their parameters on this device, to be trained there.
+    /// The models of a spec, to be trained on this device.
     ///
     /// # Errors
-    /// Those of [`Models::build`]; [`Error::Device`] where there is no such device, or too little memory on it.
-    pub fn models(self, spec: &Spec) -> Result<Models> {
+    /// Those of [`models::named`]; [`Error::Device`] where there is no such device, or too little memory on it.
+    pub fn to_train(self, spec: &Spec) -> Result<Box<dyn Family>> {
         match self {
             Device::Cpu => {
                 fits_here(spec, plan::available_bytes())?;
-                Models::build(spec)
+                models::named(spec)
             }
             Device::Cuda(kernels) => on_gpu(spec, kernels, true),
         }
     }
 
-    /// [`Device::models`] that are only used: they need not fit with what training keeps.
+    /// [`Device::to_train`] for models that are only used: they need not fit with what training keeps.
     ///
     /// # Errors
-    /// Those of [`Device::models`].
-    pub fn models_to_use(self, spec: &Spec) -> Result<Models> {
+    /// Those of [`Device::to_train`].
+    pub fn to_use(self, spec: &Spec) -> Result<Box<dyn Family>> {
         match self {
-            Device::Cpu => Models::build(spec),
+            Device::Cpu => models::named(spec),
             Device::Cuda(kernels) => on_gpu(spec, kernels, false),
         }
     }
@@ -130,7 +130,7 @@ const TAKES_LESS: &str =
     "smaller batches, `accumulate` or `recompute` take less; `experiment plan SPEC` says what takes it";
 
 #[cfg(not(feature = "cuda"))]
-fn on_gpu(_: &Spec, _: Kernels, _: bool) -> Result<Models> {
+fn on_gpu(_: &Spec, _: Kernels, _: bool) -> Result<Box<dyn Family>> {
     Err(Device::no_cuda())
 }
 
@@ -143,7 +143,7 @@ fn open(_: Kernels) -> Result<()> {
 use crate::kernels::cuda::open;
 
 #[cfg(feature = "cuda")]
-fn on_gpu(spec: &Spec, kernels: Kernels, training: bool) -> Result<Models> {
+fn on_gpu(spec: &Spec, kernels: Kernels, training: bool) -> Result<Box<dyn Family>> {
     use crate::kernels::{Products, cuda};
     let device = cuda::open(kernels)?;
     match cuda::experimental() {
@@ -159,7 +159,7 @@ fn on_gpu(spec: &Spec, kernels: Kernels, training: bool) -> Result<Models> {
         let (free, _) = cuda::memory(&device)?;
         fits(spec, free)?;
     }
-    super::models::on_device(spec, &device)
+    models::on_device(spec, &device)
 }
 
 /// Whether a GPU with `free` bytes can hold the least that each stage needs: what the CPU's kernels keep, and compositions of

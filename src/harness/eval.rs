@@ -21,7 +21,7 @@ use crate::evaluate::inception_score::inception_scores;
 use crate::evaluate::measure::Estimate;
 use crate::evaluate::network::{Network, Seen};
 use crate::evaluate::retrieval::{found, transposed};
-use crate::generate::rank;
+use crate::inference::rank;
 use crate::random::Rng;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -56,9 +56,9 @@ pub struct Asked {
 /// [`Error::Data`] where there is no finished run or its data is missing, and what models and network say.
 pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(String)) -> Result<(PathBuf, Value)> {
     let Opened { run, loaded, models, bpe, warnings } = Models::open(path, device, asked.which)?;
-    let sources = Sources::open(&loaded, models.first.geometry().side)?;
+    let sources = Sources::open(&loaded, models.architecture.geometry.side)?;
     let spec = loaded.spec;
-    let side = models.first.geometry().side;
+    let side = models.architecture.geometry.side;
     let mut sets = Map::new();
     for (name, source) in &sources.validation {
         say(format!("{name}: bounds and reconstructions"));

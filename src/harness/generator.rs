@@ -10,12 +10,12 @@ use super::rudalle;
 use super::spec::Spec;
 use crate::data::Picture;
 use crate::error::{Error, Result};
-use crate::generate::{self, Options, Prompt};
+
 use crate::import::{Kind, Weights};
+use crate::inference::{self, Autoregressive, Codec, Options, Prompt};
 use crate::models::rudalle::{Malevich, Version};
 use crate::shape::RudalleShape;
 use crate::text::{Bpe, TextVocab, Yttm};
-use crate::train::{Autoregressive, Codec};
 use dfdx::shapes::ConstDim;
 use std::path::Path;
 
@@ -76,9 +76,9 @@ impl Generator {
         Ok(Generator {
             tokens: models.transformer,
             codec: models.first,
-            text: Text::Trained(Box::new(bpe), models.text),
+            text: Text::Trained(Box::new(bpe), models.architecture.text),
             uncaptioned: spec.transformer.caption_dropout > 0.0,
-            reranker: Some(Reranker::of_run(run, models.clip, models.clip_text)?),
+            reranker: Some(Reranker::of_run(run, models.clip, models.architecture.clip_text)?),
         })
     }
 
@@ -175,7 +175,7 @@ impl Generator {
             Ok(Prompt { text: self.prompt(caption)?, seeds: seeds(index), forced: forced.to_vec() })
         };
         let prompts: Vec<Prompt> = captions.iter().enumerate().map(prompt).collect::<Result<_>>()?;
-        let codes = generate::sample(self.tokens.as_ref(), &prompts, &self.empty(), options)?;
+        let codes = inference::sample(self.tokens.as_ref(), &prompts, &self.empty(), options)?;
         let texts = self.reranker.as_ref().map(|clip| clip.captions(captions)).transpose()?;
         let (mut codes, mut out) = (codes.iter(), Vec::new());
         for (index, prompt) in prompts.iter().enumerate() {
@@ -185,7 +185,7 @@ impl Generator {
                 (Some(clip), Some(texts)) => {
                     let width = texts.len() / captions.len();
                     let text = &texts[index * width..(index + 1) * width];
-                    Some(generate::cosines(text, &clip.pictures(&pictures)?, width))
+                    Some(inference::cosines(text, &clip.pictures(&pictures)?, width))
                 }
                 _ => None,
             };

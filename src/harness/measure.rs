@@ -14,14 +14,14 @@ use crate::error::Result;
 use crate::evaluate::measure::Estimate;
 use crate::evaluate::oracle::Rule;
 use crate::evaluate::similarity::psnr;
-use crate::generate::{self, Options, Prompt, cosines, rank};
+use crate::inference::first_stage::usage;
+use crate::inference::{self, Embedder, ImageTokenizer, Options, Prompt, TokenModel, cosines, rank};
 use crate::models::transformer::Tokens;
 use crate::objective::contrastive_of;
 use crate::random::Rng;
 use crate::text::Bpe;
-use crate::train::config::{FirstStage, FirstStageKind};
-use crate::train::first_stage::usage;
-use crate::train::{ImageTokenizer, Numbers, Ranker, TokenModel};
+use crate::train::Numbers;
+use crate::train::config::{FirstStageConfig, FirstStageKind};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub fn held_out(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit
 
 /// A first stage on validation pictures (no metrics of none) after `step` updates, as metrics. The hard and the relaxed bound are of the same
 /// pictures, in nats a value: what lies between them is what the relaxation hides.
-pub fn first_stage(stage: &dyn ImageTokenizer, held: &[f32], spec: &FirstStage, step: u64) -> Result<Numbers> {
+pub fn first_stage(stage: &dyn ImageTokenizer, held: &[f32], spec: &FirstStageConfig, step: u64) -> Result<Numbers> {
     let g = stage.geometry();
     let values = g.side * g.side * 3;
     let size = held.len() / values;
@@ -63,7 +63,7 @@ pub(super) fn relaxed(
     stage: &dyn ImageTokenizer,
     size: usize,
     held: &[f32],
-    spec: &FirstStage,
+    spec: &FirstStageConfig,
     step: u64,
 ) -> Result<Option<Vec<f64>>> {
     if spec.kind != FirstStageKind::Dvae {
@@ -99,7 +99,7 @@ pub(super) fn counted(nll: &[f64], targets: &[bool]) -> impl Iterator<Item = f64
 
 /// CLIP on validation pairs, as metrics: the contrastive loss over all of them, and how often a picture is nearest to its own
 /// caption.
-pub fn clip(stage: &dyn Ranker, size: usize, held: &[f32], text: &[u32]) -> Result<Numbers> {
+pub fn clip(stage: &dyn Embedder, size: usize, held: &[f32], text: &[u32]) -> Result<Numbers> {
     if size == 0 {
         return Ok(Numbers::new());
     }
@@ -146,13 +146,13 @@ pub fn everything(
         for (name, about, count) in sets.into_iter().filter(|(_, _, count)| *count > 0) {
             let captions = prompts(about, spec.evaluate.captions, spec.seed, count);
             let drawn = draw(spec, models, bpe, name, &captions, proceed)?;
-            let judged = Judged::new(&captions, &drawn.pictures, &drawn.scores, models.first.geometry().side);
+            let judged = Judged::new(&captions, &drawn.pictures, &drawn.scores, models.architecture.geometry.side);
             accuracy.insert(name.into(), judged.accuracy());
             if name == "seen" {
                 results.insert("rerank_curve".into(), curve(&drawn, Some(&judged)));
             }
             let scene =
-                |caption: &String| Some(Scene::of(&Claim::parse(caption)?)?.render(models.first.geometry().side));
+                |caption: &String| Some(Scene::of(&Claim::parse(caption)?)?.render(models.architecture.geometry.side));
             real.push(captions.iter().map(scene).collect());
             let right = [Rule::Strict, Rule::Lenient].map(|rule| judged.right(rule));
             shown.push((name, captions, drawn, Some(right)));
@@ -163,7 +163,7 @@ pub fn everything(
     } else {
         for (name, source) in &sources.validation {
             let count = spec.sample.shown.div_ceil(sources.validation.len().max(1)).max(1);
-            let examples = held_out(spec, name, source.as_ref(), models.first.geometry().side, count)?;
+            let examples = held_out(spec, name, source.as_ref(), models.architecture.geometry.side, count)?;
             real.push(examples.iter().map(|example| Some(example.picture.clone())).collect());
             let picked: Vec<String> = examples.into_iter().map(|example| example.caption).collect();
             let drawn = draw(spec, models, bpe, name, &picked, proceed)?;
@@ -204,27 +204,27 @@ fn draw(
     let prompt = |(index, caption): (usize, &String)| -> Result<Prompt> {
         let seed = |candidate| Rng::new(spec.seed, &format!("sample/{set}"), index as u64, candidate as u64).bits();
         Ok(Prompt {
-            text: models.text.prompt(bpe, caption)?,
+            text: models.architecture.text.prompt(bpe, caption)?,
             seeds: (0..wanted).map(seed).collect(),
             forced: Vec::new(),
         })
     };
     let asked: Vec<Prompt> = captions.iter().enumerate().map(prompt).collect::<Result<_>>()?;
-    let empty = models.text.fill(&[]);
+    let empty = models.architecture.text.fill(&[]);
     let task = format!("drawing {wanted} pictures for each of {} captions ({set})", captions.len());
     let mut codes = Vec::new();
     // As many as the sampler draws at once: the split changes neither pictures nor time.
-    for asked in asked.chunks((generate::ROWS / wanted.max(1)).max(1)) {
+    for asked in asked.chunks((inference::ROWS / wanted.max(1)).max(1)) {
         proceed(&task, codes.len() / wanted.max(1), captions.len())?;
-        codes.extend(generate::sample(models.transformer.as_ref(), asked, &empty, &options(&spec.sample))?);
+        codes.extend(inference::sample(models.transformer.as_ref(), asked, &empty, &options(&spec.sample))?);
     }
     proceed(&format!("decoding and ranking ({set})"), 0, 1)?;
     let decoded = models.first.decode(&codes.concat())?;
     let features = models.clip.images(&decoded)?;
-    let text = clip_text(bpe, models.clip_text, captions.iter().map(String::as_str));
+    let text = clip_text(bpe, models.architecture.clip_text, captions.iter().map(String::as_str));
     let texts = models.clip.texts(&text)?;
     let width = features.len() / codes.len().max(1);
-    let side = models.first.geometry().side;
+    let side = models.architecture.geometry.side;
     let pictures: Vec<Vec<f32>> = decoded.chunks(side * side * 3).map(<[f32]>::to_vec).collect();
     let scores = features
         .chunks((width * wanted).max(1))
@@ -263,12 +263,12 @@ fn curve(drawn: &Drawn, judged: Option<&Judged<'_>>) -> Value {
 fn zero_shot(spec: &Spec, sources: &Sources, models: &Models, bpe: &Bpe) -> Result<Value> {
     let all = [kinds(false, spec.seed), kinds(true, spec.seed)].concat();
     let names: Vec<String> = all.iter().map(|&(shape, colour)| format!("a {}", kind_name(colour, shape))).collect();
-    let text = clip_text(bpe, models.clip_text, names.iter().map(String::as_str));
+    let text = clip_text(bpe, models.architecture.clip_text, names.iter().map(String::as_str));
     let texts = models.clip.texts(&text)?;
     let width = texts.len() / names.len();
     let mut out = Map::new();
     for (name, source) in &sources.validation {
-        let examples = held_out(spec, name, source.as_ref(), models.first.geometry().side, spec.evaluate.pairs)?;
+        let examples = held_out(spec, name, source.as_ref(), models.architecture.geometry.side, spec.evaluate.pairs)?;
         let named = |e: &Example| {
             let claim = Claim::parse(&e.caption).filter(|claim| claim.objects.len() == 1)?;
             let object = &claim.objects[0];
@@ -300,7 +300,7 @@ fn write_samples(
     shown: &[Shown<'_>],
     real: &[Vec<Option<Picture>>],
 ) -> Result<()> {
-    let side = models.first.geometry().side;
+    let side = models.architecture.geometry.side;
     let each = spec.sample.shown.div_ceil(shown.len().max(1));
     let mut listed = Vec::new();
     for ((set, captions, drawn, right), real) in shown.iter().zip(real) {
@@ -334,12 +334,13 @@ fn write_json(run: &Path, name: &str, value: &Value) -> Result<()> {
 mod tests {
     use super::*;
     use crate::harness::load::check;
+    use crate::harness::models::named;
     use crate::train::Batch;
 
     fn models(rest: &str) -> (Spec, Models) {
         let text = format!("name: a\npreset: tiny\n{rest}");
         let spec = check("a.yaml", &text, &[], &["tiny"]).unwrap();
-        let models = Models::build(&spec).unwrap();
+        let models = Models::untrained(&spec).unwrap();
         (spec, models)
     }
 
@@ -355,11 +356,13 @@ mod tests {
     #[test]
     fn validation_counts_the_text_that_training_counts() {
         for pad_loss in [true, false] {
-            let (_, mut models) = models(&format!("transformer: {{conv_kernel: 3, pad_loss: {pad_loss}}}\n"));
-            let text: Vec<u32> = [&[3, 4, 5][..], &[9; 7]].iter().flat_map(|ids| models.text.fill(ids)).collect();
+            let (spec, models) = models(&format!("transformer: {{conv_kernel: 3, pad_loss: {pad_loss}}}\n"));
+            let mut stage = named(&spec).unwrap().train_transformer(&spec).unwrap();
+            let text: Vec<u32> =
+                [&[3, 4, 5][..], &[9; 7]].iter().flat_map(|ids| models.architecture.text.fill(ids)).collect();
             let batch = Batch { size: 2, text, codes: (0..32).collect(), ..Batch::default() };
             let held = transformer(models.transformer.as_ref(), 2, &batch.text, &batch.codes).unwrap();
-            let trained = models.transformer.step(0, &batch).unwrap();
+            let trained = stage.step(0, &batch).unwrap();
             for (ours, theirs) in [("val_text_loss", "text_loss"), ("val_image_loss", "image_loss")] {
                 let (held, trained) = (number(&held, ours).unwrap(), number(&trained, theirs).unwrap());
                 assert!((held - trained).abs() < 1e-4, "{pad_loss} {ours}: {held} {trained}");
@@ -369,12 +372,13 @@ mod tests {
 
     #[test]
     fn clips_validation_has_the_loss_that_it_is_trained_by() {
-        let (_, mut models) = models("");
+        let (spec, models) = models("");
+        let mut stage = named(&spec).unwrap().train_clip(&spec).unwrap();
         let text: Vec<u32> =
-            [&[3, 4, 5][..], &[9; 7], &[7]].iter().flat_map(|ids| models.clip_text.fill(ids)).collect();
+            [&[3, 4, 5][..], &[9; 7], &[7]].iter().flat_map(|ids| models.architecture.clip_text.fill(ids)).collect();
         let batch = Batch { size: 3, text, pixels: some_pixels(3), ..Batch::default() };
         let held = clip(models.clip.as_ref(), 3, &batch.pixels, &batch.text).unwrap();
-        let trained = models.clip.step(0, &batch).unwrap();
+        let trained = stage.step(0, &batch).unwrap();
         let (held, trained) = (number(&held, "val_loss").unwrap(), number(&trained, "loss").unwrap());
         assert!((held - trained).abs() < 1e-4, "{held} {trained}");
     }

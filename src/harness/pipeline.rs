@@ -6,7 +6,7 @@ use super::captions::{Cut, tokenizer};
 use super::device::Device;
 use super::load::Loaded;
 use super::measure::{self, picture};
-use super::models::{Models, TOKENIZER};
+use super::models::{Architecture, Family, Models, TOKENIZER};
 use super::notice;
 use super::preview::Preview;
 use super::progress::Tasks;
@@ -14,12 +14,13 @@ use super::run_dir::{RunDir, write_atomic};
 use super::signals::Stop;
 use super::sources::{Sources, view};
 use super::spec::Spec;
-use super::training::{Plan, train};
+use super::training::{Plan, Trained, train};
 use crate::data::{Counts, Example, Loader, Tally, View};
 use crate::error::{Error, Result};
+use crate::inference::{Embedder, ImageTokenizer, TokenModel};
 use crate::random::Rng;
 use crate::text::{Bpe, ClipVocab};
-use crate::train::{Batch, ImageTokenizer, Numbers, Ranker, TokenModel};
+use crate::train::{Batch, Numbers};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -43,21 +44,16 @@ pub struct Watch {
 /// # Errors
 /// Whatever the stages say; [`Error::Interrupted`] after a checkpoint where a signal came; [`Error::Expect`] at the very end.
 pub fn run(loaded: &Loaded, device: Device, run: &mut RunDir, watch: &Watch) -> Result<()> {
-    let outcome = device.guarded(|| device.models(&loaded.spec).and_then(|models| stages(loaded, models, run, watch)));
+    let outcome = device.guarded(|| stages(loaded, device.to_train(&loaded.spec)?.as_ref(), run, watch));
     finish(run, outcome)
 }
 
-/// [`run`] on the CPU with models that `build` makes of the spec, for a preset that is in no table.
+/// [`run`] with models of `family`, for a preset that is in no table.
 ///
 /// # Errors
 /// Those of [`run`].
-pub fn run_with(
-    loaded: &Loaded,
-    build: &dyn Fn(&Spec) -> Result<Models>,
-    run: &mut RunDir,
-    watch: &Watch,
-) -> Result<()> {
-    let outcome = build(&loaded.spec).and_then(|models| stages(loaded, models, run, watch));
+pub fn run_with(loaded: &Loaded, family: &dyn Family, run: &mut RunDir, watch: &Watch) -> Result<()> {
+    let outcome = stages(loaded, family, run, watch);
     finish(run, outcome)
 }
 
@@ -77,35 +73,37 @@ fn finish(run: &mut RunDir, outcome: Result<()>) -> Result<()> {
     outcome.and(recorded)
 }
 
-fn stages(loaded: &Loaded, mut models: Models, run: &mut RunDir, watch: &Watch) -> Result<()> {
+fn stages(loaded: &Loaded, family: &dyn Family, run: &mut RunDir, watch: &Watch) -> Result<()> {
     let spec = &loaded.spec;
     run.speak(watch.progress);
-    let side = models.first.geometry().side;
+    let architecture = family.architecture(spec)?;
+    let side = architecture.geometry.side;
     let sources = Sources::open(loaded, side)?;
     let found = sources.record(run)?;
     if watch.progress {
         notice::line(format_args!("data: {found}"));
     }
     sources.look(spec, side)?;
-    let bpe = tokenizer(spec, run, &sources, &models, watch.progress)?;
-    models.text.admits(&bpe, run.path().join(TOKENIZER))?;
-    let counts = [models.first.num_parameters(), models.transformer.num_parameters(), models.clip.num_parameters()];
+    let bpe = tokenizer(spec, run, &sources, &architecture, watch.progress)?;
+    architecture.text.admits(&bpe, run.path().join(TOKENIZER))?;
+    let counts = architecture.parameters;
     run.update(|facts| {
         facts["parameters"] = json!({"first_stage": counts[0], "transformer": counts[1], "clip": counts[2]})
     })?;
-    write_masks(run, &models)?;
+    write_masks(run, &architecture)?;
 
-    let context = Context { spec, watch, sources: &sources, bpe: &bpe };
-    context.first_stage(run, &mut models)?;
-    context.transformer(run, &mut models)?;
-    context.clip(run, &mut models)?;
+    let context = Context { spec, watch, family, architecture: &architecture, sources: &sources, bpe: &bpe };
+    let first = context.first_stage(run)?;
+    let transformer = context.transformer(run, first.as_ref())?;
+    let clip = context.clip(run, first.as_ref())?;
+    let models = Models { architecture: architecture.clone(), first, transformer, clip };
     let results = measured(&context, run, &models)?;
     super::expect::check(&spec.expect, &results)
 }
 
 /// The results, and in `run.json` the time they took, that of measurements which a signal ended included.
 fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<Value> {
-    let Context { spec, watch, sources, bpe } = *context;
+    let Context { spec, watch, sources, bpe, .. } = *context;
     let started = Instant::now();
     let path = run.path().to_owned();
     let tasks = RefCell::new(Tasks::new("evaluation", watch.progress));
@@ -129,13 +127,12 @@ fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<
 }
 
 /// `masks.json`: which layer uses which pattern, and each pattern's dense mask.
-fn write_masks(run: &RunDir, models: &Models) -> Result<()> {
-    let layout = models.transformer.layout();
-    let patterns = models.transformer.patterns();
+fn write_masks(run: &RunDir, Architecture { layout, patterns, .. }: &Architecture) -> Result<()> {
+    let layout = *layout;
     let mut drawn = serde_json::Map::new();
     // The report draws them; past this size a picture of every pair says nothing on a page.
     if layout.sequence() <= 512 {
-        for pattern in &patterns {
+        for pattern in patterns {
             let bits = pattern.dense(layout);
             let row = |row: &[bool]| row.iter().map(|&sees| if sees { '1' } else { '0' }).collect::<String>();
             let rows: Vec<String> = bits.chunks(layout.sequence()).map(row).collect();
@@ -174,6 +171,8 @@ macro_rules! plan {
 struct Context<'a> {
     spec: &'a Spec,
     watch: &'a Watch,
+    family: &'a dyn Family,
+    architecture: &'a Architecture,
     sources: &'a Sources,
     bpe: &'a Bpe,
 }
@@ -191,35 +190,36 @@ impl<'a> Context<'a> {
         measure::held_out(self.spec, name, source.as_ref(), side, 64)
     }
 
-    fn first_stage(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
-        let (spec, side) = (&self.spec.first_stage, models.first.geometry().side);
+    fn first_stage(&self, run: &mut RunDir) -> Result<Box<dyn ImageTokenizer>> {
+        let (spec, side) = (&self.spec.first_stage, self.architecture.geometry.side);
+        let mut stage = self.family.train_first_stage(self.spec)?;
         let held = self.held(side)?;
-        let preview = Preview::new(run.path(), models.first.name(), (spec.steps, spec.validate_every), &held)?;
+        let preview = Preview::new(run.path(), stage.name(), (spec.steps, spec.validate_every), &held)?;
         let held = pixels(&held);
         let mut loader = self.loader("first_stage", view(&self.spec.data, true), side)?;
         let mut batch = |step| {
             let examples = loader.batch(step, spec.batch)?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), ..Batch::default() })
         };
-        let mut validate = |stage: &mut (dyn ImageTokenizer + 'static), step| {
-            stage.freeze()?;
-            preview.reconstructions(step, stage, &held)?;
-            measure::first_stage(stage, &held, spec, step.saturating_sub(1))
+        let mut validate = |model: &(dyn ImageTokenizer + 'static), step| {
+            preview.reconstructions(step, model, &held)?;
+            measure::first_stage(model, &held, spec, step.saturating_sub(1))
         };
         let plan = plan!(spec, "val_nll");
-        let from = train(models.first.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
-        let kept = measure::first_stage(models.first.as_ref(), &held, spec, spec.steps)?;
-        warn_of_codes(run, models.first.as_ref(), &kept)?;
-        count(run, "first_stage", from, loader.counts())
+        let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
+        let kept = measure::first_stage(model.as_ref(), &held, spec, spec.steps)?;
+        warn_of_codes(run, (stage.name(), model.as_ref()), &kept)?;
+        count(run, "first_stage", from, loader.counts())?;
+        Ok(model)
     }
 
-    fn transformer(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
+    fn transformer(&self, run: &mut RunDir, first: &dyn ImageTokenizer) -> Result<Box<dyn TokenModel>> {
         let (spec, data) = (&self.spec.transformer, &self.spec.data);
-        let (first, text, bpe) = (models.first.as_ref(), models.text, self.bpe);
-        let geometry = first.geometry();
+        let (geometry, text, bpe) = (self.architecture.geometry, self.architecture.text, self.bpe);
+        let mut stage = self.family.train_transformer(self.spec)?;
         let held = self.held(geometry.side)?;
         let held_codes = first.encode(held.len(), &pixels(&held))?;
-        let preview = Preview::new(run.path(), models.transformer.name(), (spec.steps, spec.validate_every), &held)?;
+        let preview = Preview::new(run.path(), stage.name(), (spec.steps, spec.validate_every), &held)?;
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
         let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
         let mut codes = Codes::new(first, view(data, false).is_fixed());
@@ -236,26 +236,27 @@ impl<'a> Context<'a> {
             }
             Ok(batch)
         };
-        let mut validate = |stage: &mut (dyn TokenModel + 'static), step| {
-            stage.freeze()?;
+        let mut validate = |model: &(dyn TokenModel + 'static), step| {
             let drawn = (self.spec.seed, &self.spec.sample);
-            preview.samples(step, (stage, first), (&held_text, &text.fill(&[])), drawn)?;
-            measure::transformer(stage, held.len(), &held_text, &held_codes)
+            preview.samples(step, (model, first), (&held_text, &text.fill(&[])), drawn)?;
+            measure::transformer(model, held.len(), &held_text, &held_codes)
         };
         let plan = plan!(spec, "val_image_loss");
-        let from = train(models.transformer.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
+        let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
         cut.record(run, "transformer")?;
-        count(run, "transformer", from, loader.counts())
+        count(run, "transformer", from, loader.counts())?;
+        Ok(model)
     }
 
-    fn clip(&self, run: &mut RunDir, models: &mut Models) -> Result<()> {
-        let (spec, side) = (&self.spec.clip, models.first.geometry().side);
-        let (bpe, vocab) = (self.bpe, models.clip_text);
+    fn clip(&self, run: &mut RunDir, first: &dyn ImageTokenizer) -> Result<Box<dyn Embedder>> {
+        let (spec, side) = (&self.spec.clip, self.architecture.geometry.side);
+        let (bpe, vocab) = (self.bpe, self.architecture.clip_text);
+        let mut stage = self.family.train_clip(self.spec)?;
         let text = |examples: &[Example]| clip_text(bpe, vocab, examples.iter().map(|e| e.caption.as_str()));
         let held = self.held(side)?;
         let (held_pixels, held_text) = (pixels(&held), text(&held));
         let mut loader = self.loader("clip", view(&self.spec.data, false), side)?;
-        let mut codes = Codes::new(models.first.as_ref(), view(&self.spec.data, false).is_fixed());
+        let mut codes = Codes::new(first, view(&self.spec.data, false).is_fixed());
         let mut cut = Cut::new(vocab.room());
         // A picture that stands twice in a batch is contrasted with itself.
         let size = spec.batch.min(self.sources.train.len()).max(2);
@@ -270,21 +271,20 @@ impl<'a> Context<'a> {
             codes.reconstruct(&mut examples, |_| rng.chance(spec.reconstructed))?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), text: text(&examples), ..Batch::default() })
         };
-        let mut validate = |stage: &mut (dyn Ranker + 'static), _| {
-            stage.freeze()?;
-            measure::clip(stage, held.len(), &held_pixels, &held_text)
-        };
+        let mut validate =
+            |model: &(dyn Embedder + 'static), _| measure::clip(model, held.len(), &held_pixels, &held_text);
         let plan = plan!(spec, "val_loss");
-        let from = train(models.clip.as_mut(), |s| s, run, self.watch, &plan, &mut batch, &mut validate)?;
+        let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
         cut.record(run, "clip")?;
-        count(run, "clip", from, loader.counts())
+        count(run, "clip", from, loader.counts())?;
+        Ok(model)
     }
 }
 
 /// Says what the figures of a first stage's kept weights give reason to say.
-fn warn_of_codes(run: &mut RunDir, stage: &dyn ImageTokenizer, figures: &Numbers) -> Result<()> {
+fn warn_of_codes(run: &mut RunDir, (stage, model): (&str, &dyn ImageTokenizer), figures: &Numbers) -> Result<()> {
     let figure = |wanted: &str| figures.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
-    let codes = stage.geometry().codes;
+    let codes = model.geometry().codes;
     if let Some(used) = figure("usage")
         && used * FEW_CODES < codes as f64
     {
@@ -292,7 +292,7 @@ fn warn_of_codes(run: &mut RunDir, stage: &dyn ImageTokenizer, figures: &Numbers
             "validation pictures use {used} of {codes} codes, pictures will lack detail: raise first_stage.kl_weight.from, or \
              train on more, or more varied, pictures"
         );
-        run.warn(stage.name(), "few-codes", &text)?;
+        run.warn(stage, "few-codes", &text)?;
     }
     if let (Some(hard), Some(relaxed)) = (figure("hard_elbo"), figure("relaxed_elbo"))
         && relaxed - hard > RELAXATION_GAP
@@ -302,7 +302,7 @@ fn warn_of_codes(run: &mut RunDir, stage: &dyn ImageTokenizer, figures: &Numbers
              earlier",
             relaxed - hard
         );
-        run.warn(stage.name(), "relaxation-gap", &text)?;
+        run.warn(stage, "relaxation-gap", &text)?;
     }
     Ok(())
 }

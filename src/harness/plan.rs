@@ -38,13 +38,14 @@ pub const DECODING_EFFICIENCY: f64 = 0.12;
 
 /// Bytes of a value.
 const VALUE: f64 = 4.0;
-/// Copies of the weights: in the model, in the optimiser, and those that measure.
-const WEIGHT_COPIES: f64 = 3.0;
+/// Copies of the weights: in the model and in the optimiser. Those that measure come and go between two steps, when a checkpoint
+/// takes more.
+const WEIGHT_COPIES: f64 = 2.0;
 
 /// What the numbers of a plan stand on.
 pub const ASSUMPTIONS: &[&str] = &[
     "every value has four bytes; memory is that of one stage alone, without data and program",
-    "weights count three times: in the model, in the optimiser, and the average that measures",
+    "weights count twice: in the model and in the optimiser; a copy that measures comes and goes, and is less than a checkpoint",
     "kept: what the tape holds for the backward pass of a batch, or of one of its parts; in flight: tensors beside it",
     "gradients: once kept and in flight are free again; checkpoint: while one is written, when the gradients are free too",
     "training is three forward passes' products (two for the first layer, four for a block that is run again); pointwise \
@@ -273,7 +274,7 @@ fn seconds(flops: Flops, machine: Machine) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::mask::paper_order;
-    use crate::train::config::ClipStage;
+    use crate::train::config::ClipConfig;
 
     /// Each part's walk meets exactly the parameters that the model's type has there.
     fn walks_everything<P: Preset>() {
@@ -282,7 +283,7 @@ mod tests {
             (walk::dvae::<P::Dvae>(), sizes::<Dvae<P::Dvae, f32, Cpu>>()),
             (walk::vqvae::<P::Dvae>(), sizes::<Vqvae<P::Dvae, f32, Cpu>>()),
             (walk::transformer::<P::Transformer>(&patterns, true), sizes::<Transformer<P::Transformer, f32, Cpu>>()),
-            (walk::clip::<P::Clip>(ClipStage::default().batch), sizes::<Clip<P::Clip, f32, Cpu>>()),
+            (walk::clip::<P::Clip>(ClipConfig::default().batch), sizes::<Clip<P::Clip, f32, Cpu>>()),
         ];
         let machine = Machine { threads: 1, flops_per_second: None, available_bytes: None };
         for (walked, parameters) in models {

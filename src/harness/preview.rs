@@ -11,9 +11,8 @@ use super::run_dir::write_atomic;
 use super::spec::SampleSpec;
 use crate::data::{Example, Picture};
 use crate::error::{Error, Result};
-use crate::generate::{self, Prompt};
+use crate::inference::{self, ImageTokenizer, Prompt, TokenModel};
 use crate::random::Rng;
-use crate::train::{ImageTokenizer, TokenModel};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -91,7 +90,7 @@ impl Preview {
             Prompt { text: text.to_vec(), seeds: (0..CANDIDATES).map(seed).collect(), forced: Vec::new() }
         };
         let asked: Vec<Prompt> = text.chunks(empty.len()).take(self.captions.len()).enumerate().map(prompt).collect();
-        let codes = generate::sample(transformer, &asked, empty, &options(spec))?;
+        let codes = inference::sample(transformer, &asked, empty, &options(spec))?;
         let side = first.geometry().side;
         let decoded = first.decode(&codes.concat())?;
         self.sheet(step, decoded.chunks(3 * side * side).map(|values| picture(values, side, side)).collect())

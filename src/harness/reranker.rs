@@ -3,7 +3,7 @@
 use super::captions::Cut;
 use super::codec::unexpected;
 use super::device::Device;
-use super::models::{Models, Opened, TOKENIZER, Which};
+use super::models::{Source, TOKENIZER, Which, missing};
 use crate::data::{Picture, augment, preprocess};
 use crate::error::{Error, Result};
 use crate::files;
@@ -37,8 +37,11 @@ impl Reranker {
     /// a GPU.
     pub fn open(path: &Path, merges: Option<&Path>, device: Device, which: Which) -> Result<Reranker> {
         if !path.is_file() {
-            let Opened { run, models, .. } = Models::open(path, device, which)?;
-            return Reranker::of_run(&run, models.clip, models.clip_text);
+            let mut source = Source::open(path, device)?;
+            let found = source.told(which, |source, older| Ok(source.clip(older)?.1))?;
+            let clip = found.ok_or_else(|| missing(path, "clip"))?;
+            let vocab = source.architecture().clip_text;
+            return Ok(Reranker { clip, reads: Reads::AsTrained(Box::new(source.tokenizer()?), vocab) });
         }
         device.only_cpu(path)?;
         let clip = published(path)?;

@@ -7,7 +7,7 @@ use super::run_dir;
 use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::{self, BEST, Older};
-use crate::train::config::{FirstStageKind, Keep};
+use crate::train::config::Keep;
 use std::path::{Path, PathBuf};
 
 /// Differences that an error names.
@@ -91,14 +91,12 @@ pub fn is_finished(begun: &Begun) -> Result<bool> {
     if !begun.changes.is_empty() || facts["status"] != "done" {
         return Ok(false);
     }
-    let first = match begun.loaded.spec.first_stage.kind {
-        FirstStageKind::Dvae => "dvae",
-        FirstStageKind::Vqvae => "vqvae",
-    };
     let spec = &begun.loaded.spec;
-    for (stage, keep) in
-        [(first, spec.first_stage.keep), ("transformer", spec.transformer.keep), ("clip", spec.clip.keep)]
-    {
+    for (stage, keep) in [
+        (spec.first_stage.kind.name(), spec.first_stage.keep),
+        ("transformer", spec.transformer.keep),
+        ("clip", spec.clip.keep),
+    ] {
         let checkpoints = begun.path.join("checkpoints").join(stage);
         let mut damaged = false;
         let mut older = Older::Told(&mut |_| {

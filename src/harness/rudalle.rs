@@ -2,13 +2,15 @@
 
 use crate::error::Result;
 use crate::import::Weights;
+use crate::inference::decoder::{Engines, Place, row_bytes};
+use crate::inference::{Autoregressive, Sequence};
 use crate::mask::Layout;
 use crate::models::rudalle::{Rudalle, Version, masks};
 use crate::models::transformer::Tokens;
 use crate::nn::{self, Init, Precision};
 use crate::ops::Mask;
 use crate::shape::{BlockShape, RudalleShape};
-use crate::train::{Autoregressive, Engines, Place, Sequence, row_bytes};
+
 use dfdx::prelude::{ConstDim, Cpu};
 use std::ops::Range;
 

@@ -5,7 +5,7 @@ use super::expect;
 use super::parse::{Data, Key, Node};
 use super::problem::{Place, Problem};
 use crate::mask::{MOST_KERNEL, is_kernel};
-use crate::train::config::{FirstStage, TransformerStage};
+use crate::train::config::{FirstStageConfig, TransformerConfig};
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
@@ -341,7 +341,7 @@ impl Walk<'_> {
             }
         }
         for (stage, batch) in
-            [("first_stage", FirstStage::default().batch), ("transformer", TransformerStage::default().batch)]
+            [("first_stage", FirstStageConfig::default().batch), ("transformer", TransformerConfig::default().batch)]
         {
             let path = format!("{stage}.accumulate");
             let given = whole(&format!("{stage}.batch"));

@@ -4,7 +4,7 @@ pub use super::load::{Loaded, load};
 use crate::data::shapes::Captions;
 use crate::kernels::Products;
 use crate::nn::Precision;
-use crate::train::config::{ClipStage, FirstStage, TransformerStage};
+use crate::train::config::{ClipConfig, FirstStageConfig, TransformerConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -27,13 +27,13 @@ pub struct Spec {
     pub text: TextSpec,
     /// Pictures to tokens.
     #[serde(default)]
-    pub first_stage: FirstStage,
+    pub first_stage: FirstStageConfig,
     /// Captions to tokens.
     #[serde(default)]
-    pub transformer: TransformerStage,
+    pub transformer: TransformerConfig,
     /// Captions against pictures.
     #[serde(default)]
-    pub clip: ClipStage,
+    pub clip: ClipConfig,
     /// What is drawn after training.
     #[serde(default)]
     pub sample: SampleSpec,

@@ -1,7 +1,7 @@
 //! What a spec's data hold, before anything is trained on them: counts, sizes, captions, and what would be skipped.
 
 use super::captions::Cut;
-use super::models::Models;
+use super::models::Architecture;
 use super::sources::Sources;
 use super::spec::Spec;
 use crate::data::{Counts, Source, View};
@@ -32,8 +32,8 @@ pub struct Survey {
 }
 
 /// Looks at every set.
-pub fn survey(spec: &Spec, sources: &Sources, models: &Models) -> Vec<Survey> {
-    let side = models.first.geometry().side;
+pub fn survey(spec: &Spec, sources: &Sources, models: &Architecture) -> Vec<Survey> {
+    let side = models.geometry.side;
     let (mut train, captions) = one("training", sources.train.as_ref(), spec.seed, side);
     let vocabulary = if spec.text.vocabulary == 0 { models.text.bpe } else { spec.text.vocabulary };
     // Captions too few for a tokenizer are the run's to refuse.

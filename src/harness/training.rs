@@ -1,7 +1,6 @@
 //! The loop that trains a stage: restore, step, log, measure, keep the best, checkpoint, stop.
 
 use super::memory::Peak;
-use super::models::freeze_best;
 use super::pipeline::Watch;
 use super::progress::Progress;
 use super::run_dir::RunDir;
@@ -9,7 +8,7 @@ use super::validation::{self, Validations};
 use crate::error::{Error, Result};
 use crate::train::checkpoint::{BEST, Older};
 use crate::train::config::Keep;
-use crate::train::{Batch, Numbers, Stage, checkpoint};
+use crate::train::{Batch, Learns, Numbers, checkpoint};
 use serde_json::json;
 use std::time::Instant;
 
@@ -41,21 +40,27 @@ impl Plan {
     }
 }
 
-/// Trains a stage to the end of its plan, from its newest checkpoint on, and says after how many steps that was. The stage is
-/// left with the weights that are kept, to be used.
+/// What came of a stage.
+pub struct Trained<F: ?Sized> {
+    /// It was gone on with after so many steps.
+    pub from: u64,
+    /// The model, with the weights that are kept.
+    pub model: Box<F>,
+}
+
+/// Trains a stage to the end of its plan, from its newest checkpoint on.
 ///
 /// # Errors
 /// What the stage says; [`Error::Interrupted`] after a checkpoint where a signal came; [`Error::Diverged`].
-pub fn train<S: ?Sized>(
-    stage: &mut S,
-    erased: fn(&mut S) -> &mut dyn Stage,
+pub fn train<F: ?Sized>(
+    stage: &mut dyn Learns<F>,
     run: &mut RunDir,
     watch: &Watch,
     plan: &Plan,
     batch: &mut dyn FnMut(u64) -> Result<Batch>,
-    validate: &mut dyn FnMut(&mut S, u64) -> Result<Numbers>,
-) -> Result<u64> {
-    let name = erased(stage).name();
+    validate: &mut dyn FnMut(&F, u64) -> Result<Numbers>,
+) -> Result<Trained<F>> {
+    let name = stage.name();
     let folder = run.checkpoints(name);
     let (mut from, mut validations) = (0, Validations::default());
     // Training on from an older one ends with the same bits, but it is said that it was needed.
@@ -76,7 +81,7 @@ pub fn train<S: ?Sized>(
         found = earlier;
     }
     if let Some(found) = found {
-        erased(stage).restore(&|name| found.read(name))?;
+        stage.restore(&|name| found.read(name))?;
         (from, validations) = (found.step, Validations::read(&found)?);
     }
     run.rewind(name, from)?;
@@ -88,14 +93,14 @@ pub fn train<S: ?Sized>(
         Peak::forget();
         for step in from..plan.steps {
             let inputs = batch(step)?;
-            let mut numbers = erased(stage).step(step, &inputs)?;
+            let mut numbers = stage.step(step, &inputs)?;
             let (done, loss) = (step + 1, numbers[0].1);
             bar.step(done, loss);
             validations.step(loss);
             let last = done == plan.steps;
             let measured = plan.measures(done);
             if measured {
-                let figures = validate(stage, done)?;
+                let figures = validate(stage.frozen()?.as_ref(), done)?;
                 let value = figure(&figures, plan.metric, name, done)?;
                 bar.validated(value);
                 validations.add(done, value);
@@ -111,14 +116,14 @@ pub fn train<S: ?Sized>(
                     return Err(Error::Diverged { stage: name.into(), step: done, what });
                 }
                 if plan.keep == Keep::Best && validations.improved() {
-                    checkpoint::write(folder.join(BEST), done, &erased(stage).averaged_file()?)?;
+                    checkpoint::write(folder.join(BEST), done, &stage.averaged_file()?)?;
                 }
                 validations.ended = plan.patience > 0 && validations.without_improvement() >= plan.patience;
             }
             let stopped = watch.stop.requested();
             let ends = last || validations.ended;
             if ends || done.is_multiple_of(plan.checkpoint) || stopped.is_some() {
-                let mut files = erased(stage).checkpoint()?;
+                let mut files = stage.checkpoint()?;
                 files.push((validation::FILE, validations.to_bytes()?));
                 checkpoint::write(&folder, done, &files)?;
                 let seconds = earlier + started.elapsed().as_secs_f64();
@@ -136,8 +141,8 @@ pub fn train<S: ?Sized>(
         }
         bar.finish();
     }
-    keep(erased(stage), run, plan, &validations)?;
-    Ok(from)
+    let model = keep(stage, run, plan, &validations)?;
+    Ok(Trained { from, model })
 }
 
 /// The named figure of a validation.
@@ -150,23 +155,19 @@ fn figure(figures: &Numbers, metric: &'static str, stage: &str, step: u64) -> Re
 }
 
 /// Fixes the weights that are kept, writes down which they are, and says what the validations give reason to say.
-fn keep(stage: &mut dyn Stage, run: &mut RunDir, plan: &Plan, validations: &Validations) -> Result<()> {
+fn keep<F: ?Sized>(stage: &dyn Learns<F>, run: &mut RunDir, plan: &Plan, validations: &Validations) -> Result<Box<F>> {
     let name = stage.name();
     let folder = run.checkpoints(name).join(BEST);
     let last = validations.last();
-    let kept = match (plan.keep, validations.best()) {
+    let (kept, model) = match (plan.keep, validations.best()) {
         (Keep::Best, Some(best)) => {
-            let found = freeze_best(stage, &run.path().join("checkpoints"), &mut Older::Refused)?;
-            if found != Some(best.step) {
-                let found = found.map_or("none".to_owned(), |step| format!("that of step {step}"));
-                return Err(Error::data(&folder, format!("expected the weights of step {}, found {found}", best.step)));
-            }
-            Some(best)
+            let found = checkpoint::latest(&folder, &mut Older::Refused)?.filter(|found| found.step == best.step);
+            let Some(found) = found else {
+                return Err(Error::data(&folder, format!("expected the weights of step {}, found others", best.step)));
+            };
+            (Some(best), stage.frozen_at(&|name| found.read(name))?)
         }
-        _ => {
-            stage.freeze()?;
-            last
-        }
+        _ => (last, stage.frozen()?),
     };
     if let (Some(kept), Some(last)) = (kept, last) {
         let fact = json!({"step": kept.step, "metric": plan.metric, "value": kept.value, "of": last.step});
@@ -193,7 +194,7 @@ fn keep(stage: &mut dyn Stage, run: &mut RunDir, plan: &Plan, validations: &Vali
         );
         run.warn(name, "average-lags", &text)?;
     }
-    Ok(())
+    Ok(model)
 }
 
 #[cfg(test)]
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
     use crate::harness::load::Loaded;
     use crate::harness::signals::Stop;
-    use crate::train::Files;
+    use crate::train::{Files, Stage};
     use std::path::Path;
 
     /// A stage whose weights are the number of its steps.
@@ -227,17 +228,22 @@ mod tests {
             self.0 = String::from_utf8(read("weights")?).unwrap().parse().unwrap();
             Ok(())
         }
-        fn freeze(&mut self) -> Result<()> {
-            Ok(())
-        }
         fn averaged_file(&self) -> Result<Files> {
             self.checkpoint()
         }
-        fn freeze_at(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
-            self.restore(read)
-        }
         fn share_of_start(&self) -> f64 {
             0.0
+        }
+    }
+
+    impl Learns<u64> for Counter {
+        fn frozen(&self) -> Result<Box<u64>> {
+            Ok(Box::new(self.0))
+        }
+        fn frozen_at(&self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<Box<u64>> {
+            let mut counter = Counter::default();
+            counter.restore(read)?;
+            counter.frozen()
         }
     }
 
@@ -261,9 +267,9 @@ mod tests {
             _ => Ok(Batch::default()),
         };
         let mut counter = Counter::default();
-        let mut validate = |_: &mut Counter, step| Ok(vec![("val", figure(step))]);
-        let from = train(&mut counter, |counter| counter, run, &watch, &plan, &mut batch, &mut validate)?;
-        Ok((from, counter.0))
+        let mut validate = |_: &u64, step| Ok(vec![("val", figure(step))]);
+        let trained = train(&mut counter, run, &watch, &plan, &mut batch, &mut validate)?;
+        Ok((trained.from, *trained.model))
     }
 
     #[test]

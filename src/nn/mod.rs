@@ -6,6 +6,7 @@ mod block;
 mod incremental;
 mod layers;
 mod parameters;
+pub mod weights;
 
 pub use crate::kernels::cpu::packed::{Packed, Precision};
 pub use block::{Block, BlockNames};

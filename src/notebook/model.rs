@@ -7,56 +7,71 @@ use super::samples::{Samples, Sampling};
 use super::show::{Rich, Show, shown};
 use super::table::Table;
 use super::tokens::Tokens;
-use crate::generate::{self, Prompt, cosines, prime_rows, probabilities, rank};
 use crate::harness::measure;
-use crate::harness::models::{Models, TOKENIZER, missing};
+use crate::harness::models::{Architecture, Source, missing};
 use crate::harness::pipeline::clip_text;
 use crate::harness::run_dir;
 use crate::harness::sources::Sources;
 use crate::harness::spec::Loaded;
+use crate::inference::{
+    self, Embedder, Geometry, ImageTokenizer, Prompt, Reconstruction, TokenModel, cosines, prime_rows, probabilities,
+    rank,
+};
 use crate::models::transformer;
 use crate::random::Rng;
 use crate::text::Bpe;
 use crate::train::checkpoint::Older;
-use crate::train::{Geometry, Reconstruction};
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
-/// Tokenizer, first stage, transformer and CLIP, with the weights of one moment of a run.
+/// Tokenizer, first stage, transformer and CLIP, with the weights of one moment of a run; a stage can only be used once it was
+/// trained.
 pub struct Model {
-    pub(super) models: Models,
     pub(super) bpe: Bpe,
     loaded: Loaded,
+    architecture: Architecture,
     checkpoints: PathBuf,
+    /// Each stage's name and its newest checkpoint.
     stages: [(&'static str, Option<u64>); 3],
+    first: Option<Box<dyn ImageTokenizer>>,
+    transformer: Option<Box<dyn TokenModel>>,
+    clip: Option<Box<dyn Embedder>>,
 }
 
 impl Model {
     pub(super) fn open(run: &Path, build: super::run::Build) -> Result<Model> {
         let loaded = run_dir::read_spec(run, crate::models::presets::NAMES)?;
-        let mut models = build(&loaded.spec)?;
+        let family = build(&loaded.spec)?;
+        let source = Source::of(run.to_owned(), loaded.clone(), family)?;
+        let older = &mut Older::Refused;
+        let (first_step, first) = source.first_stage(older)?;
+        let (transformer_step, transformer) = source.transformer(older)?;
+        let (clip_step, clip) = source.clip(older)?;
+        let first_name = loaded.spec.first_stage.kind.name();
+        let stages = [(first_name, first_step), ("transformer", transformer_step), ("clip", clip_step)];
         let checkpoints = run.join("checkpoints");
-        let stages = models.restore(&checkpoints, &mut Older::Refused)?;
         if stages.iter().all(|(_, step)| step.is_none()) {
-            return Err(missing(&checkpoints, stages[0].0));
+            return Err(missing(&checkpoints, first_name));
         }
-        run_dir::tokenizer_unchanged(run)?;
-        let bpe = Bpe::load(run.join(TOKENIZER))?;
-        models.text.admits(&bpe, run.join(TOKENIZER))?;
-        Ok(Model { models, bpe, loaded, checkpoints, stages })
+        let (bpe, architecture) = (source.tokenizer()?, source.architecture().clone());
+        Ok(Model { bpe, loaded, architecture, checkpoints, stages, first, transformer, clip })
     }
 
-    /// A stage can only be used once it was trained.
-    fn need(&self, stage: usize) -> Result<()> {
-        match self.stages[stage] {
-            (name, None) => Err(missing(&self.checkpoints, name)),
-            _ => Ok(()),
-        }
+    fn first(&self) -> Result<&dyn ImageTokenizer> {
+        self.first.as_deref().ok_or_else(|| missing(&self.checkpoints, self.stages[0].0))
+    }
+
+    fn transformer(&self) -> Result<&dyn TokenModel> {
+        self.transformer.as_deref().ok_or_else(|| missing(&self.checkpoints, "transformer"))
+    }
+
+    fn ranker(&self) -> Result<&dyn Embedder> {
+        self.clip.as_deref().ok_or_else(|| missing(&self.checkpoints, "clip"))
     }
 
     pub(super) fn geometry(&self) -> Geometry {
-        self.models.first.geometry()
+        self.architecture.geometry
     }
 
     /// The first `count` pictures of a validation set.
@@ -80,7 +95,7 @@ impl Model {
     /// # Errors
     /// [`Error::Data`] for a picture smaller than that, or before the first stage has a checkpoint.
     pub fn encode(&self, image: &Image) -> Result<Tokens> {
-        let codes = self.models.first.encode(1, &self.values(std::slice::from_ref(image))?)?;
+        let codes = self.first()?.encode(1, &self.values(std::slice::from_ref(image))?)?;
         Ok(self.tokens(codes))
     }
 
@@ -89,7 +104,6 @@ impl Model {
     /// # Errors
     /// [`Error::Usage`] for the codes of another model.
     pub fn decode(&self, tokens: &Tokens) -> Result<Image> {
-        self.need(0)?;
         let Geometry { grid, codes, .. } = self.geometry();
         if (tokens.height, tokens.width, tokens.vocabulary) != (grid, grid, codes) {
             let Tokens { height, width, vocabulary, .. } = tokens;
@@ -104,7 +118,7 @@ impl Model {
     /// # Errors
     /// Those of [`Model::encode`].
     pub fn reconstruct(&self, images: &ImageGrid) -> Result<ImageGrid> {
-        let found = self.models.first.reconstruct(images.len(), &self.values(&images.images)?)?;
+        let found = self.first()?.reconstruct(images.len(), &self.values(&images.images)?)?;
         let originals: Vec<Image> = images.images.iter().map(|image| image.clone().captioned("")).collect();
         Ok(ImageGrid::of(&originals).and(&ImageGrid::of(&self.pixels(&found.pixels))).columns(images.len()))
     }
@@ -118,7 +132,7 @@ impl Model {
         let mut images = Vec::new();
         for &tau in temperatures {
             positive(tau)?;
-            let found = self.models.first.relaxed(1, &values, tau, seed)?;
+            let found = self.first()?.relaxed(1, &values, tau, seed)?;
             images.push(self.pixels(&found.pixels).remove(0).captioned(&format!("τ = {tau:.4}")));
         }
         images.push(self.decode(&self.encode(image)?)?.captioned("argmax"));
@@ -137,7 +151,7 @@ impl Model {
                 "({row}, {column}): the grid has {grid} rows and columns, counted from 0"
             )));
         }
-        let logits = self.models.first.posterior(1, &self.values(std::slice::from_ref(image))?)?;
+        let logits = self.first()?.posterior(1, &self.values(std::slice::from_ref(image))?)?;
         let logits = &logits[(row * grid + column) * codes..][..codes];
         let mut rng = Rng::new(seed, "notebook/gumbel", 0, 0);
         let noisy: Vec<f32> = logits.iter().map(|logit| logit + rng.gumbel() as f32).collect();
@@ -166,9 +180,9 @@ impl Model {
         let found = match temperature {
             Some(tau) => {
                 positive(tau)?;
-                self.models.first.relaxed(size, &values, tau, 0)?
+                self.first()?.relaxed(size, &values, tau, 0)?
             }
-            None => self.models.first.reconstruct(size, &values)?,
+            None => self.first()?.reconstruct(size, &values)?,
         };
         Ok(Bound::of(&found, temperature, self.geometry()))
     }
@@ -178,7 +192,7 @@ impl Model {
     /// # Errors
     /// Those of [`Model::encode`].
     pub fn usage(&self, images: &ImageGrid) -> Result<Chart> {
-        let codes = self.models.first.encode(images.len(), &self.values(&images.images)?)?;
+        let codes = self.first()?.encode(images.len(), &self.values(&images.images)?)?;
         let mut counts = vec![0usize; self.geometry().codes];
         codes.iter().for_each(|&code| counts[code as usize] += 1);
         counts.sort_unstable_by(|a, b| b.cmp(a));
@@ -194,7 +208,7 @@ impl Model {
     /// [`Error::Usage`] for an empty caption.
     pub fn words(&self, caption: &str) -> Result<Table> {
         let mut table = Table::new(["slot", "id", "text"]);
-        let slots = self.models.text.prompt(&self.bpe, caption)?;
+        let slots = self.architecture.text.prompt(&self.bpe, caption)?;
         let words = self.bpe.encode(caption).len().min(slots.len().saturating_sub(1)); // the last slot is always a pad
         for (slot, &id) in slots.iter().enumerate() {
             let text = if slot < words { self.bpe.decode(&[id]) } else { "(pad of this slot)".into() };
@@ -208,8 +222,6 @@ impl Model {
     /// # Errors
     /// [`Error::Usage`] for an empty caption or options out of range; [`Error::Data`] before the transformer is trained.
     pub fn sample(&self, sampling: &Sampling) -> Result<Samples> {
-        self.need(0)?;
-        self.need(1)?;
         let (grid, caption) = (self.geometry().grid, sampling.caption.as_str());
         if sampling.candidates == 0 {
             return Err(Error::Usage("0 candidates: expected at least 1".into()));
@@ -226,9 +238,9 @@ impl Model {
         };
         let seed = |candidate| Rng::new(sampling.seed, "sample/notebook", 0, candidate).bits();
         let seeds = (0..sampling.candidates as u64).map(seed).collect();
-        let prompt = Prompt { text: self.models.text.prompt(&self.bpe, caption)?, seeds, forced };
-        let empty = self.models.text.fill(&[]);
-        let codes = generate::sample(self.models.transformer.as_ref(), &[prompt], &empty, &sampling.options)?;
+        let prompt = Prompt { text: self.architecture.text.prompt(&self.bpe, caption)?, seeds, forced };
+        let empty = self.architecture.text.fill(&[]);
+        let codes = inference::sample(self.transformer()?, &[prompt], &empty, &sampling.options)?;
         let images = self.decoded(&codes.concat())?;
         let scores = match self.stages[2].1 {
             Some(_) => self.similarity(&images, &[caption])?,
@@ -243,13 +255,12 @@ impl Model {
     /// # Errors
     /// [`Error::Usage`] for a layer that there is not; [`Error::Data`] before the transformer is trained.
     pub fn attention(&self, image: &Image, layer: usize) -> Result<Attention> {
-        self.need(1)?;
-        let text = self.models.text.prompt(&self.bpe, image.caption())?;
+        let text = self.architecture.text.prompt(&self.bpe, image.caption())?;
         let tokens = self.encode(image)?;
         let weights =
-            self.models.transformer.attention(transformer::Tokens { text: &text, image: &tokens.codes }, layer)?;
-        let layout = self.models.transformer.layout();
-        let pattern = self.models.transformer.patterns()[layer];
+            self.transformer()?.attention(transformer::Tokens { text: &text, image: &tokens.codes }, layer)?;
+        let layout = self.transformer()?.layout();
+        let pattern = self.transformer()?.patterns()[layer];
         let kept = layout.text.saturating_sub(1);
         let words = self.bpe.encode(image.caption()).iter().take(kept).map(|&id| self.bpe.decode(&[id])).collect();
         let image = image.square(self.geometry().side)?;
@@ -263,7 +274,7 @@ impl Model {
     pub fn classify(&self, images: &ImageGrid, captions: &[String]) -> Result<Table> {
         let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
         let cosines = self.similarity(&images.images, &captions)?;
-        let scale = self.models.clip.scale();
+        let scale = self.ranker()?.scale();
         let shares = probabilities(&cosines, captions.len(), scale);
         let mut table = Table::new(["picture", "likeliest", "share", "next", "share"]);
         for (image, row) in images.images.iter().zip(shares.chunks(captions.len().max(1))) {
@@ -292,19 +303,17 @@ impl Model {
 
     /// Cosines of pictures and captions, a row a picture.
     fn similarity(&self, images: &[Image], captions: &[&str]) -> Result<Vec<f32>> {
-        self.need(2)?;
         if captions.is_empty() {
             return Err(Error::Usage("no captions: expected at least one".into()));
         }
-        let features = self.models.clip.images(&self.values(images)?)?;
-        let text = clip_text(&self.bpe, self.models.clip_text, captions.iter().copied());
-        let texts = self.models.clip.texts(&text)?;
+        let features = self.ranker()?.images(&self.values(images)?)?;
+        let text = clip_text(&self.bpe, self.architecture.clip_text, captions.iter().copied());
+        let texts = self.ranker()?.texts(&text)?;
         Ok(cosines(&features, &texts, texts.len() / captions.len()))
     }
 
     /// Values of pictures as the models read them.
     fn values(&self, images: &[Image]) -> Result<Vec<f32>> {
-        self.need(0)?;
         let side = self.geometry().side;
         let mut values = Vec::new();
         for image in images {
@@ -319,7 +328,7 @@ impl Model {
     }
 
     fn decoded(&self, codes: &[u32]) -> Result<Vec<Image>> {
-        Ok(self.pixels(&self.models.first.decode(codes)?))
+        Ok(self.pixels(&self.first()?.decode(codes)?))
     }
 
     fn pixels(&self, values: &[f32]) -> Vec<Image> {
@@ -336,11 +345,7 @@ impl Display for Model {
 
 impl Model {
     fn table(&self) -> Table {
-        let counts = [
-            self.models.first.num_parameters(),
-            self.models.transformer.num_parameters(),
-            self.models.clip.num_parameters(),
-        ];
+        let counts = self.architecture.parameters;
         let mut table = Table::new(["model", "parameters", "trained steps"]);
         for ((name, step), count) in self.stages.iter().zip(counts) {
             let step = step.map_or("none yet".into(), |step| step.to_string());

@@ -48,7 +48,7 @@ impl Sizes {
         row("transformer", shape, parameters::<Transformer<P::Transformer, f32, Cpu>>());
         let (layers, embed) = (<P::Clip as ClipShape>::VISION_DEPTH, <P::Clip as TextTowerShape>::Embed::SIZE);
         row("clip", format!("{layers} layers, {embed} features"), parameters::<Clip<P::Clip, f32, Cpu>>());
-        Sizes { name: P::NAME, table, train: models::build::<P> }
+        Sizes { name: P::NAME, table, train: models::of::<P> }
     }
 
     /// Trains a spec with these sizes in the background; the spec's own preset is left aside. Only the [`Run`] returned knows

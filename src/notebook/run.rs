@@ -7,7 +7,7 @@ use super::show::{Rich, Show, shown};
 use super::spec::Spec;
 use super::table::Table;
 use crate::data::Picture;
-use crate::harness::models::Models;
+use crate::harness::models::{self, Family};
 use crate::harness::notice;
 use crate::harness::pipeline::{self, Watch};
 use crate::harness::run_dir::{self, RunDir};
@@ -42,8 +42,8 @@ struct Training {
     thread: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
-/// Makes the models of a spec.
-pub(super) type Build = fn(&spec::Spec) -> Result<Models>;
+/// Whose models a spec's are.
+pub(super) type Build = fn(&spec::Spec) -> Result<Box<dyn Family>>;
 
 impl Run {
     /// The run at `path`: its directory, or `results/NAME` for the newest of that name.
@@ -51,7 +51,7 @@ impl Run {
     /// # Errors
     /// [`Error::Data`] if there is none.
     pub fn open(path: &str) -> Result<Run> {
-        Ok(Run { path: run_dir::find(path)?, training: None, build: Models::build })
+        Ok(Run { path: run_dir::find(path)?, training: None, build: models::named })
     }
 
     /// Trains `spec` in the background and returns at once; the run is in `results/`, as the command line's.
@@ -59,13 +59,14 @@ impl Run {
     /// # Errors
     /// [`Error::Usage`] for a setting that does not fit the preset, [`Error::Io`] where the folder cannot be written.
     pub fn start(spec: &Spec) -> Result<Run> {
-        Run::start_with(spec, &spec.loaded.spec.preset, Models::build)
+        Run::start_with(spec, &spec.loaded.spec.preset, models::named)
     }
 
     /// `preset` is what the run is said to have.
     pub(super) fn start_with(spec: &Spec, preset: &str, build: Build) -> Result<Run> {
-        let models = build(&spec.loaded.spec)?; // what does not fit is said here, before there is a run
-        let (loaded, said) = sources::fitted(spec.loaded.clone(), Some(models.first.geometry().side))?;
+        // What does not fit is said here, before there is a run.
+        let architecture = build(&spec.loaded.spec)?.architecture(&spec.loaded.spec)?;
+        let (loaded, said) = sources::fitted(spec.loaded.clone(), Some(architecture.geometry.side))?;
         said.iter().for_each(notice::line);
         Run::create(loaded, preset, build)
     }
@@ -80,7 +81,8 @@ impl Run {
         let (path, stop) = (dir.path().to_owned(), Stop::never());
         let watch = Watch { stop: stop.clone(), progress: false };
         let train = move || {
-            let outcome = pipeline::run_with(&loaded, &build, &mut dir, &watch);
+            let trained = |family: Box<dyn Family>| pipeline::run_with(&loaded, family.as_ref(), &mut dir, &watch);
+            let outcome = build(&loaded.spec).and_then(trained);
             // A run that failed, or was stopped, has a report too; its error comes before the report's.
             let report = crate::report::write(dir.path()).map(drop);
             outcome.and(report)
@@ -100,19 +102,19 @@ impl Run {
         if let Some(done) = &same
             && run_dir::read_run(done)?["status"] == "done"
         {
-            return Ok(Run { path: done.clone(), training: None, build: Models::build });
+            return Ok(Run { path: done.clone(), training: None, build: models::named });
         }
         said.iter().for_each(notice::line);
         let run = match same {
             Some(begun) => {
                 let mut dir = RunDir::open(begun)?;
                 dir.change_spec(&loaded, &[])?;
-                Run::spawn(loaded, dir, Models::build)
+                Run::spawn(loaded, dir, models::named)
             }
             None => {
-                Models::build(&loaded.spec)?; // what does not fit is said before there is a run
+                models::named(&loaded.spec)?.architecture(&loaded.spec)?; // what does not fit is said before there is a run
                 let preset = loaded.spec.preset.clone();
-                Run::create(loaded, &preset, Models::build)?
+                Run::create(loaded, &preset, models::named)?
             }
         };
         notice::line(format_args!("training {}; this is done once", run.path.display()));

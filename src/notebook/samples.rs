@@ -4,7 +4,7 @@ use super::chart::Chart;
 use super::image::{Image, ImageGrid};
 use super::show::{Rich, Show, shown};
 use super::tokens::Tokens;
-use crate::generate::{Options, rank};
+use crate::inference::{Options, rank};
 use crate::nn::Precision;
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};

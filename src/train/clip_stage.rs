@@ -1,42 +1,38 @@
 //! CLIP in training: the symmetric contrastive loss over a batch of pairs (arXiv 2103.00020), with the learned temperature
 //! held below its bound.
 
-use super::config::ClipStage as Config;
-use super::stage::{Batch, Numbers, Ranker, Stage};
+use super::config::ClipConfig as Config;
+use super::stage::{Batch, Learns, Numbers, Stage};
 use super::state::Files;
 use super::trainer::{Sum, Trainer};
 use crate::error::{Error, Result};
-use crate::models::clip::{self, Clip, Embedder, by_chunk};
+use crate::inference::{Embedder, FrozenClip};
+use crate::models::clip::{self, Clip};
 use crate::nn;
 use crate::objective::contrastive;
-use crate::ops::{Backend, argmax_rows, to_vec};
+use crate::ops::{Backend, argmax_rows};
 use crate::shape::ClipShape;
 use dfdx::prelude::*;
 
-/// Pairs that are embedded at once after training, to bound memory.
-const CHUNK: usize = 64;
-
 /// CLIP in training.
-pub struct ClipStage<S: ClipShape, D: Backend<f32>> {
+pub struct ClipTrainer<S: ClipShape, D: Backend<f32>> {
     trainer: Trainer<Clip<S, f32, D>, D>,
-    frozen: Clip<S, f32, D>,
 }
 
-impl<S: ClipShape, D: Backend<f32>> ClipStage<S, D>
+impl<S: ClipShape, D: Backend<f32>> ClipTrainer<S, D>
 where
     Error: From<D::Err>,
 {
     /// A fresh one.
     pub fn new(config: &Config, seed: u64, device: D) -> Result<Self> {
         let model: Clip<S, f32, D> = nn::build(&device, seed, clip::init::<S>())?;
-        let frozen = model.clone();
         let trainer = Trainer::new("clip", model, device, config.optimizer, config.ema, config.steps)?
             .bounded("logit_scale", config.max_scale.ln() as f32);
-        Ok(ClipStage { trainer, frozen })
+        Ok(ClipTrainer { trainer })
     }
 }
 
-impl<S: ClipShape, D: Backend<f32>> Stage for ClipStage<S, D>
+impl<S: ClipShape, D: Backend<f32>> Stage for ClipTrainer<S, D>
 where
     Error: From<D::Err>,
 {
@@ -74,22 +70,11 @@ where
     }
 
     fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
-        self.trainer.restore(read)?;
-        self.freeze()
-    }
-
-    fn freeze(&mut self) -> Result<()> {
-        self.frozen = self.trainer.averaged()?;
-        Ok(())
+        self.trainer.restore(read)
     }
 
     fn averaged_file(&self) -> Result<Files> {
         self.trainer.averaged_file()
-    }
-
-    fn freeze_at(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
-        self.frozen = self.trainer.read_averaged(read)?;
-        Ok(())
     }
 
     fn share_of_start(&self) -> f64 {
@@ -97,36 +82,15 @@ where
     }
 }
 
-impl<S: ClipShape, D: Backend<f32>> Ranker for ClipStage<S, D> where Error: From<D::Err> {}
-
-impl<S: ClipShape, D: Backend<f32>> Embedder for ClipStage<S, D>
+impl<S: ClipShape, D: Backend<f32>> Learns<dyn Embedder> for ClipTrainer<S, D>
 where
     Error: From<D::Err>,
 {
-    fn side(&self) -> usize {
-        S::SIDE
+    fn frozen(&self) -> Result<Box<dyn Embedder>> {
+        Ok(Box::new(FrozenClip::new(self.trainer.averaged()?, self.trainer.device().clone())))
     }
 
-    fn vocabulary(&self) -> usize {
-        S::Vocab::SIZE
-    }
-
-    fn context(&self) -> usize {
-        S::Context::SIZE
-    }
-
-    fn scale(&self) -> f32 {
-        self.frozen.text.scale()
-    }
-
-    fn images(&self, pixels: &[f32]) -> Result<Vec<f32>> {
-        by_chunk(pixels, 3 * S::SIDE * S::SIDE, CHUNK, |pixels, batch| {
-            let pixels = clip::normalised(pixels);
-            Ok(to_vec(self.frozen.image(batch, &pixels, self.trainer.device(), NoneTape)?)?)
-        })
-    }
-
-    fn texts(&self, ids: &[u32]) -> Result<Vec<f32>> {
-        by_chunk(ids, S::Context::SIZE, CHUNK, |ids, _| Ok(to_vec(self.frozen.text(ids, NoneTape)?)?))
+    fn frozen_at(&self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<Box<dyn Embedder>> {
+        Ok(Box::new(FrozenClip::new(self.trainer.read_averaged(read)?, self.trainer.device().clone())))
     }
 }

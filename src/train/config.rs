@@ -176,10 +176,20 @@ pub enum FirstStageKind {
     Vqvae,
 }
 
+impl FirstStageKind {
+    /// The stage's name in metrics and checkpoints.
+    pub fn name(self) -> &'static str {
+        match self {
+            FirstStageKind::Dvae => "dvae",
+            FirstStageKind::Vqvae => "vqvae",
+        }
+    }
+}
+
 /// The first stage (paper A.2).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct FirstStage {
+pub struct FirstStageConfig {
     /// dVAE or VQ-VAE.
     pub kind: FirstStageKind,
     /// Updates.
@@ -213,12 +223,12 @@ pub struct FirstStage {
     pub checkpoint_every: u64,
 }
 
-impl FirstStage {
+impl FirstStageConfig {
     /// The default for `steps` updates by `method`. β falls instead of rising: a small model that starts at 0 uses a handful of
     /// codes and never comes back. Gradients are clipped and b has a floor, else the likelihood is spent on the exact shade of
     /// flat grounds (results/dvae-recipe.md).
     pub fn recipe(steps: u64, method: Method) -> Self {
-        FirstStage {
+        FirstStageConfig {
             kind: FirstStageKind::Dvae,
             steps,
             batch: 16,
@@ -241,9 +251,9 @@ impl FirstStage {
     }
 }
 
-impl Default for FirstStage {
+impl Default for FirstStageConfig {
     fn default() -> Self {
-        FirstStage::recipe(3000, Method::Muon)
+        FirstStageConfig::recipe(3000, Method::Muon)
     }
 }
 
@@ -266,7 +276,7 @@ fn share(steps: u64, of: u64, over: u64) -> u64 {
 /// The transformer (paper B.2).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TransformerStage {
+pub struct TransformerConfig {
     /// Updates.
     pub steps: u64,
     /// Pairs per update; 1024 in the paper.
@@ -301,11 +311,11 @@ pub struct TransformerStage {
     pub checkpoint_every: u64,
 }
 
-impl TransformerStage {
+impl TransformerConfig {
     /// The default for `steps` updates by `method` over a grid of side `grid`: the paper's decay, clipping and bound on the
     /// variance (B.2), with learning rates for thousands of steps instead of hundreds of thousands.
     pub fn recipe(steps: u64, method: Method, grid: usize) -> Self {
-        TransformerStage {
+        TransformerConfig {
             steps,
             batch: 32,
             accumulate: 1,
@@ -337,16 +347,16 @@ impl TransformerStage {
     }
 }
 
-impl Default for TransformerStage {
+impl Default for TransformerConfig {
     fn default() -> Self {
-        TransformerStage::recipe(2000, Method::Muon, 8)
+        TransformerConfig::recipe(2000, Method::Muon, 8)
     }
 }
 
 /// The contrastive model that reranks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ClipStage {
+pub struct ClipConfig {
     /// Updates.
     pub steps: u64,
     /// Pairs per update: each is contrasted with all others.
@@ -369,10 +379,10 @@ pub struct ClipStage {
     pub checkpoint_every: u64,
 }
 
-impl ClipStage {
+impl ClipConfig {
     /// The default for `steps` updates by `method`.
     pub fn recipe(steps: u64, method: Method) -> Self {
-        ClipStage {
+        ClipConfig {
             steps,
             batch: 64,
             optimizer: Optimizer {
@@ -391,8 +401,8 @@ impl ClipStage {
     }
 }
 
-impl Default for ClipStage {
+impl Default for ClipConfig {
     fn default() -> Self {
-        ClipStage::recipe(1000, Method::Muon)
+        ClipConfig::recipe(1000, Method::Muon)
     }
 }

@@ -1,17 +1,16 @@
 //! What a checkpoint holds of a model in training: weights, moving average, the optimiser's moments.
 
 use super::plateau::Plateau;
-use super::weights;
 use crate::error::{Error, Result};
-use crate::nn::Parameter;
+use crate::inference::AVERAGED;
+use crate::nn::{Parameter, weights};
 use serde::{Deserialize, Serialize};
 
 /// A checkpoint's files.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
 
-/// The averaged weights of a checkpoint; without an average, the weights.
-pub const AVERAGED: &str = "ema.safetensors";
-const MODEL: &str = "model.safetensors";
+/// The weights in training.
+pub const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const COUNTS: &str = "state.json";
 

@@ -1,20 +1,17 @@
 //! The transformer in training (paper B.2): text and image cross-entropy, each a mean over its own tokens, 1/8 and 7/8.
 
-use super::cached::{Engines, Place, row_bytes};
-use super::config::TransformerStage as Config;
-use super::stage::{Autoregressive, Batch, Numbers, Sequence, Stage, TokenModel};
+use super::config::TransformerConfig as Config;
+use super::stage::{Batch, Learns, Numbers, Stage};
 use super::state::Files;
 use super::trainer::{Sum, Trainer};
 use crate::error::{Error, Result};
-use crate::kernels::cpu::attention;
+use crate::inference::{FrozenTransformer, TokenModel, masks, text_targets};
 use crate::mask::{Layout, Pattern, paper_order};
 use crate::models::transformer::{self, Activations, Tokens, Transformer};
-use crate::nn::{self, Precision};
-use crate::ops::{Backend, Mask, scalar, to_vec};
-use crate::shape::{BlockShape, TransformerShape};
+use crate::nn;
+use crate::ops::{Backend, Mask, scalar};
+use crate::shape::TransformerShape;
 use dfdx::prelude::*;
-use std::collections::HashMap;
-use std::ops::Range;
 
 /// The pattern of each of `depth` layers that the spec asks for.
 ///
@@ -37,23 +34,15 @@ pub fn patterns(config: &Config, depth: usize) -> Result<Vec<Pattern>> {
     config.attention.iter().map(named).collect()
 }
 
-/// One mask a layer; layers of one pattern share it.
-pub fn masks(patterns: &[Pattern], layout: Layout) -> Vec<Mask> {
-    let mut made: HashMap<Pattern, Mask> = HashMap::new();
-    patterns.iter().map(|p| made.entry(*p).or_insert_with(|| Mask::new(*p, layout)).clone()).collect()
-}
-
 /// The transformer in training.
-pub struct TransformerStage<S: TransformerShape, D: Backend<f32>> {
+pub struct TransformerTrainer<S: TransformerShape, D: Backend<f32>> {
     config: Config,
     patterns: Vec<Pattern>,
     masks: Vec<Mask>,
     trainer: Trainer<Transformer<S, f32, D>, D>,
-    frozen: Transformer<S, f32, D>,
-    engines: Engines,
 }
 
-impl<S: TransformerShape, D: Backend<f32>> TransformerStage<S, D>
+impl<S: TransformerShape, D: Backend<f32>> TransformerTrainer<S, D>
 where
     Error: From<D::Err>,
 {
@@ -63,20 +52,19 @@ where
         let patterns = patterns(config, S::DEPTH)?;
         let masks = masks(&patterns, layout);
         let model: Transformer<S, f32, D> = nn::build(&device, seed, transformer::init(S::DEPTH))?;
-        let frozen = model.clone();
         let trainer = Trainer::new("transformer", model, device, config.optimizer, config.ema, config.steps)?;
-        Ok(TransformerStage { config: config.clone(), patterns, masks, trainer, frozen, engines: Engines::default() })
+        Ok(TransformerTrainer { config: config.clone(), patterns, masks, trainer })
     }
 
     /// The weight of each text target: 1 over their number, pads left out where the spec says so.
     fn text_weights(&self, text: &[u32]) -> Vec<f32> {
-        let targets = self.text_targets(text);
+        let targets = text_targets::<S>(text, self.config.pad_loss);
         let total = targets.iter().filter(|&&target| target).count().max(1) as f32;
         targets.into_iter().map(|target| if target { 1.0 / total } else { 0.0 }).collect()
     }
 }
 
-impl<S: TransformerShape, D: Backend<f32>> Stage for TransformerStage<S, D>
+impl<S: TransformerShape, D: Backend<f32>> Stage for TransformerTrainer<S, D>
 where
     Error: From<D::Err>,
 {
@@ -124,24 +112,11 @@ where
     }
 
     fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
-        self.trainer.restore(read)?;
-        self.freeze()
-    }
-
-    fn freeze(&mut self) -> Result<()> {
-        self.frozen = self.trainer.averaged()?;
-        self.engines = Engines::default();
-        Ok(())
+        self.trainer.restore(read)
     }
 
     fn averaged_file(&self) -> Result<Files> {
         self.trainer.averaged_file()
-    }
-
-    fn freeze_at(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
-        self.frozen = self.trainer.read_averaged(read)?;
-        self.engines = Engines::default();
-        Ok(())
     }
 
     fn share_of_start(&self) -> f64 {
@@ -149,122 +124,25 @@ where
     }
 }
 
-impl<S: TransformerShape, D: Backend<f32>> Autoregressive for TransformerStage<S, D>
+impl<S: TransformerShape, D: Backend<f32>> TransformerTrainer<S, D>
 where
     Error: From<D::Err>,
 {
-    fn layout(&self) -> Layout {
-        Layout { text: S::Text::SIZE, grid: S::Grid::SIZE }
-    }
-
-    fn codes(&self) -> usize {
-        S::Codes::SIZE
-    }
-
-    fn row_bytes(&self) -> usize {
-        row_bytes(<S::Block as BlockShape>::Dim::SIZE, &self.masks)
-    }
-
-    fn sequence(&self, batch: usize, precision: Precision) -> Result<Box<dyn Sequence + '_>> {
-        let gpu = if D::ON_HOST { None } else { Place::gpu(<S::Block as BlockShape>::HeadDim::SIZE) };
-        if !D::ON_HOST && gpu.is_none() && precision == Precision::F32 {
-            return Ok(Box::new(Uncached { stage: self, batch }));
-        }
-        let (place, ids) = (gpu.unwrap_or(Place::Host), Transformer::<S, f32, D>::step_ids);
-        self.engines.sequence(place, precision, &self.masks, batch, ids, |precision| self.frozen.incremental(precision))
+    fn with(&self, model: Transformer<S, f32, D>) -> Box<dyn TokenModel> {
+        let (patterns, masks) = (self.patterns.clone(), self.masks.clone());
+        Box::new(FrozenTransformer::new(model, patterns, masks, self.config.pad_loss))
     }
 }
 
-/// Rows of tokens that grow together on a device without caches: each step runs whole sequences, of which a causal mask lets
-/// no token see what is not known yet.
-struct Uncached<'a, S: TransformerShape, D: Backend<f32>> {
-    stage: &'a TransformerStage<S, D>,
-    batch: usize,
-}
-
-impl<S: TransformerShape, D: Backend<f32>> Sequence for Uncached<'_, S, D>
+impl<S: TransformerShape, D: Backend<f32>> Learns<dyn TokenModel> for TransformerTrainer<S, D>
 where
     Error: From<D::Err>,
 {
-    fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>> {
-        let logits = self.stage.logits(self.batch, tokens)?;
-        let (codes, positions) = (S::Codes::SIZE, S::Image::SIZE);
-        let next = slots.end - 1 - S::Text::SIZE;
-        Ok(logits.chunks(positions * codes).flat_map(|row| &row[next * codes..(next + 1) * codes]).copied().collect())
+    fn frozen(&self) -> Result<Box<dyn TokenModel>> {
+        Ok(self.with(self.trainer.averaged()?))
     }
 
-    fn repeat(&mut self, times: usize) -> Result<()> {
-        self.batch *= times;
-        Ok(())
-    }
-}
-
-impl<S: TransformerShape, D: Backend<f32>> TokenModel for TransformerStage<S, D>
-where
-    Error: From<D::Err>,
-{
-    fn patterns(&self) -> Vec<Pattern> {
-        self.patterns.clone()
-    }
-
-    fn text_targets(&self, text: &[u32]) -> Vec<bool> {
-        let first_pad = (S::TextVocab::SIZE - S::Text::SIZE) as u32;
-        text.iter().map(|&id| self.config.pad_loss || id < first_pad).collect()
-    }
-
-    fn nll(&self, size: usize, tokens: Tokens<'_>) -> Result<(Vec<f64>, Vec<f64>)> {
-        let (text, image) = self.frozen.forward(size, tokens, &self.masks, Activations::Kept, NoneTape)?;
-        let widen = |nll: Vec<f32>| nll.into_iter().map(f64::from).collect();
-        let text = to_vec(D::cross_entropy(text, tokens.text)?)?;
-        let image = to_vec(D::cross_entropy(image, tokens.image)?)?;
-        Ok((widen(text), widen(image)))
-    }
-
-    fn logits(&self, size: usize, tokens: Tokens<'_>) -> Result<Vec<f32>> {
-        let (_, image) = self.frozen.forward(size, tokens, &self.masks, Activations::Kept, NoneTape)?;
-        Ok(to_vec(image)?)
-    }
-
-    fn attention(&self, tokens: Tokens<'_>, layer: usize) -> Result<Vec<f32>> {
-        let Some(pattern) = self.patterns.get(layer) else {
-            return Err(Error::Usage(format!("layer {layer}: the transformer has {}, counted from 0", S::DEPTH)));
-        };
-        let qkv = self.frozen.qkv(tokens, &self.masks[..layer])?;
-        Ok(attention::weights(&qkv, <S::Block as BlockShape>::Heads::SIZE, &pattern.dense(self.layout())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::models::presets::tiny;
-
-    #[test]
-    fn pads_are_targets_where_the_spec_says_so() {
-        type Small = TransformerStage<tiny::Transformer, Cpu>;
-        let targets = |pad_loss| {
-            let config = Config { pad_loss, ..Config::default() };
-            Small::new(&config, 3, Cpu::default()).unwrap().text_targets(&[5, 63, 64, 75])
-        };
-        assert_eq!((targets(true), targets(false)), (vec![true; 4], vec![true, true, false, false]));
-    }
-
-    #[test]
-    fn a_sequence_without_caches_has_the_logits_of_one_with_them() {
-        type Small = TransformerStage<tiny::Transformer, Cpu>;
-        let stage = Small::new(&Config::default(), 3, Cpu::default()).unwrap();
-        let (text, image): (Vec<u32>, Vec<u32>) =
-            ((0..24).map(|i| i % 64).collect(), (0..32).map(|i| i * 7 % 32).collect());
-        let tokens = Tokens { text: &text, image: &image };
-        let mut cached = stage.sequence(2, Precision::F32).unwrap();
-        let mut uncached = Uncached { stage: &stage, batch: 2 };
-        for slots in std::iter::once(0..13).chain((13..28).map(|slot| slot..slot + 1)) {
-            let (ours, theirs) =
-                (uncached.advance(tokens, slots.clone()).unwrap(), cached.advance(tokens, slots).unwrap());
-            assert_eq!(ours.len(), 2 * 32);
-            assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 1e-4), "{ours:?} {theirs:?}");
-        }
-        uncached.repeat(3).unwrap();
-        assert_eq!(uncached.batch, 6);
+    fn frozen_at(&self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<Box<dyn TokenModel>> {
+        Ok(self.with(self.trainer.read_averaged(read)?))
     }
 }

@@ -1,15 +1,14 @@
 //! CLIP: unit features, a text feature read at the end of text, a loss that knows no order of the pairs.
 
 use crate::common::*;
-use dalle::models::clip::Embedder;
 use dalle::models::presets::tiny;
 use dalle::random::Rng;
-use dalle::train::clip_stage::ClipStage;
-use dalle::train::config::ClipStage as Spec;
-use dalle::train::{Batch, Stage};
+use dalle::train::clip_stage::ClipTrainer;
+use dalle::train::config::ClipConfig as Spec;
+use dalle::train::{Batch, Learns, Stage};
 use dfdx::prelude::Cpu;
 
-type TinyStage = ClipStage<tiny::Clip, Cpu>;
+type TinyStage = ClipTrainer<tiny::Clip, Cpu>;
 
 /// Slots of a caption, and the ids of start and end of text.
 const CONTEXT: usize = TEXT + 1;
@@ -17,9 +16,7 @@ const START: u32 = BPE as u32;
 const END: u32 = BPE as u32 + 1;
 
 fn stage(spec: &Spec) -> TinyStage {
-    let mut stage = TinyStage::new(spec, 1, Cpu::default()).unwrap();
-    stage.freeze().unwrap();
-    stage
+    TinyStage::new(spec, 1, Cpu::default()).unwrap()
 }
 
 /// start, words, end, zeros: and where the end is.
@@ -40,35 +37,35 @@ fn pairs(seed: u64, size: usize) -> Batch {
 
 #[test]
 fn features_are_unit_vectors_of_each_input_alone() {
-    let stage = stage(&Spec::default());
+    let model = stage(&Spec::default()).frozen().unwrap();
     let pairs = pairs(2, 5);
-    let images = stage.images(&pairs.pixels).unwrap();
-    let texts = stage.texts(&pairs.text).unwrap();
+    let images = model.images(&pairs.pixels).unwrap();
+    let texts = model.texts(&pairs.text).unwrap();
     assert_eq!((images.len(), texts.len()), (5 * 16, 5 * 16));
     for feature in images.chunks(16).chain(texts.chunks(16)) {
         let norm: f64 = feature.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
         assert!((norm - 1.0).abs() < 1e-5, "{norm}");
     }
-    let alone = stage.images(&pairs.pixels[2 * VALUES..3 * VALUES]).unwrap();
+    let alone = model.images(&pairs.pixels[2 * VALUES..3 * VALUES]).unwrap();
     assert!(alone.iter().zip(&images[2 * 16..]).all(|(a, b)| (a - b).abs() < 1e-5));
-    let alone = stage.texts(&pairs.text[3 * CONTEXT..4 * CONTEXT]).unwrap();
+    let alone = model.texts(&pairs.text[3 * CONTEXT..4 * CONTEXT]).unwrap();
     assert!(alone.iter().zip(&texts[3 * 16..]).all(|(a, b)| (a - b).abs() < 1e-5));
 }
 
 #[test]
 fn what_follows_the_end_of_text_changes_nothing_and_what_precedes_it_does() {
-    let stage = stage(&Spec::default());
+    let model = stage(&Spec::default()).frozen().unwrap();
     let mut rng = Rng::new(4, "captions", 0, 0);
     for _ in 0..8 {
         let (ids, end) = caption(&mut rng);
-        let feature = bits(&stage.texts(&ids).unwrap());
+        let feature = bits(&model.texts(&ids).unwrap());
         let mut after = ids.clone();
         after[end + 1..].fill_with(|| rng.below(BPE) as u32);
         assert_ne!(after, ids);
-        assert_eq!(bits(&stage.texts(&after).unwrap()), feature);
+        assert_eq!(bits(&model.texts(&after).unwrap()), feature);
         let mut before = ids;
         before[1] = (before[1] + 1) % BPE as u32;
-        assert_ne!(bits(&stage.texts(&before).unwrap()), feature);
+        assert_ne!(bits(&model.texts(&before).unwrap()), feature);
     }
 }
 
@@ -98,7 +95,8 @@ fn the_loss_knows_the_pairs_but_not_their_order() {
 fn the_loss_is_the_symmetric_cross_entropy_of_the_features() {
     let size = 4;
     let (mut stage, pairs) = (stage(&Spec::default()), pairs(6, size));
-    let (images, texts) = (stage.images(&pairs.pixels).unwrap(), stage.texts(&pairs.text).unwrap());
+    let model = stage.frozen().unwrap();
+    let (images, texts) = (model.images(&pairs.pixels).unwrap(), model.texts(&pairs.text).unwrap());
     let logit = |i: usize, j: usize| {
         let cosine: f64 =
             images[i * 16..][..16].iter().zip(&texts[j * 16..][..16]).map(|(a, b)| f64::from(a * b)).sum();

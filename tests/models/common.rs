@@ -1,10 +1,10 @@
 //! What the tests of the models share.
 
+use dalle::inference::ImageTokenizer;
 use dalle::models::presets::tiny;
 use dalle::random::Rng;
-use dalle::train::config::{FirstStage, FirstStageKind};
-use dalle::train::{Batch, Stage, first_stage};
-use dalle::train::{ImageTokenizer, Numbers};
+use dalle::train::config::{FirstStageConfig, FirstStageKind};
+use dalle::train::{Batch, Learns, Numbers, Stage, first_stage};
 use dfdx::prelude::{Const, ConstDim, Cpu};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -62,13 +62,13 @@ pub fn batch(seed: u64, size: usize) -> Batch {
 }
 
 /// A first stage.
-pub fn tokenizer(spec: &FirstStage, seed: u64) -> Box<dyn ImageTokenizer> {
+pub fn tokenizer(spec: &FirstStageConfig, seed: u64) -> Box<dyn Learns<dyn ImageTokenizer>> {
     first_stage::build::<tiny::Dvae, Cpu>(spec, seed, Cpu::default()).expect("a stage")
 }
 
 /// A spec of either first stage.
-pub fn first_stage_spec(kind: FirstStageKind) -> FirstStage {
-    FirstStage { kind, steps: 20, ..FirstStage::default() }
+pub fn first_stage_spec(kind: FirstStageKind) -> FirstStageConfig {
+    FirstStageConfig { kind, steps: 20, ..FirstStageConfig::default() }
 }
 
 /// One of a step's numbers.

@@ -1,20 +1,21 @@
 //! The dVAE: pictures of any size, and a loss that depends on no batch size.
 
 use crate::common::*;
-use dalle::train::config::{FirstStage, FirstStageKind, Schedule};
-use dalle::train::{Batch, ImageTokenizer};
+use dalle::inference::ImageTokenizer;
+use dalle::train::config::{FirstStageConfig, FirstStageKind, Schedule};
+use dalle::train::{Batch, Learns};
 
-fn dvae(spec: FirstStage) -> Box<dyn ImageTokenizer> {
+fn dvae(spec: FirstStageConfig) -> Box<dyn Learns<dyn ImageTokenizer>> {
     tokenizer(&spec, 3)
 }
 
-fn spec() -> FirstStage {
+fn spec() -> FirstStageConfig {
     first_stage_spec(FirstStageKind::Dvae)
 }
 
 /// As [`dvae`], with logits so far apart that no noise changes a code: a step depends on the pictures alone.
-fn noiseless() -> Box<dyn ImageTokenizer> {
-    let mut stage = dvae(FirstStage { kl_weight: Schedule::cosine(2.0, 2.0, 0), ..spec() });
+fn noiseless() -> Box<dyn Learns<dyn ImageTokenizer>> {
+    let mut stage = dvae(FirstStageConfig { kl_weight: Schedule::cosine(2.0, 2.0, 0), ..spec() });
     change_weights(&mut *stage, |name, x| if name == "encoder.blocks.output.conv.w" { 1e5 * x } else { x });
     stage
 }
@@ -52,9 +53,8 @@ fn the_loss_counts_the_divergence_per_position_at_the_papers_scale() {
 #[test]
 fn the_divergence_is_between_none_and_that_of_a_single_code() {
     for mut stage in [dvae(spec()), noiseless()] {
-        stage.freeze().unwrap();
         let most = f64::from((CODES as f32).ln());
-        let kl = stage.reconstruct(3, &pictures(5, 3)).unwrap().kl;
+        let kl = stage.frozen().unwrap().reconstruct(3, &pictures(5, 3)).unwrap().kl;
         assert_eq!(kl.len(), 3);
         assert!(kl.iter().all(|kl| (0.0..=IMAGE as f64 * most).contains(kl)), "{kl:?}");
         let step = number(&stage.step(0, &batch(6, 3)).unwrap(), "kl");
@@ -64,28 +64,28 @@ fn the_divergence_is_between_none_and_that_of_a_single_code() {
 
 #[test]
 fn a_picture_of_any_sides_is_coded_and_decoded() {
-    let stage = dvae(spec());
+    let model = dvae(spec()).frozen().unwrap();
     let pixels = picture(7, 24, 40);
-    let (height, width, codes) = stage.encode_any(24, 40, &pixels).unwrap();
+    let (height, width, codes) = model.encode_any(24, 40, &pixels).unwrap();
     assert_eq!((height, width, codes.len()), (6, 10, 60));
     assert!(codes.iter().all(|&code| (code as usize) < CODES));
-    let (height, width, decoded) = stage.decode_any(6, 10, &codes).unwrap();
+    let (height, width, decoded) = model.decode_any(6, 10, &codes).unwrap();
     assert_eq!((height, width, decoded.len()), (24, 40, 24 * 40 * 3));
     assert!(decoded.iter().all(|x| (0.0..=1.0).contains(x)));
 }
 
 #[test]
 fn run_time_sides_give_what_typed_sides_give() {
-    let stage = dvae(spec());
+    let model = dvae(spec()).frozen().unwrap();
     let pixels = pictures(8, 3);
-    let codes = stage.encode(3, &pixels).unwrap();
-    let decoded = stage.decode(&codes).unwrap();
+    let codes = model.encode(3, &pixels).unwrap();
+    let decoded = model.decode(&codes).unwrap();
     assert!(codes.iter().any(|code| *code != codes[0]), "one code for everything shows nothing");
     for picture in 0..3 {
         let (here, there) = (picture * VALUES..(picture + 1) * VALUES, picture * IMAGE..(picture + 1) * IMAGE);
-        let (_, _, alone) = stage.encode_any(SIDE, SIDE, &pixels[here.clone()]).unwrap();
+        let (_, _, alone) = model.encode_any(SIDE, SIDE, &pixels[here.clone()]).unwrap();
         assert_eq!(alone, codes[there]);
-        let (_, _, alone) = stage.decode_any(4, 4, &alone).unwrap();
+        let (_, _, alone) = model.decode_any(4, 4, &alone).unwrap();
         let worst = alone.iter().zip(&decoded[here]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-6, "{worst}");
     }
@@ -93,18 +93,18 @@ fn run_time_sides_give_what_typed_sides_give() {
 
 #[test]
 fn a_reconstruction_is_the_picture_of_its_codes() {
-    let stage = dvae(spec());
+    let model = dvae(spec()).frozen().unwrap();
     let pixels = pictures(9, 2);
-    let reconstruction = stage.reconstruct(2, &pixels).unwrap();
-    assert_eq!(reconstruction.codes, stage.encode(2, &pixels).unwrap());
-    assert_eq!(bits(&reconstruction.pixels), bits(&stage.decode(&reconstruction.codes).unwrap()));
+    let reconstruction = model.reconstruct(2, &pixels).unwrap();
+    assert_eq!(reconstruction.codes, model.encode(2, &pixels).unwrap());
+    assert_eq!(bits(&reconstruction.pixels), bits(&model.decode(&reconstruction.codes).unwrap()));
     assert!(reconstruction.nll.iter().all(|nll| nll.is_finite()) && reconstruction.nll.len() == 2);
 }
 
 #[test]
 fn straight_through_and_temperature_change_a_step() {
-    let loss = |spec: FirstStage| number(&dvae(spec).step(0, &batch(4, 2)).unwrap(), "nll");
+    let loss = |spec: FirstStageConfig| number(&dvae(spec).step(0, &batch(4, 2)).unwrap(), "nll");
     let soft = loss(spec());
-    assert_ne!(soft, loss(FirstStage { straight_through: true, ..spec() }));
-    assert_ne!(soft, loss(FirstStage { temperature: Schedule::cosine(0.2, 0.2, 0), ..spec() }));
+    assert_ne!(soft, loss(FirstStageConfig { straight_through: true, ..spec() }));
+    assert_ne!(soft, loss(FirstStageConfig { temperature: Schedule::cosine(0.2, 0.2, 0), ..spec() }));
 }

@@ -1,11 +1,12 @@
 //! Training of every stage: the same bits on any number of threads, and over a checkpoint and a resume.
 
 use crate::common::*;
+use dalle::inference::ImageTokenizer;
 use dalle::models::presets::tiny;
-use dalle::train::clip_stage::ClipStage;
+use dalle::train::clip_stage::ClipTrainer;
 use dalle::train::config::{self, Ema, FirstStageKind, Method, Optimizer, Plateau, Schedule};
-use dalle::train::transformer_stage::TransformerStage;
-use dalle::train::{Batch, Files, Numbers, Stage};
+use dalle::train::transformer_stage::TransformerTrainer;
+use dalle::train::{Batch, Files, Learns, Numbers, Stage};
 use dfdx::prelude::Cpu;
 use std::ops::Range;
 
@@ -18,18 +19,18 @@ const STAGES: [(&str, fn(u64) -> Box<dyn Stage>); 4] = [
     ("vqvae", |seed| first_stage(FirstStageKind::Vqvae, seed)),
     ("transformer", |seed| {
         // A plateau after every step, so that a resume shows where its state is lost.
-        let mut spec = config::TransformerStage { steps: 8, ema: EMA, ..Default::default() };
+        let mut spec = config::TransformerConfig { steps: 8, ema: EMA, ..Default::default() };
         spec.optimizer.plateau = Plateau { patience: 1, threshold: 0.9, ..Plateau::OFF };
-        Box::new(TransformerStage::<tiny::Transformer, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
+        Box::new(TransformerTrainer::<tiny::Transformer, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
     }),
     ("clip", |seed| {
-        let spec = config::ClipStage { steps: 8, ema: EMA, ..Default::default() };
-        Box::new(ClipStage::<tiny::Clip, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
+        let spec = config::ClipConfig { steps: 8, ema: EMA, ..Default::default() };
+        Box::new(ClipTrainer::<tiny::Clip, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
     }),
 ];
 
 fn first_stage(kind: FirstStageKind, seed: u64) -> Box<dyn Stage> {
-    tokenizer(&config::FirstStage { steps: 8, ema: EMA, ..first_stage_spec(kind) }, seed)
+    tokenizer(&config::FirstStageConfig { steps: 8, ema: EMA, ..first_stage_spec(kind) }, seed)
 }
 
 /// The batch of a step; CLIP's captions have a slot more than the transformer's.
@@ -92,7 +93,7 @@ fn a_resumed_run_is_the_run_that_was_never_stopped() {
 /// A stage whose weights are all drawn anew, with its batches in so many parts.
 fn in_parts(name: &str, accumulate: usize, recompute: bool) -> Box<dyn Stage> {
     let mut stage: Box<dyn Stage> = if name == "transformer" {
-        let spec = config::TransformerStage {
+        let spec = config::TransformerConfig {
             accumulate,
             recompute,
             pad_loss: false,
@@ -100,10 +101,10 @@ fn in_parts(name: &str, accumulate: usize, recompute: bool) -> Box<dyn Stage> {
             ema: EMA,
             ..Default::default()
         };
-        Box::new(TransformerStage::<tiny::Transformer, Cpu>::new(&spec, 1, Cpu::default()).unwrap())
+        Box::new(TransformerTrainer::<tiny::Transformer, Cpu>::new(&spec, 1, Cpu::default()).unwrap())
     } else {
         let kind = if name == "dvae" { FirstStageKind::Dvae } else { FirstStageKind::Vqvae };
-        tokenizer(&config::FirstStage { accumulate, steps: 8, ema: EMA, ..first_stage_spec(kind) }, 1)
+        tokenizer(&config::FirstStageConfig { accumulate, steps: 8, ema: EMA, ..first_stage_spec(kind) }, 1)
     };
     randomise(&mut *stage, 5, 0.1);
     stage
@@ -200,7 +201,11 @@ fn file(stage: &dyn Stage, name: &str) -> Vec<u8> {
 #[test]
 fn the_first_average_is_the_weights_whatever_the_start_was() {
     let mut stage = tokenizer(
-        &config::FirstStage { steps: 8, ema: Ema { decay: 0.999, every: 2 }, ..first_stage_spec(FirstStageKind::Dvae) },
+        &config::FirstStageConfig {
+            steps: 8,
+            ema: Ema { decay: 0.999, every: 2 },
+            ..first_stage_spec(FirstStageKind::Dvae)
+        },
         1,
     );
     train("dvae", &mut *stage, 0..1, 4);
@@ -217,20 +222,19 @@ fn kept_weights_are_used_and_training_goes_on_from_its_own() {
     train("dvae", &mut *whole, 0..6, 4);
     let mut stage = build();
     train("dvae", &mut *stage, 0..3, 4);
-    stage.freeze().unwrap();
     let pixels = batch(7, 2).pixels;
-    let (kept, before) = (stage.averaged_file().unwrap(), stage.reconstruct(2, &pixels).unwrap().pixels);
+    let seen = |model: Box<dyn ImageTokenizer>| model.reconstruct(2, &pixels).unwrap().pixels;
+    let (kept, before) = (stage.averaged_file().unwrap(), seen(stage.frozen().unwrap()));
     train("dvae", &mut *stage, 3..5, 4);
-    stage.freeze().unwrap();
-    assert_ne!(stage.reconstruct(2, &pixels).unwrap().pixels, before);
-    stage.freeze_at(&|wanted| Ok(kept.iter().find(|(name, _)| *name == wanted).expect("a file").1.clone())).unwrap();
-    assert_eq!(stage.reconstruct(2, &pixels).unwrap().pixels, before);
+    assert_ne!(seen(stage.frozen().unwrap()), before);
+    let read = |wanted: &str| Ok(kept.iter().find(|(name, _)| *name == wanted).expect("a file").1.clone());
+    assert_eq!(seen(stage.frozen_at(&read).unwrap()), before);
     train("dvae", &mut *stage, 5..6, 4);
     assert!(stage.checkpoint().unwrap() == whole.checkpoint().unwrap());
 }
 
-fn first_stage_build(seed: u64) -> Box<dyn dalle::train::ImageTokenizer> {
-    tokenizer(&config::FirstStage { steps: 8, ema: EMA, ..first_stage_spec(FirstStageKind::Dvae) }, seed)
+fn first_stage_build(seed: u64) -> Box<dyn Learns<dyn ImageTokenizer>> {
+    tokenizer(&config::FirstStageConfig { steps: 8, ema: EMA, ..first_stage_spec(FirstStageKind::Dvae) }, seed)
 }
 
 #[test]
@@ -239,7 +243,7 @@ fn an_update_to_weights_that_are_not_finite_is_an_error_and_gives_no_checkpoint(
         let lr = Schedule { from: 1e300, to: 1e300, ..Schedule::default() };
         let optimizer = Optimizer { method, lr, ..Optimizer::default() };
         let mut stage =
-            tokenizer(&config::FirstStage { optimizer, steps: 1, ..first_stage_spec(FirstStageKind::Dvae) }, 1);
+            tokenizer(&config::FirstStageConfig { optimizer, steps: 1, ..first_stage_spec(FirstStageKind::Dvae) }, 1);
         let error = stage.step(0, &batch(1, 2)).unwrap_err();
         assert_eq!(error.exit_code(), 5);
         let text = error.to_string();

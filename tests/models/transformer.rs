@@ -1,18 +1,20 @@
 //! The transformer: nothing leaks from the future, and the cached path is the plain one.
 
 use crate::common::*;
+use dalle::inference::{Autoregressive, FrozenTransformer, TokenModel, masks};
 use dalle::mask::{Layout, Pattern, paper_order};
 use dalle::models::presets::tiny;
 use dalle::models::transformer::{Activations, Tokens, Transformer};
 use dalle::nn::{self, Init, Precision};
 use dalle::ops::to_vec;
-use dalle::train::config::TransformerStage as Spec;
-use dalle::train::transformer_stage::{TransformerStage, masks, patterns};
-use dalle::train::{Autoregressive, Stage, TokenModel};
+use dalle::train::config::TransformerConfig as Spec;
+use dalle::train::transformer_stage::{TransformerTrainer, patterns};
+use dalle::train::{Learns, Stage};
 use dfdx::prelude::{Cpu, NoneTape};
 
 type Model = Transformer<tiny::Transformer, f32, Cpu>;
-type TinyStage = TransformerStage<tiny::Transformer, Cpu>;
+type TinyStage = TransformerTrainer<tiny::Transformer, Cpu>;
+type Frozen = FrozenTransformer<tiny::Transformer, Cpu>;
 
 const LAYOUT: Layout = Layout { text: TEXT, grid: 4 };
 const SEQUENCE: usize = TEXT + IMAGE;
@@ -25,11 +27,13 @@ fn orders() -> Vec<Vec<Pattern>> {
     orders
 }
 
-fn stage(order: &[Pattern]) -> TinyStage {
-    let attention = order.iter().map(Pattern::to_string).collect();
-    let mut stage = TinyStage::new(&Spec { attention, ..Spec::default() }, 1, Cpu::default()).unwrap();
+/// A model of random weights with its weights fixed.
+fn frozen(order: &[Pattern]) -> Frozen {
+    let mut stage = TinyStage::new(&Spec::default(), 1, Cpu::default()).unwrap();
     randomise(&mut stage, 5, 0.2);
-    stage
+    let [(name, weights)] = stage.averaged_file().unwrap().try_into().unwrap();
+    let model = nn::weights::model(&Cpu::default(), &weights, name).unwrap();
+    Frozen::new(model, order.to_vec(), masks(order, LAYOUT), true)
 }
 
 /// Logits of every slot: the text head's of the first ones, the image head's of the others.
@@ -117,13 +121,13 @@ fn embeddings_are_those_of_the_position_that_a_slot_predicts_and_of_the_token_be
 /// Image logits (G², codes) of each of `size` sequences, slot by slot from caches. The start comes in one go or in steps; of
 /// the codes only those already sampled are shown.
 fn cached(
-    stage: &TinyStage,
+    model: &Frozen,
     size: usize,
     (text, image): (&[u32], &[u32]),
     precision: Precision,
     in_one_go: bool,
 ) -> Vec<Vec<f32>> {
-    let mut sequence = stage.sequence(size, precision).unwrap();
+    let mut sequence = model.sequence(size, precision).unwrap();
     let mut out = vec![Vec::new(); size];
     let mut push = |logits: Vec<f32>| {
         out.iter_mut().zip(logits.chunks(CODES)).for_each(|(out, logits)| out.extend_from_slice(logits));
@@ -149,15 +153,15 @@ fn cached(
 fn cached_equals_uncached_for_every_pattern() {
     let (text, image) = (captions(4, 3), ids(4, "codes", 3 * IMAGE, CODES));
     for order in orders() {
-        let stage = stage(&order);
-        let plain = stage.logits(3, Tokens { text: &text, image: &image }).unwrap();
+        let model = frozen(&order);
+        let plain = model.logits(3, Tokens { text: &text, image: &image }).unwrap();
         let largest = plain.iter().fold(0f32, |a, b| a.max(b.abs()));
         assert!(largest > 0.5, "logits of at most {largest} show nothing");
-        let one_go = cached(&stage, 3, (&text, &image), Precision::F32, true).concat();
+        let one_go = cached(&model, 3, (&text, &image), Precision::F32, true).concat();
         for (i, (plain, cached)) in plain.iter().zip(&one_go).enumerate() {
             assert!((plain - cached).abs() < 1e-5, "{order:?}: logit {i}: plain {plain}, cached {cached}");
         }
-        let steps = cached(&stage, 3, (&text, &image), Precision::F32, false).concat();
+        let steps = cached(&model, 3, (&text, &image), Precision::F32, false).concat();
         assert!(bits(&steps) == bits(&one_go), "{order:?}: the bits depend on the pieces in which a prefix comes");
     }
 }
@@ -166,11 +170,11 @@ fn cached_equals_uncached_for_every_pattern() {
 fn cached_logits_depend_on_neither_batch_nor_threads() {
     let (text, image) = (captions(6, 8), ids(6, "codes", 8 * IMAGE, CODES));
     for order in orders() {
-        let stage = stage(&order);
+        let model = frozen(&order);
         for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
             let run = |threads: usize, first: usize, size: usize| {
                 let tokens = (&text[first * TEXT..][..size * TEXT], &image[first * IMAGE..][..size * IMAGE]);
-                on_threads(threads, || cached(&stage, size, tokens, precision, true))
+                on_threads(threads, || cached(&model, size, tokens, precision, true))
                     .iter()
                     .map(|row| bits(row))
                     .collect::<Vec<_>>()
@@ -189,8 +193,8 @@ fn cached_logits_depend_on_neither_batch_nor_threads() {
 #[test]
 fn fewer_bits_change_the_logits_a_little() {
     let (text, image) = (captions(5, 4), ids(5, "codes", 4 * IMAGE, CODES));
-    let stage = stage(&paper_order(2, 3));
-    let logits = |precision| cached(&stage, 4, (&text, &image), precision, true).concat();
+    let model = frozen(&paper_order(2, 3));
+    let logits = |precision| cached(&model, 4, (&text, &image), precision, true).concat();
     let exact = logits(Precision::F32);
     let mean_square = |x: &[f32]| x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64;
     for (precision, bound) in [(Precision::Bf16, 0.02), (Precision::Int8, 0.1)] {
@@ -202,15 +206,15 @@ fn fewer_bits_change_the_logits_a_little() {
 
 #[test]
 fn a_repeated_sequence_goes_on_as_if_it_had_been_given_so_often() {
-    let stage = stage(&paper_order(2, 3));
+    let model = frozen(&paper_order(2, 3));
     let text = captions(8, 2);
     let each = |rows: &[u32]| rows.chunks(TEXT).flat_map(|row| row.repeat(3)).collect::<Vec<_>>();
     let (repeated_text, image) = (each(&text), ids(8, "codes", 6 * IMAGE, CODES));
     let blank = vec![0; 2 * IMAGE];
-    let mut few = stage.sequence(2, Precision::F32).unwrap();
+    let mut few = model.sequence(2, Precision::F32).unwrap();
     few.advance(Tokens { text: &text, image: &blank }, 0..TEXT + 1).unwrap();
     few.repeat(3).unwrap();
-    let mut many = stage.sequence(6, Precision::F32).unwrap();
+    let mut many = model.sequence(6, Precision::F32).unwrap();
     many.advance(Tokens { text: &repeated_text, image: &image }, 0..TEXT + 1).unwrap();
     let next = TEXT + 1..TEXT + 4;
     let tokens = Tokens { text: &repeated_text, image: &image };
@@ -221,12 +225,12 @@ fn a_repeated_sequence_goes_on_as_if_it_had_been_given_so_often() {
 
 #[test]
 fn the_likelihood_is_that_of_the_logits() {
-    let stage = stage(&paper_order(2, 3));
+    let model = frozen(&paper_order(2, 3));
     let (text, image) = (captions(9, 2), ids(9, "codes", 2 * IMAGE, CODES));
     let tokens = Tokens { text: &text, image: &image };
-    let (of_text, of_image) = stage.nll(2, tokens).unwrap();
+    let (of_text, of_image) = model.nll(2, tokens).unwrap();
     assert_eq!(of_text.len(), 2 * TEXT);
-    for ((row, &target), nll) in stage.logits(2, tokens).unwrap().chunks(CODES).zip(&image).zip(of_image) {
+    for ((row, &target), nll) in model.logits(2, tokens).unwrap().chunks(CODES).zip(&image).zip(of_image) {
         let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
         let expected = total.ln() - f64::from(row[target as usize]);
         assert!((nll - expected).abs() < 1e-5, "got {nll}, expected {expected}");
@@ -243,7 +247,7 @@ fn the_loss_weighs_an_eighth_of_the_text_and_may_leave_out_the_pads() {
         let spec = Spec { pad_loss, text_weight, ..Spec::default() };
         let mut stage = TinyStage::new(&spec, 1, Cpu::default()).unwrap();
         randomise(&mut stage, 5, 0.2);
-        let (text, image) = stage.nll(4, Tokens { text: &batch.text, image: &batch.codes }).unwrap();
+        let (text, image) = stage.frozen().unwrap().nll(4, Tokens { text: &batch.text, image: &batch.codes }).unwrap();
         let counted = text.iter().zip(&batch.text).filter(|(_, id)| pad_loss || is_word(**id)).map(|(nll, _)| *nll);
         let (text, image) = (mean(counted.collect()), mean(image));
         let step = stage.step(0, &batch).unwrap();

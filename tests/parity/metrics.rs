@@ -5,8 +5,8 @@ use dalle::evaluate::clip_score::{clip_score, cosines, percent, percent_of_mean,
 use dalle::evaluate::frechet::Moments;
 use dalle::evaluate::inception_score::{inception_scores, mean_and_deviation};
 use dalle::evaluate::similarity::{Window, grey, psnr, ssim};
+use dalle::inference::first_stage::usage;
 use dalle::kernels::cpu::argmax;
-use dalle::train::first_stage::usage;
 use serde_json::Value;
 
 const EXACT: f64 = 1e-10;

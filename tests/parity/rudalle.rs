@@ -1,10 +1,11 @@
 //! ru-dalle's transformer against its official implementation.
 
 use crate::fixture::{self, Tensors, assert_forward, assert_gradients, assert_near};
-use dalle::generate::{Options, Prompt, sample};
 use dalle::harness::generator::Generator;
 use dalle::harness::rudalle;
 use dalle::import::Weights;
+use dalle::inference::Codec;
+use dalle::inference::{Options, Prompt, sample};
 use dalle::mask::{Layout, Pattern};
 use dalle::models::rudalle::{Malevich, Rudalle, Version, masks, order};
 use dalle::models::transformer::Tokens;
@@ -12,7 +13,6 @@ use dalle::nn::{self, Init, Precision};
 use dalle::ops::{Mask, to_vec};
 use dalle::shape::RudalleShape;
 use dalle::text::Yttm;
-use dalle::train::Codec;
 use dalle::{Result, rudalle};
 use dfdx::prelude::{Backward, ConstDim, Cpu, Gradients, NoneTape, OwnedTape};
 use serde_json::Value;

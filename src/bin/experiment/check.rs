@@ -2,7 +2,7 @@
 
 use crate::say;
 use clap::Args;
-use dalle::harness::models::Models;
+use dalle::harness::models;
 use dalle::harness::notice;
 use dalle::harness::sources::Sources;
 use dalle::harness::spec::{self, Loaded};
@@ -48,10 +48,10 @@ pub fn check(args: &CheckArgs) -> Result<()> {
 
 /// What a run would find before it trains: models that do not fit, data that are missing or broken.
 fn data(loaded: Loaded) -> Result<Vec<String>> {
-    let models = Models::build(&loaded.spec)?;
-    let sources = Sources::open(&loaded, models.first.geometry().side)?;
-    sources.look(&loaded.spec, models.first.geometry().side)?;
-    let sets = survey(&loaded.spec, &sources, &models);
+    let architecture = models::named(&loaded.spec)?.architecture(&loaded.spec)?;
+    let sources = Sources::open(&loaded, architecture.geometry.side)?;
+    sources.look(&loaded.spec, architecture.geometry.side)?;
+    let sets = survey(&loaded.spec, &sources, &architecture);
     let limit = loaded.spec.data.max_bad;
     if let Some(set) = sets.iter().find(|set| set.counts.too_broken(limit, set.samples)) {
         let (counts, first) = (&set.counts, set.counts.broken.first());

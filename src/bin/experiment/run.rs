@@ -122,7 +122,7 @@ fn begun(args: &RunArgs, loaded: &Loaded, named: Option<&str>) -> Result<Option<
 /// directory is touched.
 fn fitting(args: &RunArgs, loaded: &Loaded) -> Result<Device> {
     let device = args.device.device()?;
-    device.models(&loaded.spec)?;
+    device.to_train(&loaded.spec)?.architecture(&loaded.spec)?;
     Ok(device)
 }
 

@@ -4,10 +4,10 @@ use crate::device::{CheckpointArgs, DeviceArgs};
 use crate::{say, usage};
 use clap::{Args, ValueEnum};
 use dalle::data::{Picture, augment};
-use dalle::generate::{self, Options, rank};
 use dalle::harness::device::Device;
 use dalle::harness::generator::{Generator, Rudalle};
 use dalle::harness::notice;
+use dalle::inference::{self, Options, rank};
 use dalle::models::rudalle::Version;
 use dalle::nn::Precision;
 use dalle::random::Rng;
@@ -126,7 +126,7 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
             if rows > grid {
                 return usage(format!("--prime-rows {rows}: the grid has {grid} rows"));
             }
-            generate::prime_rows(&generator.encode(&square(path, side)?)?, grid, rows)
+            inference::prime_rows(&generator.encode(&square(path, side)?)?, grid, rows)
         }
     };
     let options = Options {

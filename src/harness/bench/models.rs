@@ -15,8 +15,8 @@ use crate::nn;
 use crate::ops::Backend;
 use crate::random::Rng;
 use crate::shape::{ClipShape, DvaeShape, TextTowerShape, TransformerShape};
-use crate::train::config::{Ema, FirstStage, Optimizer, Plateau, Schedule, TransformerStage as Config};
-use crate::train::transformer_stage::TransformerStage;
+use crate::train::config::{Ema, FirstStageConfig, Optimizer, Plateau, Schedule, TransformerConfig as Config};
+use crate::train::transformer_stage::TransformerTrainer;
 use crate::train::{Batch, Stage, first_stage};
 use dfdx::prelude::*;
 use dfdx::tensor::Synchronize;
@@ -62,7 +62,7 @@ fn train<S: TransformerShape, D: Timed>(bench: &Bench<D>, emit: Emit<'_>, batch:
 where
     Error: From<D::Err>,
 {
-    let mut stage = TransformerStage::<S, D>::new(&config(batch, kernel), 0, bench.device.clone())?;
+    let mut stage = TransformerTrainer::<S, D>::new(&config(batch, kernel), 0, bench.device.clone())?;
     let inputs = Batch {
         size: batch,
         text: ids("text", batch * S::Text::SIZE, S::TextVocab::SIZE),
@@ -104,7 +104,13 @@ where
     Error: From<D::Err>,
 {
     const SIZE: usize = 8;
-    let spec = FirstStage { steps: 1000, batch: SIZE, optimizer: OPTIMIZER, ema: NO_AVERAGE, ..FirstStage::default() };
+    let spec = FirstStageConfig {
+        steps: 1000,
+        batch: SIZE,
+        optimizer: OPTIMIZER,
+        ema: NO_AVERAGE,
+        ..FirstStageConfig::default()
+    };
     let mut stage = first_stage::build::<Quarter, D>(&spec, 0, bench.device.clone())?;
     let pixels = (0..SIZE * 64 * 64 * 3).map(|i| 0.1 + 0.8 * Rng::new(0, "pixels", i as u64, 0).uniform() as f32);
     let batch = Batch { size: SIZE, pixels: pixels.collect(), ..Batch::default() };

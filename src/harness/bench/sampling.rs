@@ -1,21 +1,20 @@
 //! The works that draw image tokens, one after the other, from cached keys and values: a step gives each candidate of one prompt a
 //! token. Drawing is the host's, and timed.
 
-use super::models::{Timed, config, ids};
+use super::models::{Timed, ids};
 use super::timing::{Bench, Measurement};
 use super::{Emit, counts};
 use crate::error::{Error, Result};
-use crate::generate::{Options, draw};
 use crate::harness::rudalle;
-use crate::mask::{Pattern, paper_order};
+use crate::inference::decoder::Place;
+use crate::inference::{Autoregressive, FrozenTransformer, Options, draw, masks};
+use crate::mask::{Layout, Pattern, paper_order};
 use crate::models::presets::bench_l;
 use crate::models::rudalle::{Malevich, Rudalle, Version, order};
 use crate::models::transformer::{self, Tokens};
 use crate::nn::{self, Precision, Precision::*};
 use crate::random::Rng;
 use crate::shape::{BlockShape, RudalleShape, TransformerShape};
-use crate::train::transformer_stage::TransformerStage;
-use crate::train::{Autoregressive, Place};
 use dfdx::prelude::{ConstDim, Cpu};
 use rayon::prelude::*;
 use std::time::Instant;
@@ -39,9 +38,13 @@ where
     const KERNEL: usize = 11;
     type Shape = bench_l::Transformer;
     type Block = <Shape as TransformerShape>::Block;
-    let stage = TransformerStage::<Shape, D>::new(&config(1, KERNEL), 0, bench.device.clone())?;
     let patterns = paper_order(<Shape as TransformerShape>::DEPTH, KERNEL);
-    let model = Model { transformer: &stage, patterns, words: <Shape as TransformerShape>::TextVocab::SIZE };
+    let layout =
+        Layout { text: <Shape as TransformerShape>::Text::SIZE, grid: <Shape as TransformerShape>::Grid::SIZE };
+    let weights = nn::build(&bench.device, 0, transformer::init(<Shape as TransformerShape>::DEPTH))?;
+    let masks = masks(&patterns, layout);
+    let transformer = FrozenTransformer::<Shape, D>::new(weights, patterns.clone(), masks, true);
+    let model = Model { transformer: &transformer, patterns, words: <Shape as TransformerShape>::TextVocab::SIZE };
     // A GPU has the memory for more candidates. Without a sampler on it, weights of fewer bits are the processor's.
     let batches = if D::ON_HOST { &[1, 8][..] } else { &[1, 8, 64] };
     let on_device = D::ON_HOST || Place::gpu(<Block as BlockShape>::HeadDim::SIZE).is_some();

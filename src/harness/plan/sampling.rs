@@ -2,8 +2,8 @@
 
 use super::cost::Flops;
 use super::{DECODING_EFFICIENCY, Machine, StagePlan, VALUE, seconds};
-use crate::generate::held_at_once;
 use crate::harness::spec::{DataKind, Spec};
+use crate::inference::held_at_once;
 use crate::mask::{Layout, Pattern};
 use crate::shape::{BlockShape, TransformerShape};
 use dfdx::shapes::ConstDim;

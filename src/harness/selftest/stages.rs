@@ -2,17 +2,17 @@
 
 use super::super::device::Device;
 use super::super::load;
-use super::super::models::Models;
+use super::super::models::{Architecture, Family};
 use super::super::spec::Spec;
 use super::{Row, relative};
 use crate::error::{Error, Result};
-use crate::generate::{Options, Prompt, sample};
+use crate::inference::{Options, Prompt, TokenModel, sample};
 use crate::models::presets;
 use crate::models::transformer::Tokens;
 use crate::nn::Precision;
 use crate::random::Rng;
 use crate::train::config::Schedule;
-use crate::train::{Batch, Files, Stage};
+use crate::train::{Batch, Files, MODEL, Stage};
 use safetensors::SafeTensors;
 
 /// A step run twice: dfdx's sums on a GPU are atomic, and their order is not fixed.
@@ -31,10 +31,10 @@ const PAIRS: usize = 4;
 /// Rows for every stage, and for sampling.
 pub fn rows(device: Device) -> Result<Vec<Row>> {
     let dvae = spec("dvae")?;
-    let mut rows = stage(device, &dvae, "dvae", |models| models.first.as_mut())?;
-    rows.extend(stage(device, &spec("vqvae")?, "vqvae", |models| models.first.as_mut())?);
-    rows.extend(stage(device, &dvae, "transformer", |models| models.transformer.as_mut())?);
-    rows.extend(stage(device, &dvae, "clip", |models| models.clip.as_mut())?);
+    let mut rows = stage(device, &dvae, "dvae", |family, spec| Ok(family.train_first_stage(spec)?))?;
+    rows.extend(stage(device, &spec("vqvae")?, "vqvae", |family, spec| Ok(family.train_first_stage(spec)?))?);
+    rows.extend(stage(device, &dvae, "transformer", |family, spec| Ok(family.train_transformer(spec)?))?);
+    rows.extend(stage(device, &dvae, "clip", |family, spec| Ok(family.train_clip(spec)?))?);
     rows.extend(sampling(device, &dvae)?);
     Ok(rows)
 }
@@ -45,30 +45,35 @@ fn spec(first: &str) -> Result<Spec> {
 }
 
 /// Random pairs as the stage `name` reads them.
-fn batch(models: &Models, name: &str) -> Batch {
+fn batch(architecture: &Architecture, name: &str) -> Batch {
     let mut rng = Rng::new(0, "selftest batch", 0, 0);
-    let geometry = models.first.geometry();
+    let geometry = architecture.geometry;
     let pixels = (0..PAIRS * geometry.side * geometry.side * 3).map(|_| rng.uniform() as f32).collect();
     let codes =
         (0..PAIRS * geometry.grid * geometry.grid).map(|_| (rng.uniform() * geometry.codes as f64) as u32).collect();
     let text = (0..PAIRS as u32)
         .flat_map(|pair| {
             let words = [pair + 1, pair + 2, 3];
-            if name == "clip" { models.clip_text.fill(&words) } else { models.text.fill(&words) }
+            if name == "clip" { architecture.clip_text.fill(&words) } else { architecture.text.fill(&words) }
         })
         .collect();
     Batch { size: PAIRS, pixels, text, codes }
 }
 
-fn stage(device: Device, spec: &Spec, name: &str, of: impl Fn(&mut Models) -> &mut dyn Stage) -> Result<Vec<Row>> {
-    let step = |device: Device| -> Result<(Models, Vec<f64>, Files)> {
-        let mut models = device.models(spec)?;
-        let batch = batch(&models, name);
-        let stage = of(&mut models);
+fn stage(
+    device: Device,
+    spec: &Spec,
+    name: &str,
+    of: impl Fn(&dyn Family, &Spec) -> Result<Box<dyn Stage>>,
+) -> Result<Vec<Row>> {
+    let step = |device: Device| -> Result<(Box<dyn Stage>, Vec<f64>, Files)> {
+        let family = device.to_train(spec)?;
+        let batch = batch(&family.architecture(spec)?, name);
+        let mut stage = of(family.as_ref(), spec)?;
         let numbers = stage.step(0, &batch)?;
         let files = stage.checkpoint()?;
         let told = numbers.into_iter().filter(|(name, _)| ["loss", "grad_norm"].contains(name)).map(|(_, v)| v);
-        Ok((models, told.collect(), files))
+        Ok((stage, told.collect(), files))
     };
     let (mut on_device, numbers, files) = step(device)?;
     let (_, again, files_again) = step(device)?;
@@ -79,7 +84,7 @@ fn stage(device: Device, spec: &Spec, name: &str, of: impl Fn(&mut Models) -> &m
         row("a step twice, weights", distance(&weights(&files)?, &weights(&files_again)?), REPEATED),
         row("a step, loss and gradient norm", relative(&expected, &numbers), NUMBERS),
         row("a step, weights", distance(&weights(&expected_files)?, &weights(&files)?), WEIGHTS),
-        row("checkpoint to the CPU and back", there_and_back(of(&mut on_device), of(&mut on_cpu))?, 0.0),
+        row("checkpoint to the CPU and back", there_and_back(on_device.as_mut(), on_cpu.as_mut())?, 0.0),
     ])
 }
 
@@ -123,36 +128,35 @@ fn sampling(device: Device, spec: &Spec) -> Result<Vec<Row>> {
     let mut spec = spec.clone();
     spec.transformer.optimizer.lr = Schedule::cosine(0.01, 0.01, 0);
     spec.transformer.ema.decay = 0.0;
-    let (mut here, mut there) = (Device::Cpu.models(&spec)?, device.models(&spec)?);
-    let given = batch(&here, "transformer");
+    let (on_cpu, on_device) = (Device::Cpu.to_train(&spec)?, device.to_train(&spec)?);
+    let architecture = on_cpu.architecture(&spec)?;
+    let given = batch(&architecture, "transformer");
     // Fresh weights give every token the same logit, whatever an engine makes of them. The CPU trains them, both take them.
-    (0..TRAINED).try_for_each(|step| here.transformer.step(step, &given).map(drop))?;
-    let files = here.transformer.checkpoint()?;
-    for models in [&mut here, &mut there] {
-        models.transformer.restore(&|name| read(&files, name))?;
-    }
+    let mut stage = on_cpu.train_transformer(&spec)?;
+    (0..TRAINED).try_for_each(|step| stage.step(step, &given).map(drop))?;
+    let files = stage.checkpoint()?;
+    let weights = read(&files, MODEL)?;
+    let (here, there) = (on_cpu.transformer(&spec, &weights)?, on_device.transformer(&spec, &weights)?);
     let tokens = Tokens { text: &given.text, image: &given.codes };
     let wide = |logits: Vec<f32>| logits.into_iter().map(f64::from).collect::<Vec<_>>();
-    let expected = wide(here.transformer.logits(PAIRS, tokens)?);
-    let error = relative(&expected, &wide(there.transformer.logits(PAIRS, tokens)?));
+    let expected = wide(here.logits(PAIRS, tokens)?);
+    let error = relative(&expected, &wide(there.logits(PAIRS, tokens)?));
 
     let prompts: Vec<Prompt> = given
         .text
-        .chunks(here.text.slots)
+        .chunks(architecture.text.slots)
         .map(|text| Prompt { text: text.to_vec(), seeds: vec![0, 1], forced: Vec::new() })
         .collect();
     let mut rows = vec![Row { what: "transformer: logits".to_owned(), error, limit: NUMBERS }];
-    let empty = here.text.fill(&[]);
+    let empty = architecture.text.fill(&[]);
     for (precision, name) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16"), (Precision::Int8, "int8")] {
         let row = |what: &str, error, limit| Row { what: format!("sampling in {name}, {what}"), error, limit };
-        let [ours, theirs] = [&here, &there].map(|models| grown(models, tokens, precision));
+        let [ours, theirs] = [&here, &there].map(|model| grown(model.as_ref(), tokens, precision));
         rows.push(row("logits", relative(&wide(ours?), &wide(theirs?)), NUMBERS));
         let greedy = Options { temperature: 0.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision };
-        let both = |options: &Options| {
-            [&here, &there].map(|models| sample(models.transformer.as_ref(), &prompts, &empty, options))
-        };
+        let both = |options: &Options| [&here, &there].map(|model| sample(model.as_ref(), &prompts, &empty, options));
         let [ours, theirs] = both(&greedy);
-        let gap = widest_gap(&here, &given.text, &ours?, &theirs?, precision)?;
+        let gap = widest_gap(here.as_ref(), &given.text, &ours?, &theirs?, precision)?;
         rows.push(row("greedy: gap where tokens differ", gap, TIE));
         let [ours, theirs] = both(&Options { temperature: 1.0, guidance: 1.5, ..greedy });
         let (ours, theirs) = (ours?.concat(), theirs?.concat());
@@ -164,12 +168,12 @@ fn sampling(device: Device, spec: &Spec) -> Result<Vec<Row>> {
 }
 
 /// The image logits of every row after the text, copies of which then grow by two tokens.
-fn grown(models: &Models, tokens: Tokens<'_>, precision: Precision) -> Result<Vec<f32>> {
-    let slots = models.text.slots;
+fn grown(model: &dyn TokenModel, tokens: Tokens<'_>, precision: Precision) -> Result<Vec<f32>> {
+    let slots = model.layout().text;
     let twice = |tokens: &[u32]| tokens.chunks(tokens.len() / PAIRS).flat_map(|row| row.repeat(2)).collect::<Vec<_>>();
     let (text, image) = (twice(tokens.text), twice(tokens.image));
     let copies = Tokens { text: &text, image: &image };
-    let mut sequence = models.transformer.sequence(PAIRS, precision)?;
+    let mut sequence = model.sequence(PAIRS, precision)?;
     let mut logits = sequence.advance(tokens, 0..slots + 1)?;
     sequence.repeat(2)?;
     for slot in slots + 1..slots + 3 {
@@ -180,19 +184,19 @@ fn grown(models: &Models, tokens: Tokens<'_>, precision: Precision) -> Result<Ve
 
 /// The largest difference of the two likeliest logits where a picture's tokens first differ; 0 where all are equal.
 fn widest_gap(
-    models: &Models,
+    model: &dyn TokenModel,
     text: &[u32],
     ours: &[Vec<u32>],
     theirs: &[Vec<u32>],
     precision: Precision,
 ) -> Result<f64> {
-    let slots = models.text.slots;
+    let slots = model.layout().text;
     let mut widest = 0.0;
     for (row, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
         let Some(first) = ours.iter().zip(theirs).position(|(a, b)| a != b) else { continue };
         // Two pictures for each text.
         let text = &text[row / 2 * slots..][..slots];
-        let mut sequence = models.transformer.sequence(1, precision)?;
+        let mut sequence = model.sequence(1, precision)?;
         let mut here = sequence.advance(Tokens { text, image: ours }, 0..slots + first + 1)?;
         here.sort_unstable_by(|a, b| b.total_cmp(a));
         widest = f64::max(widest, f64::from(here[0] - here[1]));

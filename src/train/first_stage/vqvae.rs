@@ -1,15 +1,13 @@
 //! The VQ-VAE's step: −ln p(x | e) with the nearest codes e, the codebook's loss and the commitment loss (arXiv 1711.00937).
 
-use super::{Losses, PictureModel, Pictures, Stats, Step, Traced};
+use super::{Losses, Step, Traced, Trainable};
 use crate::models::vqvae::{Vqvae, init};
 use crate::nn::Init;
 use crate::ops::Backend;
-use crate::shape::{DvaeShape, Side};
+use crate::shape::DvaeShape;
 use dfdx::prelude::*;
 
-impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Vqvae<S, f32, D> {
-    const NAME: &'static str = "vqvae";
-
+impl<S: DvaeShape, D: Backend<f32>> Trainable<S, D> for Vqvae<S, f32, D> {
     fn init(name: &str, shape: &[usize]) -> Init {
         init(name, shape)
     }
@@ -20,24 +18,5 @@ impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Vqvae<S, f32, D> {
         let commitment = quantised.commitment_loss.try_mul(step.spec.commitment as f32)?;
         let penalty = quantised.codebook_loss.try_add(commitment)?;
         Ok(Losses { nll, penalty, codes: quantised.codes, numbers: Vec::new() })
-    }
-
-    fn encode<B: Dim, H: Side, W: Side>(&self, x: Tensor<(B, H, W, Const<3>), f32, D>) -> Result<Vec<u32>, D::Err> {
-        Vqvae::encode(self, x)
-    }
-
-    fn decode<B: Dim, H: Side, W: Side>(
-        &self,
-        codes: &[u32],
-        grid: (B, H, W),
-        _: &D,
-    ) -> Result<Stats<S, B, H, W, D>, D::Err> {
-        Vqvae::decode(self, codes, grid)
-    }
-
-    /// A nearest code has no posterior: all of ln V at each position.
-    fn kl(&self, x: Pictures<S, D, NoneTape>) -> Result<Vec<f64>, D::Err> {
-        let positions = (S::Grid::SIZE * S::Grid::SIZE) as f64;
-        Ok(vec![positions * (S::Codes::SIZE as f64).ln(); x.shape().0])
     }
 }

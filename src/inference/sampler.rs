@@ -2,11 +2,11 @@
 //! guidance, forced tokens. Each picture has a seed of its own, and every number on the way to it is summed in an order that
 //! does not depend on its batch: so a picture is the same whatever it is sampled together with.
 
+use super::Autoregressive;
 use crate::error::{Error, Result};
 use crate::models::transformer::Tokens;
 use crate::nn::Precision;
 use crate::random::Rng;
-use crate::train::Autoregressive;
 use rayon::prelude::*;
 
 /// How tokens are drawn.

@@ -1,7 +1,9 @@
 //! Named tensors to safetensors and back.
 
+use super::{Init, Parameter, build, import};
 use crate::error::{Error, Result};
-use crate::nn::Parameter;
+use crate::ops::Backend;
+use dfdx::nn::TensorCollection;
 use safetensors::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -70,6 +72,21 @@ pub fn take(
         return Err(Error::data(source, what));
     }
     Ok(parameter.values)
+}
+
+/// A model with the tensors of a safetensors file, by name.
+///
+/// # Errors
+/// [`Error::Data`] where one is missing or has another shape.
+pub fn model<M, D: Backend<f32>>(device: &D, bytes: &[u8], source: &str) -> Result<M>
+where
+    M: TensorCollection<f32, D, To<f32, D> = M>,
+    Error: From<D::Err>,
+{
+    let mut found = from_bytes(bytes, source)?;
+    let mut model: M = build(device, 0, |_, _| Init::Constant(0.0))?;
+    import(&mut model, |name, shape| take(&mut found, name, shape, source))?;
+    Ok(model)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Sequences that grow from caches: what every transformer's sampling shares.
 
 #[cfg(feature = "cuda")]
-use super::on_gpu::{self, OnGpu};
-use super::stage::Sequence;
+mod gpu;
+
+use super::Sequence;
 use crate::error::{Error, Result};
 #[cfg(feature = "cuda")]
 use crate::kernels::cuda::{experimental, gpu::Gpu, grids::attention_width, sampler::Transformer};
@@ -67,9 +68,9 @@ impl Engines {
                 Ok(Box::new(Cached::new(engine, masks, batch, ids)))
             }
             #[cfg(feature = "cuda")]
-            Place::Gpu(gpu) => {
-                let model = made(&self.gpu[which], || on_gpu::copy(gpu, &make(precision)?, masks))?;
-                Ok(Box::new(OnGpu::new(model, batch, ids)?))
+            Place::Gpu(device) => {
+                let model = made(&self.gpu[which], || gpu::copy(device, &make(precision)?, masks))?;
+                Ok(Box::new(gpu::OnGpu::new(model, batch, ids)?))
             }
         }
     }

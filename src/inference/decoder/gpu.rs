@@ -1,7 +1,7 @@
 //! Sequences that grow on a GPU, by kernels of our own.
 
-use super::stage::Sequence;
 use crate::error::Result;
+use crate::inference::Sequence;
 use crate::kernels::cuda::gpu::Gpu;
 use crate::kernels::cuda::sampler::{Block, Map, Norm, Run, Transformer};
 use crate::models::transformer::Tokens;
