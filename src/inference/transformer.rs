@@ -19,7 +19,7 @@ pub fn masks(patterns: &[Pattern], layout: Layout) -> Vec<Mask> {
     patterns.iter().map(|p| made.entry(*p).or_insert_with(|| Mask::new(*p, layout)).clone()).collect()
 }
 
-/// Which of some text slots are targets of the loss: all, or all but pads (facts of B.2: pads have ids of their own).
+/// Which of some text slots are targets of the loss: all, or all but pads, whose ids come after all words (paper §2.2).
 pub fn text_targets<S: TransformerShape>(text: &[u32], pad_loss: bool) -> Vec<bool> {
     let first_pad = (S::TextVocab::SIZE - S::Text::SIZE) as u32;
     text.iter().map(|&id| pad_loss || id < first_pad).collect()

@@ -1,7 +1,7 @@
 //! The first stage in training: the dVAE (paper A.2) or the VQ-VAE, one step at a time.
 //!
 //! Both losses are divided by pixels × channels, so that they depend neither on the batch nor on the picture's size, and β is
-//! the weight per latent position that the paper's figures mean (facts of A.2). The two differ in their `Losses` only.
+//! the weight per latent position that the paper's figures mean (A.2). The two differ in their `Losses` only.
 
 mod dvae;
 mod vqvae;
