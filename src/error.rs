@@ -1,8 +1,11 @@
 //! The one error type of the library. Every message says what went wrong, where, what was expected and what was found;
 //! its first line stands alone. Only `main` prints; [`Error::exit_code`] is the command line's contract.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -132,12 +135,48 @@ fn commands(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+thread_local! {
+    /// Whether a panic of this thread is caught, and so nothing to be printed.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// `run`, which calls a library that may panic on input that it did not expect; what the panic says is the error, and nothing is
+/// printed. For readers of files alone: whatever `run` had borrowed to write to is lost.
+///
+/// # Errors
+/// The panic's text in one line.
+pub fn without_panic<R>(run: impl FnOnce() -> R) -> std::result::Result<R, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !CAUGHT.get() {
+                usual(info);
+            }
+        }));
+    });
+    let before = CAUGHT.replace(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(run));
+    CAUGHT.set(before);
+    outcome.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("for no reason given").lines().next().unwrap_or_default().to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const OUTSIDE: &str = "a\u{1b}[2Jb\u{202e}c\u{2066}d\u{7f}\u{9b}\r\u{2028}é";
     const SHOWN: &str = "a�[2Jb�c�d����é";
+
+    #[test]
+    fn a_panic_is_what_it_says() {
+        assert_eq!(without_panic(|| 3), Ok(3));
+        assert_eq!(without_panic(|| -> i32 { panic!("{} of 3\nand more", 4) }), Err("4 of 3".into()));
+        assert_eq!(without_panic(|| without_panic(|| [0][usize::from(CAUGHT.get())])).unwrap().unwrap_err().len(), 52);
+    }
 
     #[test]
     fn nothing_commands_a_terminal() {

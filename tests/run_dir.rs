@@ -76,6 +76,18 @@ fn updates_and_the_end_are_written_whole() {
 }
 
 #[test]
+fn a_run_without_its_spec_is_damaged() {
+    let results = tempfile::tempdir().unwrap();
+    let path = create(results.path()).path().to_owned();
+    fs::remove_file(path.join("spec.resolved.yaml")).unwrap();
+    for error in [run_dir::read_spec(&path, PRESETS).map(drop), RunDir::open(&path).map(drop)] {
+        let error = error.unwrap_err();
+        assert_eq!(error.exit_code(), 4);
+        assert!(error.to_string().contains("expected the spec that the run wrote, found none"), "{error}");
+    }
+}
+
+#[test]
 fn metrics_are_one_line_each_and_time_goes_on_over_sessions() {
     let results = tempfile::tempdir().unwrap();
     let mut run = create(results.path());
@@ -88,6 +100,8 @@ fn metrics_are_one_line_each_and_time_goes_on_over_sessions() {
     let torn = "{\"stage\":\"clip\",\"step\":2,\"time\":3600.0}\n{\"stage\":\"clip\",\"st";
     fs::write(&metrics, torn).unwrap();
     let mut run = RunDir::open(&path).unwrap();
+    let said = run.run()["warnings"][0]["text"].as_str().unwrap().to_owned();
+    assert!(said.contains("line 2, the last, is cut short"), "{said}");
     run.metrics("clip", 3, &[]).unwrap();
     let text = fs::read_to_string(&metrics).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}");

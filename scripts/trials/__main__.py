@@ -3,7 +3,7 @@
     cargo build --release --bin experiment && cargo test --release --test fuzz --no-run
     python3 scripts/trials --kills 1000 --damage 0 --disk 300 --signals 300 --mutations 100000 --out results/trials
 
-A part that is not named is not run; `--quick` runs a little of each in about a minute. Exits with 1 where there was a fault.
+A part that is not named is not run, and stays in `--out` as it is; `--quick` runs a little of each in about a minute. Exits with 1 where there was a fault.
 Needs Python 3.9 on Linux, nothing else; as root it also mounts small file systems to fill.
 """
 import argparse
@@ -112,13 +112,28 @@ def machine(asked):
 
 
 def page(result):
-    facts = result["machine"]
-    text = f"# Trials\n\n`{facts['command']}`, {facts['date']}, commit `{(facts['commit'] or 'unknown')[:12]}`"
-    text += f"{' with changes' if facts['dirty'] else ''}, seed {facts['seed']}, {facts['program']}, {facts['rustc']}, "
-    text += f"Python {facts['python']}, {facts['cores']} cores of {facts['cpu']}, {facts['system']}. The counts are in `trials.json` too.\n"
+    text = "# Trials\n\nEach part says what made it. The counts are in `trials.json` too.\n"
     for part in result["parts"].values():
-        text += f"\n{markdown(part)}\nThat took {part['seconds']} s.\n"
+        text += f"\n{markdown(part)}\n{made(part['machine'])}, in {part['seconds']} s.\n"
     return text
+
+
+def made(facts):
+    """How a part was made."""
+    commit = f"commit `{(facts['commit'] or 'unknown')[:12]}`{' with changes' if facts['dirty'] else ''}"
+    return (
+        f"`{facts['command']}`, {facts['date']}, {commit}, seed {facts['seed']}, {facts['program']}, {facts['rustc']}, "
+        f"Python {facts['python']}, {facts['cores']} cores of {facts['cpu']}, {facts['system']}"
+    )
+
+
+def earlier(out):
+    """The parts that lie in `out`: those that are run now take their place."""
+    there = out and out / "trials.json"
+    if not there or not there.is_file():
+        return {}
+    before = json.loads(there.read_text())
+    return {name: {"machine": before.get("machine"), **part} for name, part in before["parts"].items()}
 
 
 def say(line):
@@ -127,13 +142,13 @@ def say(line):
 
 def main():
     asked = arguments()
-    result = {"machine": machine(asked), "parts": {}}
+    facts, result = machine(asked), {"parts": earlier(asked.out)}
     scratch = Path(tempfile.mkdtemp(prefix="trials-", dir=asked.scratch))
     # A trial runs as another user.
     scratch.chmod(0o755)
     try:
         for tally, seconds in parts(asked, scratch):
-            result["parts"][tally.part] = {**tally.to_json(), "seconds": seconds}
+            result["parts"][tally.part] = {**tally.to_json(), "seconds": seconds, "machine": facts}
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if asked.out:

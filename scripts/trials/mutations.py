@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+from collections import Counter
 
 from tally import Tally, spread
 
@@ -9,6 +10,8 @@ from tally import Tally, spread
 PROBE = 1000
 # More than the share asks for: it is an estimate.
 MARGIN = 1.05
+# Runs of one target.
+TURNS = 5
 HOURS = 4
 
 
@@ -35,12 +38,32 @@ def reached(counts):
     return counts["accepted"] + sum(counts["refused"].values())
 
 
+def merged(total, counts):
+    """The counts of two runs of a target."""
+    if total is None:
+        return counts
+    refused = Counter(total["refused"]) + Counter(counts["refused"])
+    most = max(total["slowest_ms"], counts["slowest_ms"])
+    summed = {key: total[key] + counts[key] for key in ("executions", "unchanged", "outside", "accepted", "seconds")}
+    return {**summed, "refused": dict(refused), "slowest_ms": most}
+
+
 def one(program, target, probe, wanted, seed, tally):
     """As many executions of a target as it takes."""
     counts, output, code = probe
     if counts:
-        share = max(reached(counts), 1) / counts["executions"]
-        counts, output, code = run(program, target, int(wanted / share * MARGIN) + 50, seed + 1)
+        # The share is an estimate, so that it may take another run.
+        total = None
+        for turn in range(1, TURNS + 1):
+            share = max(reached(counts), 1) / counts["executions"]
+            left = wanted - (reached(total) if total else 0)
+            counts, output, code = run(program, target, int(left / share * MARGIN) + 50, seed + turn)
+            if counts is None:
+                break
+            total = merged(total, counts)
+            if reached(total) >= wanted:
+                break
+        counts = counts and total
     row = f"`{target.rsplit('::', 1)[-1]}`"
     if counts is None:
         said = [line for line in output.split("\n") if any(word in line for word in ("panicked", "no answer", "allocation", "BOLERO"))]

@@ -1,6 +1,7 @@
 //! Bytes to pictures and back. Sizes are checked on the header, before anything is decoded.
 
 use super::{BadSample, Picture};
+use crate::error::without_panic;
 use crate::{Error, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits};
@@ -52,17 +53,20 @@ pub(super) fn open(bytes: &[u8]) -> std::result::Result<(DynamicImage, Orientati
     whole(bytes)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
-    let guessed = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let mut reader = guessed.map_err(|error| Flaw::new("decode", error.to_string()))?;
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(flaw)?;
-    let (width, height) = decoder.dimensions();
-    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-        let expected = format!("at most {MAX_SIDE} pixels a side and {} Mpx", MAX_PIXELS >> 20);
-        return Err(Flaw::new("too-large", format!("{width}x{height} pixels; expected {expected}")));
-    }
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    Ok((DynamicImage::from_decoder(decoder).map_err(flaw)?, orientation))
+    let decoded = without_panic(|| {
+        let guessed = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+        let mut reader = guessed.map_err(|error| Flaw::new("decode", error.to_string()))?;
+        reader.limits(limits);
+        let mut decoder = reader.into_decoder().map_err(flaw)?;
+        let (width, height) = decoder.dimensions();
+        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+            let expected = format!("at most {MAX_SIDE} pixels a side and {} Mpx", MAX_PIXELS >> 20);
+            return Err(Flaw::new("too-large", format!("{width}x{height} pixels; expected {expected}")));
+        }
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        Ok((DynamicImage::from_decoder(decoder).map_err(flaw)?, orientation))
+    });
+    decoded.unwrap_or_else(|said| Err(Flaw::new("decode", format!("the decoder gave up: {said}"))))
 }
 
 /// Refuses a JPEG or WebP that was cut short: their decoders fill what is missing with gray. (PNG's does not.)

@@ -6,7 +6,7 @@
 
 use super::onnx_frame;
 use crate::data::Picture;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, without_panic};
 use image::imageops::{self, FilterType};
 use rten::{Dimension, Model, NodeId, Value};
 use rten_tensor::Layout;
@@ -69,9 +69,10 @@ impl Network {
         const MOST: u64 = 4 << 30;
         let bytes = crate::files::read(path, MOST)?;
         let bad = |what: String| Error::data(path, what);
-        let whole = onnx_frame::check(&bytes).map_err(|what| bad(format!("expected an ONNX network: {what}")));
-        let model =
-            whole.and_then(|()| Model::load(bytes).map_err(|e| bad(format!("expected an ONNX network: {e}"))))?;
+        let no_network = |what: String| bad(format!("expected an ONNX network: {what}"));
+        onnx_frame::check(&bytes).map_err(|what| no_network(what.to_string()))?;
+        let loaded = without_panic(|| Model::load(bytes)).map_err(no_network)?;
+        let model = loaded.map_err(|error| no_network(error.to_string()))?;
         let &[input] = model.input_ids() else {
             return Err(bad(format!("expected a network with one input, got {}", model.input_ids().len())));
         };
@@ -139,7 +140,8 @@ impl Network {
         let values: Vec<f32> = pictures.iter().flat_map(|picture| self.values(picture)).collect();
         let shape = if self.channels_first { [size, 3, side, side] } else { [size, side, side, 3] };
         let input = Value::from_shape(&shape, values).map_err(|e| bad(e.to_string()))?;
-        let outputs = self.model.run(vec![(self.input, input.into())], self.model.output_ids(), None);
+        let run = || self.model.run(vec![(self.input, input.into())], self.model.output_ids(), None);
+        let outputs = without_panic(run).map_err(bad)?;
         let rows = |output: Value| -> Result<Vec<f64>> {
             let shape = output.shape().to_vec();
             let tensor = output.into_tensor::<f32>().ok_or_else(|| bad("expected floating-point outputs".into()))?;

@@ -3,7 +3,7 @@
 use super::models::{self, Family};
 use super::plan::{self, Machine, plan_on};
 use super::spec::Spec;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, without_panic};
 use crate::kernels::Kernels;
 #[cfg(feature = "cli")]
 use std::{fmt::Display, path::Path};
@@ -104,10 +104,7 @@ impl Device {
         if self == Device::Cpu {
             return run();
         }
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Err(Error::Device(format!("the GPU failed: {}", said.unwrap_or("for no reason given"))))
-        })
+        without_panic(run).unwrap_or_else(|said| Err(Error::Device(format!("the GPU failed: {said}"))))
     }
 }
 

@@ -7,13 +7,14 @@
 //! ```
 
 use super::measure::{options, picture};
+use super::notice;
 use super::run_dir::write_atomic;
 use super::spec::SampleSpec;
 use crate::data::{Example, Picture};
 use crate::error::{Error, Result};
 use crate::inference::{self, ImageTokenizer, Prompt, TokenModel};
 use crate::random::Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Pairs that are shown, and pictures that are drawn for each caption.
@@ -98,12 +99,26 @@ impl Preview {
 
     fn sheet(&self, step: u64, pictures: Vec<Picture>) -> Result<()> {
         self.save(&step.to_string(), &pictures)?;
+        self.miss(step);
         // The list is read off the folder, so that it is right after any crash.
         let there = (1..=step).filter(|&at| self.due(at) && self.folder.join(self.file(&at.to_string())).is_file());
         let sheet = |file: String| format!("images/progress/{file}");
         let steps: Vec<_> = there.map(|at| json!({"step": at, "file": sheet(self.file(&at.to_string()))})).collect();
         let list = json!({"captions": self.captions, "real": sheet(self.file("real")), "steps": steps});
         write_atomic(self.folder.join(format!("{}.json", self.stage)), list.to_string().as_bytes())
+    }
+
+    /// Says which sheets of steps before `step` are listed and no longer there.
+    fn miss(&self, step: u64) {
+        let list = self.folder.join(format!("{}.json", self.stage));
+        let listed: Value =
+            std::fs::read(list).ok().and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
+        for entry in listed["steps"].as_array().into_iter().flatten() {
+            let file = self.file(&entry["step"].to_string());
+            if entry["step"].as_u64().is_some_and(|listed| listed < step) && !self.folder.join(&file).is_file() {
+                notice::line(format_args!("warning: images/progress/{file} is gone: the report is without it"));
+            }
+        }
     }
 
     fn file(&self, what: &str) -> String {

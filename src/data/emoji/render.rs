@@ -6,6 +6,7 @@ use image::{ExtendedColorType, ImageEncoder, ImageFormat, Rgb, RgbImage, RgbaIma
 use resvg::{tiny_skia, usvg};
 
 use super::art::Art;
+use crate::error::without_panic;
 
 /// An SVG is drawn with sides so many times the picture's.
 const OVERSAMPLING: u32 = 4;
@@ -38,10 +39,12 @@ fn draw(body: &str, [left, top, width, height]: [f64; 4], side: u32) -> Result<R
         "<svg xmlns=\"http://www.w3.org/2000/svg\" xmlns:xlink=\"http://www.w3.org/1999/xlink\" \
          viewBox=\"{left} {top} {width} {height}\" width=\"{side}\" height=\"{side}\">{body}</svg>"
     );
-    let tree = usvg::Tree::from_str(&svg, &usvg::Options::default()).map_err(|reason| reason.to_string())?;
-    let mut pixmap = tiny_skia::Pixmap::new(side, side).ok_or("no such size")?;
-    resvg::render(&tree, tiny_skia::Transform::identity(), &mut pixmap.as_mut());
-    RgbaImage::from_raw(side, side, pixmap.take_demultiplied()).ok_or_else(|| "no such size".to_owned())
+    without_panic(|| {
+        let tree = usvg::Tree::from_str(&svg, &usvg::Options::default()).map_err(|reason| reason.to_string())?;
+        let mut pixmap = tiny_skia::Pixmap::new(side, side).ok_or("no such size")?;
+        resvg::render(&tree, tiny_skia::Transform::identity(), &mut pixmap.as_mut());
+        RgbaImage::from_raw(side, side, pixmap.take_demultiplied()).ok_or_else(|| "no such size".to_owned())
+    })?
 }
 
 /// `image` in the middle of a white square, as large as its longer side.

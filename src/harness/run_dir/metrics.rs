@@ -10,6 +10,8 @@ use std::path::Path;
 /// `metrics.jsonl` as it lies there, without the torn last line that a crash leaves.
 pub(super) struct Lines {
     pub lines: Vec<Line>,
+    /// Whether there was such a line.
+    torn: bool,
     /// Bytes of the file.
     length: usize,
 }
@@ -30,8 +32,8 @@ impl Lines {
         let line = |bytes: &[u8]| Line { bytes: bytes.to_vec(), value: serde_json::from_slice(bytes).ok() };
         let mut lines: Vec<Line> = bytes.split(|&byte| byte == b'\n').map(line).collect();
         // What follows the last end of line: nothing, unless a crash cut it.
-        lines.pop_if(|last| last.value.is_none());
-        Ok(Lines { lines, length: bytes.len() })
+        let torn = lines.pop_if(|last| last.value.is_none()).is_some_and(|last| !last.bytes.is_empty());
+        Ok(Lines { lines, torn, length: bytes.len() })
     }
 
     /// Writes those that are kept, byte for byte; not at all where that is the file as it is.
@@ -52,5 +54,12 @@ impl Lines {
         Some(format!(
             "{METRICS}: lines that are no JSON: {count}, the first is line {first}; they are kept, and left out of curves"
         ))
+    }
+
+    /// What to say of a torn last line.
+    pub fn end(&self) -> Option<String> {
+        let line = self.lines.len() + 1;
+        let what = "as a killed process leaves it: it is dropped, and steps after the checkpoint are written again";
+        self.torn.then(|| format!("{METRICS}: line {line}, the last, is cut short, {what}"))
     }
 }

@@ -145,8 +145,8 @@ impl RunDir {
         if !known {
             dir.warn("run", "metrics-lost", &format!("{METRICS} was not there: its curves begin here"))?;
         }
-        if let Some(garbage) = read.garbage() {
-            dir.warn("run", "metrics-damaged", &garbage)?;
+        for text in [read.garbage(), read.end()].into_iter().flatten() {
+            dir.warn("run", "metrics-damaged", &text)?;
         }
         let (theirs, ours) = (dir.run["built"].clone(), provenance::built());
         if !theirs.is_null() && ["commit", "dirty", "rustc"].iter().any(|fact| theirs[fact] != ours[fact]) {

@@ -25,7 +25,7 @@ pub(super) fn seal(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
-/// An error where the file `name` of a run is there and is not what `run.json` keeps of it.
+/// An error where the file `name` of a run is not what `run.json` keeps of it, or is the spec and is not there.
 pub(super) fn unchanged(run: &Path, facts: &Value, name: &str) -> Result<()> {
     let kept = match &facts[SEALS][name] {
         Value::String(kept) => vec![kept.as_str()],
@@ -42,6 +42,9 @@ pub(super) fn unchanged(run: &Path, facts: &Value, name: &str) -> Result<()> {
                 run.join(name),
                 format!("changed since the run wrote it: expected blake3 {kept}, got {got}{hint}"),
             ))
+        }
+        None if name == RESOLVED => {
+            Err(Error::data(run.join(name), "expected the spec that the run wrote, found none"))
         }
         _ => Ok(()),
     }
