@@ -5,7 +5,7 @@
 //! out: `scripts/check_export.py` holds the official implementations against that.
 
 use dalle::mask::Layout;
-use dalle::models::clip::published::{Rn50, VitB16, VitB32, VitL14};
+use dalle::models::clip::presets::{Rn50, VitB16, VitB32, VitL14};
 use dalle::models::clip::{self, Clip, Text, resnet};
 use dalle::models::dvae::{self, Dvae};
 use dalle::models::feature_map::FeatureMap;
@@ -135,7 +135,7 @@ fn vision_transformer<S: ClipShape>(name: &str, save: Option<&Path>) -> Pass {
     let pixels = random("picture", &[3 * S::SIDE * S::SIDE, 1]);
     let ids = text::<S>();
     let image = to_vec(model.visual.forward(1, &pixels, &cpu, NoneTape)?)?;
-    let words = to_vec(model.text.forward(&ids, &clip::ends_of_text(&ids, S::Context::SIZE), NoneTape)?)?;
+    let words = to_vec(model.text.forward(&ids, &clip::ends_of_text(&ids, S::Context::SIZE, None), NoneTape)?)?;
     if let Some(folder) = save {
         write(folder, name, &nn::export(&model)?)?;
         write_clip(folder, name, S::SIDE, &pixels, &ids, [&image, &words])?;
@@ -158,7 +158,7 @@ fn rn50(save: Option<&Path>) -> Pass {
     weights.extend(nn::export(&tower)?);
     let (pixels, ids) = (random("picture", &[3 * sizes.side * sizes.side, 1]), text::<Rn50>());
     let image = to_vec(visual.forward(1, pixels.clone(), &cpu, NoneTape)?)?;
-    let ends = clip::ends_of_text(&ids, <Rn50 as TextTowerShape>::Context::SIZE);
+    let ends = clip::ends_of_text(&ids, <Rn50 as TextTowerShape>::Context::SIZE, None);
     let words = to_vec(tower.forward(&ids, &ends, NoneTape)?)?;
     if let Some(folder) = save {
         write(folder, "clip-rn50", &weights)?;

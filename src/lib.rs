@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`error`] | the one error type: what, where, expected and got |
 //! | [`files`] | files read with a cap, and outputs that a crash cannot tear |
+//! | [`checkpoint`] | checkpoints that survive a crash and notice damage |
 //! | [`random`] | random numbers as pure functions of seed, stream and index |
 //! | [`shape`] | what a preset must say of each model, checked when it compiles |
 //! | [`mask`] | attention patterns as data: dense, as tiles, and what a cache must keep |
@@ -19,9 +20,9 @@
 //! | [`models`] | dVAE, VQ-VAE, transformer, CLIP, and the table of presets |
 //! | [`objective`] | the evidence lower bound of both stages together |
 //! | [`import`] | published weights: PyTorch's files read as data, and safetensors |
-//! | [`inference`] | models with their weights fixed: codes, likelihoods, sampling with a cache, forced tokens, reranking |
+//! | [`inference`] | models with their weights fixed: codes, likelihoods, sampling with a cache, and the one way from captions to ranked pictures |
 //! | [`train`] | the stages behind erased traits, AdamW, schedules, checkpoints |
-//! | [`evaluate`] | PSNR, SSIM, Fréchet distance, inception and CLIP scores, intervals, and the oracle that reads pictures of shapes |
+//! | [`evaluate`] | PSNR, SSIM, Fréchet distance, inception and CLIP scores, the oracle that reads pictures of shapes, and results as types |
 //! | [`harness`] | specs, run directories, the pipeline from a spec to results |
 //! | [`report`] | the report of a run as one HTML file |
 //! | [`notebook`] | values that show themselves in a notebook's cell |
@@ -31,28 +32,29 @@
 //! From a caption to a picture, with an untrained model:
 //!
 //! ```
-//! use dalle::inference::{Options, Prompt, sample};
 //! use dalle::harness::{load, models::Models};
+//! use dalle::inference::{Options, Request};
 //! use dalle::models::presets;
 //! use dalle::nn::Precision;
 //! use dalle::text::Bpe;
+//! use std::rc::Rc;
 //!
 //! # fn main() -> dalle::Result<()> {
 //! let spec = load::check("an example", "{name: example, preset: tiny}", &[], presets::NAMES)?;
 //! let models = Models::untrained(&spec)?;
-//! let text = models.architecture.text;
 //! let captions = ["a red circle", "a blue square above a red circle"];
-//! let bpe = Bpe::train(captions.map(String::from).into_iter(), text.bpe)?;
+//! let bpe = Rc::new(Bpe::train(captions.map(String::from).into_iter(), models.architecture.text.bpe)?);
 //!
-//! let prompt = Prompt { text: text.prompt(&bpe, captions[0])?, seeds: vec![7, 8], forced: vec![] };
 //! let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
-//! let codes = sample(models.transformer.as_ref(), &[prompt], &text.fill(&[]), &options)?;
-//! let pixels = models.first.decode(&codes.concat())?; // values in [0, 1], channels last
-//! assert_eq!((codes.len(), pixels.len()), (2, 2 * 16 * 16 * 3));
+//! let request = Request { candidates: 2, seed: 7, forced: vec![], options };
+//! let drawn = models.generator(&spec, &bpe).draw(&captions, &request, &mut |_| Ok(()))?;
+//! let best = &drawn[0].pictures[drawn[0].order()[0]];
+//! assert_eq!((drawn.len(), drawn[0].pictures.len(), best.width, best.height), (2, 2, 16, 16));
 //! # Ok(())
 //! # }
 //! ```
 
+pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluate;

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From what knows nothing to what knows everything.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "error",
     "files",
+    "checkpoint",
     "random",
     "shape",
     "mask",
@@ -156,7 +157,7 @@ fn nothing_prints_by_a_macro_that_panics() {
 #[test]
 fn names_are_found_in_groups_and_paths() {
     let source = "use crate::{\n    Error,\n    data::{Folder, source::Source},\n    report::grid,\n};\n\
-                  use crate::train::checkpoint;\nlet x = $crate::shape::Group<A>;\nuse std::fs;";
+                  use crate::checkpoint;\nlet x = $crate::shape::Group<A>;\nuse std::fs;";
     let names: Vec<String> = named(source).into_iter().map(|(line, name)| format!("{line} {name}")).collect();
     assert_eq!(names, ["1 Error", "1 data", "1 report", "6 train", "7 shape"]);
 }

@@ -1,11 +1,11 @@
 //! Run directories and checkpoints under bad weather: killed processes, read-only folders, two writers, torn lines.
 
 use dalle::Error;
+use dalle::checkpoint::{self, Older};
 use dalle::harness::identity::differences;
 use dalle::harness::load::Loaded;
 use dalle::harness::run_dir::{self, RunDir};
 use dalle::harness::signals;
-use dalle::train::checkpoint::{self, Older};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};

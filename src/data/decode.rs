@@ -120,6 +120,12 @@ fn opaque(image: DynamicImage) -> Vec<u8> {
 }
 
 impl Picture {
+    /// The 8-bit picture of values in [0, 1].
+    pub fn of_values(values: &[f32], width: usize, height: usize) -> Picture {
+        let rgb = values.iter().map(|v| (v * 255.0).round().clamp(0.0, 255.0) as u8).collect();
+        Picture { width, height, rgb }
+    }
+
     /// Values in [0, 1], as the models read them: rows of pixels, channels last.
     pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
         self.rgb.iter().map(|&v| f32::from(v) / 255.0)

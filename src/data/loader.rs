@@ -23,6 +23,11 @@ pub struct Example {
     pub caption: String,
 }
 
+/// The values of pictures as the models read them: [0, 1], rows of pixels, channels last.
+pub fn pixels(examples: &[Example]) -> Vec<f32> {
+    examples.iter().flat_map(|example| example.picture.values()).collect()
+}
+
 /// Reads a source in a seeded order.
 pub struct Loader<'a> {
     source: &'a dyn Source,

@@ -27,7 +27,7 @@ pub use decode::Flaw;
 pub use extensions::Extensions;
 pub use folder::Folder;
 pub use joined::{Joined, Part, hold_out};
-pub use loader::{Example, Loader};
+pub use loader::{Example, Loader, pixels};
 pub use order::Order;
 pub use sample::{BadSample, Picture, Sample, Source};
 pub use shapes::Shapes;

@@ -2,14 +2,15 @@
 
 pub mod blur;
 pub mod clip_score;
+pub mod estimate;
 pub mod frechet;
 pub mod inception_score;
-pub mod measure;
 #[cfg(feature = "cli")]
 pub mod network;
 #[cfg(feature = "cli")]
 mod onnx_frame;
 pub mod oracle;
 pub mod reading;
+pub mod results;
 pub mod retrieval;
 pub mod similarity;

@@ -1,14 +1,14 @@
 //! Captions before and while training: the tokenizer that learns from them, and how many are longer than a model reads.
 
-use super::models::{Architecture, TOKENIZER};
+use super::models::Architecture;
 use super::notice;
-use super::run_dir::RunDir;
+use super::run_dir::{RunDir, TOKENIZER};
 use super::sources::Sources;
 use super::spec::Spec;
 use crate::data::Tally;
 use crate::error::{Error, Result};
 use crate::random::Rng;
-use crate::text::Bpe;
+use crate::text::{Bpe, Cut};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -60,7 +60,7 @@ pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Arch
     for (stage, room) in [("transformer", models.text.room()), ("clip", models.clip_text.room())] {
         let cut = Cut::of(room, lengths.iter().copied());
         run.update(|facts| facts["captions"][stage]["looked_at"] = cut.to_json())?;
-        if cut.cut > 0 {
+        if cut.any() {
             run.warn(stage, "captions-cut", &format!("{cut}; {ADVICE}"))?;
         }
     }
@@ -69,80 +69,21 @@ pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Arch
 
 const ADVICE: &str = "shorten them, enlarge text.vocabulary, or take a preset with more text";
 
-/// How many captions were longer than a model reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    room: usize,
-    captions: usize,
-    cut: usize,
-    longest: usize,
-}
-
-impl Cut {
-    /// None yet, of a model that reads `room` tokens of a caption.
-    pub fn new(room: usize) -> Self {
-        Cut { room, captions: 0, cut: 0, longest: 0 }
+/// Keeps the captions that a stage was trained on, as they were drawn: with `text.dropout` they are longer.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn record(cut: Cut, run: &mut RunDir, stage: &str) -> Result<()> {
+    if cut.captions() == 0 {
+        return Ok(()); // a stage that was finished before
     }
-
-    /// Those of so many tokens.
-    pub fn of(room: usize, lengths: impl Iterator<Item = usize>) -> Self {
-        let mut cut = Cut::new(room);
-        lengths.for_each(|tokens| cut.add(tokens));
-        cut
+    run.update(|facts| facts["captions"][stage]["trained_on"] = cut.to_json())?;
+    // Those that are too long as they are were said before the stage began.
+    let said = |warning: &serde_json::Value| warning["stage"] == stage && warning["kind"] == "captions-cut";
+    if !cut.any() || run.run()["warnings"].as_array().is_some_and(|known| known.iter().any(said)) {
+        return Ok(());
     }
-
-    /// One more caption, of so many tokens.
-    pub fn add(&mut self, tokens: usize) {
-        self.captions += 1;
-        self.cut += usize::from(tokens > self.room);
-        self.longest = self.longest.max(tokens);
-    }
-
-    /// Whether any was cut.
-    pub fn any(&self) -> bool {
-        self.cut > 0
-    }
-
-    /// For `run.json` and others.
-    pub fn to_json(self) -> serde_json::Value {
-        json!({"captions": self.captions, "cut": self.cut, "tokens_read": self.room, "longest": self.longest})
-    }
-
-    /// Keeps the captions that a stage was trained on, as they were drawn: with `text.dropout` they are longer.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn record(self, run: &mut RunDir, stage: &str) -> Result<()> {
-        if self.captions == 0 {
-            return Ok(()); // a stage that was finished before
-        }
-        run.update(|facts| facts["captions"][stage]["trained_on"] = self.to_json())?;
-        // Those that are too long as they are were said before the stage began.
-        let said = |warning: &serde_json::Value| warning["stage"] == stage && warning["kind"] == "captions-cut";
-        if !self.any() || run.run()["warnings"].as_array().is_some_and(|known| known.iter().any(said)) {
-            return Ok(());
-        }
-        let share = 100.0 * self.cut as f64 / self.captions as f64;
-        let advice = "lower text.dropout, which breaks words into more tokens, or take a preset with more text";
-        run.warn(stage, "captions-cut", &format!("{self} as drawn while training ({share:.1} %); {advice}"))
-    }
-}
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Cut { room, captions, cut, longest } = self;
-        write!(f, "{cut} of {captions} captions are cut to the {room} tokens that the model reads (longest: {longest})")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_caption_that_just_fits_is_not_cut() {
-        let cut = Cut::of(3, [1, 3, 4, 9].into_iter());
-        assert_eq!(cut.to_string(), "2 of 4 captions are cut to the 3 tokens that the model reads (longest: 9)");
-        assert!(cut.any() && !Cut::of(3, [3, 0].into_iter()).any());
-    }
+    let share = 100.0 * cut.share();
+    let advice = "lower text.dropout, which breaks words into more tokens, or take a preset with more text";
+    run.warn(stage, "captions-cut", &format!("{cut} as drawn while training ({share:.1} %); {advice}"))
 }

@@ -2,13 +2,11 @@
 //! codebook's use; retrieval and the similarity by CLIP; and with a network of the user's the Fréchet distance and the inception
 //! score of samples under the blurs of the paper's Figure 9.
 
-use super::bounds::bounds;
 use super::device::Device;
-use super::generator::Generator;
-use super::measure::{held_out, options};
-use super::models::{Models, Opened, Which};
+use super::evaluators::bounds;
+use super::measure::{held_out, request};
+use super::open::{Opened, Which};
 use super::progress::Tasks;
-use super::reranker::Reranker;
 use super::run_dir::write_atomic;
 use super::sources::Sources;
 use super::spec::Spec;
@@ -16,22 +14,23 @@ use crate::data::{Example, Picture};
 use crate::error::{Error, Result};
 use crate::evaluate::blur::{RADII, blurred, in_pixels};
 use crate::evaluate::clip_score::{PREFIX, clip_score, cosines, similarities};
+use crate::evaluate::estimate::Estimate;
 use crate::evaluate::frechet::Moments;
 use crate::evaluate::inception_score::inception_scores;
-use crate::evaluate::measure::Estimate;
 use crate::evaluate::network::{Network, Seen};
+use crate::evaluate::results::{
+    EvaluatedSet, Evaluation, Named, NetworkResults, Recall, SampleFigures, SampleResults, UnderBlur,
+};
 use crate::evaluate::retrieval::{found, transposed};
-use crate::inference::rank;
+use crate::inference::{Drawn, Generator, Reranker};
 use crate::random::Rng;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// The file that it writes into the run directory; the report shows it.
 pub const FILE: &str = "evaluation.json";
 /// Runs of pictures over which the inception score is averaged, as is the custom.
 const SPLITS: usize = 10;
-/// Captions that are drawn for at once.
-const CHUNK: usize = 16;
 
 /// What to measure, and with what.
 #[derive(Default)]
@@ -54,25 +53,31 @@ pub struct Asked {
 ///
 /// # Errors
 /// [`Error::Data`] where there is no finished run or its data is missing, and what models and network say.
-pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(String)) -> Result<(PathBuf, Value)> {
-    let Opened { run, loaded, models, bpe, warnings } = Models::open(path, device, asked.which)?;
+pub fn evaluate(
+    path: &Path,
+    device: Device,
+    asked: &Asked,
+    say: &mut dyn FnMut(String),
+) -> Result<(PathBuf, Evaluation)> {
+    let Opened { run, loaded, models, bpe, warnings } = Opened::open(path, device, asked.which)?;
     let sources = Sources::open(&loaded, models.architecture.geometry.side)?;
     let spec = loaded.spec;
     let side = models.architecture.geometry.side;
-    let mut sets = Map::new();
+    let mut sets = Named::default();
     for (name, source) in &sources.validation {
         say(format!("{name}: bounds and reconstructions"));
         let limited = Spec {
             evaluate: super::spec::EvaluateSpec { pairs: asked.pairs, ..spec.evaluate.clone() },
             ..spec.clone()
         };
-        sets.insert(name.clone(), bounds(&limited, &models, &bpe, (name, source.as_ref()), &run, true)?.0);
+        let set = bounds(&limited, &models, &bpe, (name, source.as_ref()), &run, true)?.0;
+        sets.insert(name, EvaluatedSet { set, ..EvaluatedSet::default() });
     }
-    let generator = Generator::of_models(&run, &spec, models, bpe)?;
-    let own = generator.reranker.as_ref().ok_or_else(|| Error::data(&run, "expected a CLIP, found none"))?;
+    let generator = models.generator(&spec, &bpe);
+    let own = models.reranker(&bpe);
     let (judge, by) = match &asked.judge {
         Some((name, judge)) => (judge, name.as_str()),
-        None => (own, "the run's own, which chose the samples"),
+        None => (&own, "the run's own, which chose the samples"),
     };
     for (name, source) in &sources.validation {
         let pairs = held_out(&spec, name, source.as_ref(), side, asked.pairs)?;
@@ -80,50 +85,37 @@ pub fn evaluate(path: &Path, device: Device, asked: &Asked, say: &mut dyn FnMut(
         let captions: Vec<String> = pairs.iter().map(|pair| pair.caption.clone()).collect();
         let cut = generator.cut(&captions);
         cut.iter().for_each(|cut| say(format!("warning: {name}: {cut}")));
-        let samples = samples(&generator, &spec, name, &pairs)?;
-        let entry = &mut sets[name.as_str()];
-        entry["samples"] = against_captions(judge, &pairs, &samples)?;
-        entry["captions_cut"] = json!(cut);
+        let samples = samples(&generator, &spec, name, &captions)?;
+        let Some(entry) = sets.get_mut(name) else { continue };
+        entry.samples = Some(against_captions(judge, &pairs, &samples)?);
+        entry.captions_cut = cut;
         if let Some(network) = &asked.network {
-            entry["network"] =
-                seen_by(network, &spec, asked, &pairs, &samples, &mut |line| say(format!("{name}: {line}")))?;
+            let mut say = |line| say(format!("{name}: {line}"));
+            entry.network = Some(seen_by(network, &spec, asked, &pairs, &samples, &mut say)?);
         }
     }
-    let mut result = json!({
-        "judge": by, "candidates": spec.sample.candidates, "resamples": asked.resamples, "coco": asked.coco, "sets": sets,
-    });
-    if !warnings.is_empty() {
-        result["warnings"] = json!(warnings);
-    }
-    write_atomic(run.join(FILE), format!("{result:#}\n").as_bytes())?;
-    Ok((run, result))
+    let (candidates, resamples, coco) = (spec.sample.candidates, asked.resamples, asked.coco);
+    let found = Evaluation { judge: by.to_owned(), candidates, resamples, coco, sets, warnings };
+    write_atomic(run.join(FILE), format!("{:#}\n", json!(found)).as_bytes())?;
+    Ok((run, found))
 }
 
 /// The best picture of each caption.
-fn samples(generator: &Generator, spec: &Spec, set: &str, pairs: &[Example]) -> Result<Vec<Picture>> {
-    let mut best = Vec::new();
-    let (mut tasks, all) = (Tasks::new("eval", true), pairs.len());
-    for (chunk, pairs) in pairs.chunks(CHUNK).enumerate() {
-        tasks.at(format_args!("drawing for the captions of {set}"), chunk * CHUNK, all);
-        let captions: Vec<String> = pairs.iter().map(|pair| pair.caption.clone()).collect();
-        let seeds = |index: usize| -> Vec<u64> {
-            let stream = format!("eval/{set}");
-            let at = (chunk * CHUNK + index) as u64;
-            (0..spec.sample.candidates as u64).map(|n| Rng::new(spec.seed, &stream, at, n).bits()).collect()
-        };
-        for mut drawn in generator.draw(&captions, &seeds, &[], &options(&spec.sample))? {
-            let first = drawn.scores.as_deref().and_then(|scores| rank(scores).first().copied()).unwrap_or(0);
-            if first >= drawn.pictures.len() {
-                return Err(Error::Usage("sample.candidates: expected at least 1, got 0".into()));
-            }
-            best.push(drawn.pictures.swap_remove(first));
-        }
-    }
-    Ok(best)
+fn samples(generator: &Generator, spec: &Spec, set: &str, captions: &[String]) -> Result<Vec<Picture>> {
+    let (mut tasks, all) = (Tasks::new("eval", true), captions.len());
+    let drawn = generator.draw(captions, &request(spec), &mut |done| {
+        tasks.at(format_args!("drawing for the captions of {set}"), done, all);
+        Ok(())
+    })?;
+    let best = |mut drawn: Drawn| match drawn.order().first() {
+        Some(&best) => Ok(drawn.pictures.swap_remove(best)),
+        None => Err(Error::Usage("sample.candidates: expected at least 1, got 0".into())),
+    };
+    drawn.into_iter().map(best).collect()
 }
 
 /// What a CLIP makes of samples and of the real pictures.
-fn against_captions(judge: &Reranker, pairs: &[Example], samples: &[Picture]) -> Result<Value> {
+fn against_captions(judge: &Reranker, pairs: &[Example], samples: &[Picture]) -> Result<SampleResults> {
     let captions: Vec<String> = pairs.iter().map(|pair| pair.caption.clone()).collect();
     let real: Vec<Picture> = pairs.iter().map(|pair| pair.picture.clone()).collect();
     let wide = |features: Vec<f32>| -> Vec<f64> { features.into_iter().map(f64::from).collect() };
@@ -131,30 +123,30 @@ fn against_captions(judge: &Reranker, pairs: &[Example], samples: &[Picture]) ->
     let (real, drawn) = (wide(judge.pictures(&real)?), wide(judge.pictures(samples)?));
     let width = texts.len() / captions.len().max(1);
     let mean = |features: &[f64], texts: &[f64], score: &dyn Fn(f64) -> f64| {
-        json!(Estimate::mean(&cosines(features, texts, width).into_iter().map(score).collect::<Vec<_>>()))
+        Some(Estimate::mean(&cosines(features, texts, width).into_iter().map(score).collect::<Vec<_>>()))
     };
     let similarity = |features: &[f64]| mean(features, &texts, &|cosine| 100.0 * cosine);
     let n = captions.len();
     let recall = |similarities: &[f64]| {
-        let at = |k: usize| (format!("at_{k}"), json!(Estimate::of(found(similarities, n, k), n)));
-        Value::Object([1, 5, 10].map(at).into_iter().collect())
+        let at = |k| Some(Estimate::of(found(similarities, n, k), n));
+        Recall { at_1: at(1), at_5: at(5), at_10: at(10) }
     };
     let of_pictures = similarities(&real, &texts, width);
-    let mut found = json!({
-        "similarity": similarity(&drawn),
-        "similarity_of_real_pictures": similarity(&real),
-        "retrieval_of_captions": recall(&of_pictures),
-        "retrieval_of_pictures": recall(&transposed(&of_pictures, n)),
-    });
+    let mut figures = SampleFigures {
+        similarity: similarity(&drawn),
+        similarity_of_real_pictures: similarity(&real),
+        ..SampleFigures::default()
+    };
     if judge.is_published() {
         // A run's own CLIP has never read the prefix that is part of the score's definition.
         let prefixed: Vec<String> = captions.iter().map(|caption| format!("{PREFIX}{caption}")).collect();
         let texts = wide(judge.captions(&prefixed)?);
         let score = |features: &[f64]| mean(features, &texts, &|cosine| clip_score(&[cosine]));
-        found["clip_score"] = score(&drawn);
-        found["clip_score_of_real_pictures"] = score(&real);
+        figures.clip_score = score(&drawn);
+        figures.clip_score_of_real_pictures = score(&real);
     }
-    Ok(found)
+    let retrieval_of_pictures = recall(&transposed(&of_pictures, n));
+    Ok(SampleResults { figures, retrieval_of_captions: recall(&of_pictures), retrieval_of_pictures })
 }
 
 /// Fréchet distance and inception score at every radius.
@@ -165,9 +157,8 @@ fn seen_by(
     pairs: &[Example],
     samples: &[Picture],
     say: &mut dyn FnMut(String),
-) -> Result<Value> {
-    let mut rows = Vec::new();
-    let mut metric = String::new();
+) -> Result<NetworkResults> {
+    let mut found = NetworkResults::default();
     for radius in RADII {
         say(format!("blur {radius}"));
         let see = |pictures: &mut dyn Iterator<Item = &Picture>| {
@@ -176,20 +167,20 @@ fn seen_by(
         };
         let real = see(&mut pairs.iter().map(|pair| &pair.picture))?;
         let drawn = see(&mut samples.iter())?;
-        metric = network.metric(&drawn);
+        found.metric = network.metric(&drawn);
         let scores = inception_scores(&drawn.probabilities, drawn.classes, SPLITS.min(samples.len()));
-        rows.push(json!({
-            "radius": radius,
-            "pixels": in_pixels(radius, samples.first().map_or(0, |picture| picture.width)),
-            "distance": distance(&real, &drawn, spec.seed, asked.resamples)?,
-            "inception_score": Estimate { n: samples.len(), ..Estimate::mean(&scores) },
-        }));
+        found.by_radius.push(UnderBlur {
+            radius,
+            pixels: in_pixels(radius, samples.first().map_or(0, |picture| picture.width)).into(),
+            distance: distance(&real, &drawn, spec.seed, asked.resamples)?,
+            inception_score: Estimate { n: Some(samples.len()), ..Estimate::mean(&scores) },
+        });
     }
-    Ok(json!({"metric": metric, "by_radius": rows}))
+    Ok(found)
 }
 
 /// The Fréchet distance, its interval from resampling the pictures of both sides; a number alone without that.
-fn distance(real: &Seen, drawn: &Seen, seed: u64, resamples: usize) -> Result<Value> {
+fn distance(real: &Seen, drawn: &Seen, seed: u64, resamples: usize) -> Result<Estimate> {
     let width = real.width;
     let between = |a: &[f64], b: &[f64]| Moments::of(a, width)?.frechet_distance(&Moments::of(b, width)?);
     let again = |features: &[f64], side: u64, turn: usize| -> Vec<f64> {
@@ -205,9 +196,9 @@ fn distance(real: &Seen, drawn: &Seen, seed: u64, resamples: usize) -> Result<Va
     };
     let value = between(&real.features, &drawn.features)?;
     if resamples == 0 {
-        return Ok(json!(value));
+        return Ok(value.into());
     }
     let others = (0..resamples).map(|turn| between(&again(&real.features, 0, turn), &again(&drawn.features, 1, turn)));
     let others: Vec<f64> = others.collect::<Result<_>>()?;
-    Ok(json!(Estimate::resampled(value, &others, drawn.features.len() / width)))
+    Ok(Estimate::resampled(value, &others, drawn.features.len() / width))
 }

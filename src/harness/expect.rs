@@ -1,8 +1,6 @@
 //! The spec's `expect:` lines: what a run must reach, as `dotted.path.in.results (<|<=|>|>=) number`. A line that fails makes
 //! the run exit 3, so a spec is a claim that can be checked.
 
-use super::expected;
-use super::spec::Spec;
 use crate::{Error, Result};
 use serde_json::Value;
 
@@ -80,11 +78,6 @@ pub(super) fn keys(path: &str) -> Option<Vec<&str>> {
         }
         rest = after.strip_prefix('.')?;
     }
-}
-
-/// What is wrong with `path` as an expectation of `spec`; `None` where its results will hold a number there.
-pub fn unknown(spec: &Spec, path: &str) -> Option<String> {
-    expected::unknown(spec, path)
 }
 
 /// Holds every line against the results; the error names each line that fails and the value found.

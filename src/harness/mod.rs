@@ -2,30 +2,25 @@
 //! [`problem`]); what a run leaves behind is written so that a crash at any moment loses nothing ([`run_dir`]); what a run owes
 //! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]), and it can be gone on with
 //! ([`resume`], [`identity`]). What a run will cost is known
-//! before it starts ([`plan`]). Pictures are coded with a run's first stage or with imported weights ([`codec`]), and lie in files of their own
-//! ([`tokens`]).
+//! before it starts ([`plan`]). What it made is opened to be used ([`open`]).
 
-mod accuracy;
 #[cfg(feature = "cli")]
 pub mod bench;
-mod bounds;
 pub mod captions;
-#[cfg(feature = "cli")]
-pub mod codec;
 pub mod defaults;
 pub mod device;
 #[cfg(feature = "cli")]
 pub mod eval;
+pub mod evaluators;
 pub mod expect;
-mod expected;
-#[cfg(feature = "cli")]
-pub mod generator;
+pub mod expected;
 pub mod identity;
 pub mod load;
 pub mod measure;
 pub mod memory;
 pub mod models;
 pub mod notice;
+pub mod open;
 pub mod parse;
 pub mod pipeline;
 pub mod plan;
@@ -33,11 +28,7 @@ mod preview;
 pub mod problem;
 pub mod progress;
 mod provenance;
-#[cfg(feature = "cli")]
-pub mod reranker;
 pub mod resume;
-#[cfg(feature = "cli")]
-pub mod rudalle;
 pub mod run_dir;
 pub mod schema;
 #[cfg(feature = "cli")]

@@ -1,15 +1,11 @@
-//! The models of a preset on a device, behind their erased traits: in training, and with the weights of a run.
+//! The models of a preset on a device, behind their erased traits: in training, and with their weights fixed.
 
-use super::device::Device;
-use super::load::Loaded;
-use super::notice;
-use super::run_dir;
-pub use super::run_dir::TOKENIZER;
 use super::schema::did_you_mean;
 use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::inference::{
-    AVERAGED, Embedder, FrozenClip, FrozenFirstStage, FrozenTransformer, Geometry, ImageTokenizer, TokenModel, masks,
+    AVERAGED, Embedder, FrozenClip, FrozenFirstStage, FrozenTransformer, Generator, Geometry, ImageTokenizer, Reranker,
+    TokenModel, masks,
 };
 use crate::mask::{Layout, Pattern};
 use crate::models::{clip::Clip, dvae::Dvae, presets, transformer::Transformer, vqvae::Vqvae};
@@ -17,17 +13,15 @@ use crate::nn::{describe, weights};
 use crate::ops::Backend;
 use crate::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
 use crate::text::{Bpe, ClipVocab, TextVocab};
-use crate::train::checkpoint::{self, BEST, Older};
 use crate::train::clip_stage::ClipTrainer;
-use crate::train::config::{FirstStageKind, Keep};
+use crate::train::config::FirstStageKind;
 use crate::train::transformer_stage::{TransformerTrainer, patterns};
-use crate::train::{Learns, MODEL, first_stage};
+use crate::train::{Learns, first_stage};
 use crate::with_preset;
 use dfdx::nn::TensorCollection;
 use dfdx::prelude::{ConstDim, Cpu};
-use serde_json::Value;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The sizes of a spec's models, without any of them.
 #[derive(Debug, Clone)]
@@ -142,7 +136,7 @@ where
 
     fn clip(&self, weights: &[u8]) -> Result<Box<dyn Embedder>> {
         let model = weights::model(&self.device, weights, AVERAGED)?;
-        Ok(Box::new(FrozenClip::<P::Clip, D>::new(model, self.device.clone())))
+        Ok(Box::new(FrozenClip::<_, P::Clip, D>::new(model, self.device.clone())))
     }
 }
 
@@ -204,11 +198,11 @@ pub struct Models {
     /// Their sizes.
     pub architecture: Architecture,
     /// Pictures to codes.
-    pub first: Box<dyn ImageTokenizer>,
+    pub first: Rc<dyn ImageTokenizer>,
     /// Captions to codes.
-    pub transformer: Box<dyn TokenModel>,
+    pub transformer: Rc<dyn TokenModel>,
     /// Captions against pictures.
-    pub clip: Box<dyn Embedder>,
+    pub clip: Rc<dyn Embedder>,
 }
 
 impl Models {
@@ -220,204 +214,21 @@ impl Models {
         let family = named(spec)?;
         Ok(Models {
             architecture: family.architecture(spec)?,
-            first: family.train_first_stage(spec)?.frozen()?,
-            transformer: family.train_transformer(spec)?.frozen()?,
-            clip: family.train_clip(spec)?.frozen()?,
+            first: family.train_first_stage(spec)?.frozen()?.into(),
+            transformer: family.train_transformer(spec)?.frozen()?.into(),
+            clip: family.train_clip(spec)?.frozen()?.into(),
         })
     }
 
-    /// The run at `path` with the weights that it kept, on `device`.
-    ///
-    /// # Errors
-    /// [`Error::Data`] where there is no run, a stage has no checkpoint yet, or what there is is damaged; [`Error::Device`]
-    /// without that device.
-    pub fn open(path: &Path, device: Device, which: Which) -> Result<Opened> {
-        let mut source = Source::open(path, device)?;
-        let models = source.told(which, |source, older| {
-            let (first, transformer, clip) =
-                (source.first_stage(older)?.1, source.transformer(older)?.1, source.clip(older)?.1);
-            let missing = |stage| missing(&source.run.join(CHECKPOINTS), stage);
-            let first_name = source.loaded.spec.first_stage.kind.name();
-            Ok(Models {
-                architecture: source.architecture.clone(),
-                first: first.ok_or_else(|| missing(first_name))?,
-                transformer: transformer.ok_or_else(|| missing("transformer"))?,
-                clip: clip.ok_or_else(|| missing("clip"))?,
-            })
-        })?;
-        let bpe = source.tokenizer()?;
-        let Source { run, loaded, warnings, .. } = source;
-        Ok(Opened { run, loaded, models, bpe, warnings })
-    }
-}
-
-/// A run that is opened to be used.
-pub struct Opened {
-    /// Its folder.
-    pub run: PathBuf,
-    /// Its spec.
-    pub loaded: Loaded,
-    /// With the weights that it kept.
-    pub models: Models,
-    /// Its tokenizer.
-    pub bpe: Bpe,
-    /// What was damaged, for whoever writes down what comes of the models; it has been said on stderr.
-    pub warnings: Vec<String>,
-}
-
-/// Which checkpoints of a run are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Which {
-    /// The newest; a damaged one is an error.
-    #[default]
-    Newest,
-    /// An older one where the newest is damaged, which is said.
-    OrOlder,
-}
-
-/// Where a run's checkpoints lie.
-const CHECKPOINTS: &str = "checkpoints";
-
-/// A run whose models can be opened one by one: each reads its own stage's files and no other's.
-pub struct Source {
-    run: PathBuf,
-    loaded: Loaded,
-    facts: Value,
-    family: Box<dyn Family>,
-    architecture: Architecture,
-    warnings: Vec<String>,
-}
-
-/// The step of a stage's newest checkpoint and its model, where there is one.
-pub type Found<F> = (Option<u64>, Option<Box<F>>);
-
-impl Source {
-    /// The run at `path`.
-    ///
-    /// # Errors
-    /// Those of [`run_dir::find`], [`run_dir::read_spec`] and [`Family::architecture`].
-    pub fn open(path: &Path, device: Device) -> Result<Source> {
-        let run = run_dir::find(path)?;
-        let loaded = run_dir::read_spec(&run, presets::NAMES)?;
-        let family = device.to_use(&loaded.spec)?;
-        Source::of(run, loaded, family)
+    /// What ranks and classifies pictures, with captions as `bpe` reads them.
+    pub fn reranker(&self, bpe: &Rc<Bpe>) -> Reranker {
+        Reranker::trained(self.clip.clone(), bpe.clone(), self.architecture.clip_text)
     }
 
-    /// The run in `run`, whose models are of `family`.
-    ///
-    /// # Errors
-    /// Those of [`run_dir::read_run`] and [`Family::architecture`].
-    pub fn of(run: PathBuf, loaded: Loaded, family: Box<dyn Family>) -> Result<Source> {
-        let facts = run_dir::read_run(&run)?;
-        let architecture = family.architecture(&loaded.spec)?;
-        Ok(Source { run, loaded, facts, family, architecture, warnings: Vec::new() })
+    /// What draws pictures and ranks them.
+    pub fn generator(&self, spec: &Spec, bpe: &Rc<Bpe>) -> Generator {
+        let (tokens, codec, text) = (self.transformer.clone(), self.first.clone(), self.architecture.text);
+        let uncaptioned = spec.transformer.caption_dropout > 0.0;
+        Generator::trained(tokens, codec, (bpe.clone(), text), uncaptioned, Some(self.reranker(bpe)))
     }
-
-    /// Its spec.
-    pub fn loaded(&self) -> &Loaded {
-        &self.loaded
-    }
-
-    /// The sizes of its models.
-    pub fn architecture(&self) -> &Architecture {
-        &self.architecture
-    }
-
-    /// Its tokenizer.
-    ///
-    /// # Errors
-    /// [`Error::Data`] where it is missing, was changed, or does not fit the models.
-    pub fn tokenizer(&self) -> Result<Bpe> {
-        run_dir::tokenizer_unchanged(&self.run)?;
-        let file = self.run.join(TOKENIZER);
-        let bpe = Bpe::load(&file)?;
-        self.architecture.text.admits(&bpe, file)?;
-        Ok(bpe)
-    }
-
-    /// What `open` opens of it, with what is damaged refused or told, as `which` says.
-    ///
-    /// # Errors
-    /// Those of `open`.
-    pub fn told<T>(&mut self, which: Which, open: impl FnOnce(&Source, &mut Older<'_>) -> Result<T>) -> Result<T> {
-        let mut warnings = Vec::new();
-        let mut tell = |text: &str| {
-            notice::line(format_args!("warning: {}: {text}", self.run.display()));
-            warnings.push(text.to_owned());
-            Ok(())
-        };
-        let mut older = match which {
-            Which::Newest => Older::Refused,
-            Which::OrOlder => Older::Told(&mut tell),
-        };
-        let opened = open(self, &mut older);
-        self.warnings.extend(warnings);
-        opened
-    }
-
-    /// Its first stage.
-    ///
-    /// # Errors
-    /// [`Error::Data`] for a damaged checkpoint, or best weights that are not there.
-    pub fn first_stage(&self, older: &mut Older<'_>) -> Result<Found<dyn ImageTokenizer>> {
-        let spec = &self.loaded.spec;
-        let found = self.weights((spec.first_stage.kind.name(), spec.first_stage.keep), older)?;
-        split(found, |weights| self.family.first_stage(spec, &weights))
-    }
-
-    /// Its transformer.
-    ///
-    /// # Errors
-    /// Those of [`Source::first_stage`].
-    pub fn transformer(&self, older: &mut Older<'_>) -> Result<Found<dyn TokenModel>> {
-        let spec = &self.loaded.spec;
-        let found = self.weights(("transformer", spec.transformer.keep), older)?;
-        split(found, |weights| self.family.transformer(spec, &weights))
-    }
-
-    /// Its CLIP.
-    ///
-    /// # Errors
-    /// Those of [`Source::first_stage`].
-    pub fn clip(&self, older: &mut Older<'_>) -> Result<Found<dyn Embedder>> {
-        let found = self.weights(("clip", self.loaded.spec.clip.keep), older)?;
-        split(found, |weights| self.family.clip(&weights))
-    }
-
-    /// The step of a stage's newest checkpoint, and the weights that are used: the best where they are kept, else its average.
-    fn weights(&self, (stage, keep): (&str, Keep), older: &mut Older<'_>) -> Result<Option<(u64, Vec<u8>)>> {
-        let folder = self.run.join(CHECKPOINTS).join(stage);
-        let Some(newest) = checkpoint::latest(&folder, older)? else { return Ok(None) };
-        let best = folder.join(BEST);
-        let used = checkpoint::latest(&best, older)?;
-        // A stage that is still in training has not said yet which weights it keeps.
-        if let (Keep::Best, Some(step)) = (keep, self.facts["kept"][stage]["step"].as_u64())
-            && used.as_ref().is_none_or(|used| used.step < step)
-        {
-            let what = format!("expected the best weights, of step {step}: they are not there");
-            match older {
-                Older::Refused => {
-                    let hint = "--resume trains them again, --allow-older-checkpoint uses others";
-                    return Err(Error::data(&best, format!("{what}; {hint}")));
-                }
-                Older::Told(tell) => tell(&format!("{stage}/{BEST}: {what}; others are used"))?,
-            }
-        }
-        let step = newest.step;
-        let used = used.unwrap_or(newest);
-        let file = if used.files().any(|file| file == AVERAGED) { AVERAGED } else { MODEL };
-        Ok(Some((step, used.read(file)?)))
-    }
-}
-
-fn split<F: ?Sized>(found: Option<(u64, Vec<u8>)>, model: impl FnOnce(Vec<u8>) -> Result<Box<F>>) -> Result<Found<F>> {
-    match found {
-        Some((step, weights)) => Ok((Some(step), Some(model(weights)?))),
-        None => Ok((None, None)),
-    }
-}
-
-/// A stage that is to be used has no checkpoint.
-pub fn missing(checkpoints: &Path, stage: &str) -> Error {
-    Error::data(checkpoints, format!("expected a checkpoint of stage {stage}, found none: has the run got that far?"))
 }

@@ -2,28 +2,31 @@
 //!
 //! Each stage goes on from its newest checkpoint, so that a run that was stopped anywhere resumes with the same bits.
 
-use super::captions::{Cut, tokenizer};
+use super::captions::{record, tokenizer};
 use super::device::Device;
+use super::evaluators;
 use super::load::Loaded;
-use super::measure::{self, picture};
-use super::models::{Architecture, Family, Models, TOKENIZER};
+use super::measure;
+use super::models::{Architecture, Family, Models};
 use super::notice;
 use super::preview::Preview;
 use super::progress::Tasks;
-use super::run_dir::{RunDir, write_atomic};
+use super::run_dir::{RunDir, TOKENIZER, write_atomic};
 use super::signals::Stop;
 use super::sources::{Sources, view};
 use super::spec::Spec;
 use super::training::{Plan, Trained, train};
-use crate::data::{Counts, Example, Loader, Tally, View};
+use crate::data::{Counts, Example, Loader, Picture, Tally, View, pixels};
 use crate::error::{Error, Result};
+use crate::evaluate::results::Results;
 use crate::inference::{Embedder, ImageTokenizer, TokenModel};
 use crate::random::Rng;
-use crate::text::{Bpe, ClipVocab};
-use crate::train::{Batch, Numbers};
+use crate::text::{Bpe, Cut};
+use crate::train::{Batch, Metrics};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Fewer than one in so many codes in use wants a warning.
@@ -84,7 +87,7 @@ fn stages(loaded: &Loaded, family: &dyn Family, run: &mut RunDir, watch: &Watch)
         notice::line(format_args!("data: {found}"));
     }
     sources.look(spec, side)?;
-    let bpe = tokenizer(spec, run, &sources, &architecture, watch.progress)?;
+    let bpe = Rc::new(tokenizer(spec, run, &sources, &architecture, watch.progress)?);
     architecture.text.admits(&bpe, run.path().join(TOKENIZER))?;
     let counts = architecture.parameters;
     run.update(|facts| {
@@ -93,16 +96,16 @@ fn stages(loaded: &Loaded, family: &dyn Family, run: &mut RunDir, watch: &Watch)
     write_masks(run, &architecture)?;
 
     let context = Context { spec, watch, family, architecture: &architecture, sources: &sources, bpe: &bpe };
-    let first = context.first_stage(run)?;
-    let transformer = context.transformer(run, first.as_ref())?;
-    let clip = context.clip(run, first.as_ref())?;
+    let first: Rc<dyn ImageTokenizer> = context.first_stage(run)?.into();
+    let transformer = context.transformer(run, first.as_ref())?.into();
+    let clip = context.clip(run, first.as_ref())?.into();
     let models = Models { architecture: architecture.clone(), first, transformer, clip };
     let results = measured(&context, run, &models)?;
-    super::expect::check(&spec.expect, &results)
+    super::expect::check(&spec.expect, &json!(results))
 }
 
 /// The results, and in `run.json` the time they took, that of measurements which a signal ended included.
-fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<Value> {
+fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<Results> {
     let Context { spec, watch, sources, bpe, .. } = *context;
     let started = Instant::now();
     let path = run.path().to_owned();
@@ -115,12 +118,12 @@ fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<
             Ok(())
         }
     };
-    let results = measure::everything(spec, &path, sources, models, bpe, &proceed);
+    let results = evaluators::evaluate(&evaluators::Context::new(spec, &path, sources, (models, bpe), &proceed));
     let earlier = run.run()["timings"]["evaluation"].as_f64().unwrap_or(0.0);
     run.update(|facts| {
         facts["timings"]["evaluation"] = json!(earlier + started.elapsed().as_secs_f64());
         if let Ok(results) = &results {
-            facts["results"] = results.clone();
+            facts["results"] = json!(results);
         }
     })?;
     results
@@ -144,16 +147,6 @@ fn write_masks(run: &RunDir, Architecture { layout, patterns, .. }: &Architectur
     write_atomic(run.path().join("masks.json"), masks.to_string().as_bytes())
 }
 
-/// The values of pictures as the models read them: [0, 1], rows of pixels, channels last.
-pub fn pixels(examples: &[Example]) -> Vec<f32> {
-    examples.iter().flat_map(|example| example.picture.values()).collect()
-}
-
-/// CLIP's slots of captions.
-pub fn clip_text<'c>(bpe: &Bpe, vocab: ClipVocab, captions: impl Iterator<Item = &'c str>) -> Vec<u32> {
-    captions.flat_map(|caption| vocab.fill(&bpe.encode(caption))).collect()
-}
-
 /// The plan of a stage's spec, whose best weights `metric` tells.
 macro_rules! plan {
     ($spec:ident, $metric:literal) => {
@@ -174,7 +167,7 @@ struct Context<'a> {
     family: &'a dyn Family,
     architecture: &'a Architecture,
     sources: &'a Sources,
-    bpe: &'a Bpe,
+    bpe: &'a Rc<Bpe>,
 }
 
 impl<'a> Context<'a> {
@@ -243,7 +236,7 @@ impl<'a> Context<'a> {
         };
         let plan = plan!(spec, "val_image_loss");
         let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
-        cut.record(run, "transformer")?;
+        record(cut, run, "transformer")?;
         count(run, "transformer", from, loader.counts())?;
         Ok(model)
     }
@@ -252,7 +245,7 @@ impl<'a> Context<'a> {
         let (spec, side) = (&self.spec.clip, self.architecture.geometry.side);
         let (bpe, vocab) = (self.bpe, self.architecture.clip_text);
         let mut stage = self.family.train_clip(self.spec)?;
-        let text = |examples: &[Example]| clip_text(bpe, vocab, examples.iter().map(|e| e.caption.as_str()));
+        let text = |examples: &[Example]| vocab.slots(bpe, examples.iter().map(|e| e.caption.as_str()));
         let held = self.held(side)?;
         let (held_pixels, held_text) = (pixels(&held), text(&held));
         let mut loader = self.loader("clip", view(&self.spec.data, false), side)?;
@@ -275,14 +268,14 @@ impl<'a> Context<'a> {
             |model: &(dyn Embedder + 'static), _| measure::clip(model, held.len(), &held_pixels, &held_text);
         let plan = plan!(spec, "val_loss");
         let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
-        cut.record(run, "clip")?;
+        record(cut, run, "clip")?;
         count(run, "clip", from, loader.counts())?;
         Ok(model)
     }
 }
 
 /// Says what the figures of a first stage's kept weights give reason to say.
-fn warn_of_codes(run: &mut RunDir, (stage, model): (&str, &dyn ImageTokenizer), figures: &Numbers) -> Result<()> {
+fn warn_of_codes(run: &mut RunDir, (stage, model): (&str, &dyn ImageTokenizer), figures: &Metrics) -> Result<()> {
     let figure = |wanted: &str| figures.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
     let codes = model.geometry().codes;
     if let Some(used) = figure("usage")
@@ -326,7 +319,7 @@ impl<'a> Codes<'a> {
         let decoded = self.first.decode(&self.of(&originals)?)?;
         let side = self.first.geometry().side;
         for (&at, values) in chosen.iter().zip(decoded.chunks(3 * side * side)) {
-            examples[at].picture = picture(values, side, side);
+            examples[at].picture = Picture::of_values(values, side, side);
         }
         Ok(())
     }

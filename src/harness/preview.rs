@@ -6,14 +6,13 @@
 //! images/progress/<stage>.json  <stage>-real.png  <stage>-<step>.png
 //! ```
 
-use super::measure::{options, picture};
+use super::measure::options;
 use super::notice;
 use super::run_dir::write_atomic;
 use super::spec::SampleSpec;
 use crate::data::{Example, Picture};
 use crate::error::{Error, Result};
-use crate::inference::{self, ImageTokenizer, Prompt, TokenModel};
-use crate::random::Rng;
+use crate::inference::{self, ImageTokenizer, Prompt, TokenModel, seed_of};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -69,7 +68,7 @@ impl Preview {
         let (side, count) = (first.geometry().side, self.captions.len());
         let values = 3 * side * side;
         let found = first.reconstruct(count, &held[..count * values])?;
-        self.sheet(step, found.pixels.chunks(values).map(|values| picture(values, side, side)).collect())
+        self.sheet(step, found.pixels.chunks(values).map(|values| Picture::of_values(values, side, side)).collect())
     }
 
     /// What the transformer draws for the captions after `step`; `text` is their slots, `empty` those of no caption.
@@ -87,14 +86,14 @@ impl Preview {
             return Ok(());
         }
         let prompt = |(at, text): (usize, &[u32])| {
-            let seed = |candidate| Rng::new(seed, "preview", at as u64, candidate as u64).bits();
+            let seed = |candidate| seed_of(seed, &self.captions[at], candidate);
             Prompt { text: text.to_vec(), seeds: (0..CANDIDATES).map(seed).collect(), forced: Vec::new() }
         };
         let asked: Vec<Prompt> = text.chunks(empty.len()).take(self.captions.len()).enumerate().map(prompt).collect();
         let codes = inference::sample(transformer, &asked, empty, &options(spec))?;
         let side = first.geometry().side;
         let decoded = first.decode(&codes.concat())?;
-        self.sheet(step, decoded.chunks(3 * side * side).map(|values| picture(values, side, side)).collect())
+        self.sheet(step, decoded.chunks(3 * side * side).map(|values| Picture::of_values(values, side, side)).collect())
     }
 
     fn sheet(&self, step: u64, pictures: Vec<Picture>) -> Result<()> {
@@ -165,6 +164,7 @@ mod tests {
     use super::*;
     use crate::data::shapes::{Claim, Scene};
     use crate::evaluate::oracle::judge;
+    use crate::random::Rng;
 
     fn preview(folder: &Path, steps: u64, validate: u64) -> Preview {
         let grey = |level: u8| Picture { width: 4, height: 4, rgb: vec![level; 48] };

@@ -5,8 +5,8 @@ use super::identity::{self, Difference};
 use super::load::{self, Loaded};
 use super::run_dir;
 use super::spec::Spec;
+use crate::checkpoint::{self, BEST, Older};
 use crate::error::{Error, Result};
-use crate::train::checkpoint::{self, BEST, Older};
 use crate::train::config::Keep;
 use std::path::{Path, PathBuf};
 

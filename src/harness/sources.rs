@@ -31,6 +31,17 @@ pub const HELD_OUT: &str = "validation";
 /// So many samples of a validation set are looked at before a run, at the most.
 const MOST: usize = 1024;
 
+/// The names of a spec's validation sets, and whether a set is one of kinds that were never trained on; `*` for the set whose name
+/// the program chooses.
+pub fn names(spec: &Spec) -> Vec<(&str, bool)> {
+    let data = &spec.data;
+    match data.kind.is_procedural() {
+        true => vec![("validation", false), ("held_out", true)],
+        false if data.validation.is_empty() => vec![("*", false)],
+        false => data.validation.keys().map(|name| (name.as_str(), false)).collect(),
+    }
+}
+
 impl Sources {
     /// Opens everything: a missing or broken file is found before anything starts.
     ///
@@ -39,7 +50,7 @@ impl Sources {
     pub fn open(loaded: &Loaded, side: usize) -> Result<Sources> {
         let data = &loaded.spec.data;
         let seed = loaded.spec.seed;
-        if data.kind == DataKind::Shapes {
+        if data.kind.is_procedural() {
             if side != 32 && side != 64 && side != 16 {
                 return Err(Error::Usage(format!(
                     "data.kind shapes draws pictures of side 16, 32 or 64, the preset's are {side}"
@@ -79,7 +90,7 @@ impl Sources {
     /// # Errors
     /// Those of [`Loaded::with_pictures`].
     pub fn fit(&self, loaded: Loaded) -> Result<(Loaded, Option<String>)> {
-        if loaded.spec.data.kind == DataKind::Shapes {
+        if loaded.spec.data.kind.is_procedural() {
             return Ok((loaded, None));
         }
         let pictures = self.train.len();
@@ -219,7 +230,7 @@ fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Sou
 /// # Errors
 /// Those of [`Sources::open`].
 pub fn fitted(loaded: Loaded, side: Option<usize>) -> Result<(Loaded, Option<String>)> {
-    let matters = loaded.spec.data.kind != DataKind::Shapes && loaded.with_pictures(1)?.spec != loaded.spec;
+    let matters = !loaded.spec.data.kind.is_procedural() && loaded.with_pictures(1)?.spec != loaded.spec;
     match side.or_else(|| defaults::side(&loaded.spec.preset)).filter(|_| matters) {
         Some(side) => Sources::open(&loaded, side)?.fit(loaded),
         None => Ok((loaded, None)),

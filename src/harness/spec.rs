@@ -1,7 +1,7 @@
 //! The experiment spec: what to train on what, and what to expect of it.
 
 pub use super::load::{Loaded, load};
-use crate::data::shapes::Captions;
+use crate::data::shapes::{Captions, Prompts};
 use crate::kernels::Products;
 use crate::nn::Precision;
 use crate::train::config::{ClipConfig, FirstStageConfig, TransformerConfig};
@@ -137,6 +137,13 @@ pub enum DataKind {
     Folder,
 }
 
+impl DataKind {
+    /// Whether the program draws the pictures itself: without end, from no file, and so that an oracle can read them back.
+    pub fn is_procedural(self) -> bool {
+        self == DataKind::Shapes
+    }
+}
+
 /// The tokenizer's training and use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -201,6 +208,34 @@ pub struct EvaluateSpec {
     pub two_objects: usize,
     /// shapes: captions whose figures are reported, or others to choose settings by.
     pub captions: Captions,
+}
+
+/// A set of captions that samples of procedural pictures are judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaptionSet {
+    /// In results.
+    pub name: &'static str,
+    /// What they are about.
+    pub about: Prompts,
+    /// How many.
+    pub count: usize,
+}
+
+impl Spec {
+    /// The sets of captions that an oracle judges samples by; none where there is no oracle.
+    pub fn judged(&self) -> Vec<CaptionSet> {
+        if !self.data.kind.is_procedural() {
+            return Vec::new();
+        }
+        let EvaluateSpec { seen, held_out, two_objects, .. } = self.evaluate;
+        let set = |(name, about, count)| CaptionSet { name, about, count };
+        let sets = [
+            ("seen", Prompts::Seen, seen),
+            ("held_out", Prompts::HeldOut, held_out),
+            ("pairs", Prompts::Pairs, two_objects),
+        ];
+        sets.map(set).into_iter().filter(|set| set.count > 0).collect()
+    }
 }
 
 impl Default for EvaluateSpec {

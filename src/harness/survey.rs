@@ -1,12 +1,12 @@
 //! What a spec's data hold, before anything is trained on them: counts, sizes, captions, and what would be skipped.
 
-use super::captions::Cut;
 use super::models::Architecture;
 use super::sources::Sources;
 use super::spec::Spec;
 use crate::data::{Counts, Source, View};
 use crate::random::Rng;
 use crate::text::Bpe;
+use crate::text::Cut;
 use rayon::prelude::*;
 use std::fmt;
 

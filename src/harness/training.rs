@@ -5,10 +5,11 @@ use super::pipeline::Watch;
 use super::progress::Progress;
 use super::run_dir::RunDir;
 use super::validation::{self, Validations};
+use crate::checkpoint;
+use crate::checkpoint::{BEST, Older};
 use crate::error::{Error, Result};
-use crate::train::checkpoint::{BEST, Older};
 use crate::train::config::Keep;
-use crate::train::{Batch, Learns, Numbers, checkpoint};
+use crate::train::{Batch, Learns, Metrics};
 use serde_json::json;
 use std::time::Instant;
 
@@ -58,7 +59,7 @@ pub fn train<F: ?Sized>(
     watch: &Watch,
     plan: &Plan,
     batch: &mut dyn FnMut(u64) -> Result<Batch>,
-    validate: &mut dyn FnMut(&F, u64) -> Result<Numbers>,
+    validate: &mut dyn FnMut(&F, u64) -> Result<Metrics>,
 ) -> Result<Trained<F>> {
     let name = stage.name();
     let folder = run.checkpoints(name);
@@ -93,10 +94,10 @@ pub fn train<F: ?Sized>(
         Peak::forget();
         for step in from..plan.steps {
             let inputs = batch(step)?;
-            let mut numbers = stage.step(step, &inputs)?;
-            let (done, loss) = (step + 1, numbers[0].1);
-            bar.step(done, loss);
-            validations.step(loss);
+            let report = stage.step(step, &inputs)?;
+            let (done, mut metrics) = (step + 1, report.figures());
+            bar.step(done, report.loss);
+            validations.step(report.loss);
             let last = done == plan.steps;
             let measured = plan.measures(done);
             if measured {
@@ -104,10 +105,10 @@ pub fn train<F: ?Sized>(
                 let value = figure(&figures, plan.metric, name, done)?;
                 bar.validated(value);
                 validations.add(done, value);
-                numbers.extend(figures);
+                metrics.extend(figures);
             }
             if measured || step.is_multiple_of(LOG_EVERY) {
-                run.metrics(name, done, &numbers)?;
+                run.metrics(name, done, &metrics)?;
             }
             if measured {
                 if let Some((first, now)) = validations.diverged() {
@@ -146,7 +147,7 @@ pub fn train<F: ?Sized>(
 }
 
 /// The named figure of a validation.
-fn figure(figures: &Numbers, metric: &'static str, stage: &str, step: u64) -> Result<f64> {
+fn figure(figures: &Metrics, metric: &'static str, stage: &str, step: u64) -> Result<f64> {
     let found = figures.iter().find(|(name, _)| *name == metric).map_or(f64::NAN, |(_, value)| *value);
     if found.is_finite() {
         return Ok(found);
@@ -202,7 +203,7 @@ mod tests {
     use super::*;
     use crate::harness::load::Loaded;
     use crate::harness::signals::Stop;
-    use crate::train::{Files, Stage};
+    use crate::train::{Files, Stage, StepReport};
     use std::path::Path;
 
     /// A stage whose weights are the number of its steps.
@@ -216,10 +217,10 @@ mod tests {
         fn num_parameters(&self) -> usize {
             1
         }
-        fn step(&mut self, step: u64, _: &Batch) -> Result<Numbers> {
+        fn step(&mut self, step: u64, _: &Batch) -> Result<StepReport> {
             assert_eq!(step, self.0);
             self.0 += 1;
-            Ok(vec![("loss", 0.0)])
+            Ok(StepReport { loss: 0.0, metrics: Vec::new() })
         }
         fn checkpoint(&self) -> Result<Files> {
             Ok(vec![("weights", self.0.to_string().into())])

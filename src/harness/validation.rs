@@ -1,8 +1,8 @@
 //! What a stage's validations say: which one is the best, whether the stage gets any further, and whether it has diverged. It is
 //! part of the checkpoint, so that a resumed run judges as one that was never stopped.
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::train::checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 
 /// Its file in a checkpoint.

@@ -1,8 +1,7 @@
 //! A dVAE or a VQ-VAE with its weights fixed: pictures to codes and back, and what a picture's codes are worth.
 
-use super::{Codec, Geometry, ImageTokenizer, Reconstruction};
+use super::{Codec, Geometry, ImageTokenizer, Reconstruction, by_chunk};
 use crate::error::{Error, Result};
-use crate::models::clip::by_chunk;
 use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
 use crate::models::vqvae::Vqvae;
 use crate::objective::discrete::nll_of_values;
@@ -14,8 +13,9 @@ use dfdx::prelude::{Const, ConstDim, Dim, HasErr, HasShape, NoneTape, ReshapeTo,
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
-/// Pictures that are coded or decoded at once, to bound memory.
+/// Pictures that are coded or decoded at once, and their pixels: to bound memory.
 const CHUNK: usize = 32;
+const PIXELS: usize = CHUNK * 64 * 64;
 
 /// Pictures of the preset's size: (B, Side, Side, 3), values φ(pixels).
 pub type Pictures<S, D, T> = Tensor<(usize, <S as DvaeShape>::Side, <S as DvaeShape>::Side, Const<3>), f32, D, T>;
@@ -201,14 +201,17 @@ where
         S::Codes::SIZE
     }
 
-    fn encode_any(&self, height: usize, width: usize, pixels: &[f32]) -> Result<(usize, usize, Vec<u32>)> {
-        let x = self.device.try_tensor_from_vec(squash(pixels), (1usize, height, width, Const))?;
-        Ok((height / self.stride(), width / self.stride(), self.model.encode(x)?))
+    fn encode_any(&self, [_, height, width]: [usize; 3], pixels: &[f32]) -> Result<Vec<u32>> {
+        by_chunk(pixels, 3 * height * width, chunk(height * width), |pixels, size| {
+            Ok(self.model.encode(self.device.try_tensor_from_vec(squash(pixels), (size, height, width, Const))?)?)
+        })
     }
 
-    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)> {
-        let stats = self.model.decode(codes, (1usize, height, width), &self.device)?;
-        Ok((height * self.stride(), width * self.stride(), reconstruction(&to_vec(stats)?)))
+    fn decode_any(&self, [_, height, width]: [usize; 3], codes: &[u32]) -> Result<Vec<f32>> {
+        by_chunk(codes, height * width, chunk(height * width * self.stride().pow(2)), |codes, size| {
+            let stats = self.model.decode(codes, (size, height, width), &self.device)?;
+            Ok(reconstruction(&to_vec(stats)?))
+        })
     }
 }
 
@@ -256,6 +259,11 @@ where
             self.model.relaxed(x, how)?.ok_or_else(no_posterior::<S, M, D>)
         })
     }
+}
+
+/// How many pictures of so many pixels are coded or decoded at once.
+fn chunk(pixels: usize) -> usize {
+    (PIXELS / pixels.max(1)).clamp(1, CHUNK)
 }
 
 fn no_posterior<S: DvaeShape, M: PictureModel<S, D>, D: Backend<f32>>() -> Error {

@@ -6,20 +6,27 @@
 //!                                                                      TokenModel ─ sample → codes ─ decode → pictures
 //! pictures, caption ─ Embedder → cosines ─ rank → the best first
 //! ```
+//!
+//! [`Generator`] is all of that in one: the only way from a caption to ranked pictures.
 
 mod clip;
 pub mod decoder;
 pub mod first_stage;
+mod generator;
 mod prime;
+#[cfg(feature = "cli")]
+pub mod published;
 mod rerank;
+mod reranker;
 mod sampler;
 mod transformer;
 
-pub use crate::models::clip::Embedder;
-pub use clip::FrozenClip;
+pub use clip::{FrozenClip, PictureTower};
 pub use first_stage::FrozenFirstStage;
+pub use generator::{Drawn, Generator, Request, seed_of};
 pub use prime::{forced_rows, prime_rows};
 pub use rerank::{cosines, probabilities, rank};
+pub use reranker::Reranker;
 pub use sampler::{Options, Prompt, ROWS, draw, held_at_once, sample};
 pub use transformer::{FrozenTransformer, masks, text_targets};
 
@@ -58,16 +65,17 @@ pub struct Reconstruction {
     pub pixels: Vec<f32>,
 }
 
-/// Pictures of any size that the strides allow, to codes and back; values in [0, 1], channels last.
+/// Pictures of any size that the strides allow, to codes and back; values in [0, 1], channels last. A picture has the same codes,
+/// and codes the same picture, whatever else there is in a batch.
 pub trait Codec {
     /// Pixels per code, along each side.
     fn stride(&self) -> usize;
     /// How many codes there are.
     fn vocabulary(&self) -> usize;
-    /// The codes of one picture: (height, width) → their grid.
-    fn encode_any(&self, height: usize, width: usize, pixels: &[f32]) -> Result<(usize, usize, Vec<u32>)>;
-    /// The picture of a grid of codes: → (height, width, values).
-    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)>;
+    /// The codes of [size, height, width] pictures, whose sides the stride divides: B·(height/stride)·(width/stride).
+    fn encode_any(&self, pictures: [usize; 3], pixels: &[f32]) -> Result<Vec<u32>>;
+    /// The pictures of [size, height, width] grids of codes: B·(height·stride)·(width·stride)·3 values.
+    fn decode_any(&self, grids: [usize; 3], codes: &[u32]) -> Result<Vec<f32>>;
 }
 
 /// A first stage of pictures of one size.
@@ -91,6 +99,22 @@ pub trait ImageTokenizer: Codec {
     /// # Errors
     /// Those of [`posterior`](ImageTokenizer::posterior).
     fn relaxed(&self, size: usize, pixels: &[f32], temperature: f64, seed: u64) -> Result<Reconstruction>;
+}
+
+/// A CLIP: unit features of pictures and captions.
+pub trait Embedder {
+    /// Side of the pictures.
+    fn side(&self) -> usize;
+    /// Ids of text.
+    fn vocabulary(&self) -> usize;
+    /// Text slots.
+    fn context(&self) -> usize;
+    /// What cosines are multiplied by: exp(logit_scale).
+    fn scale(&self) -> f32;
+    /// Features of pictures (B, side, side, 3) with values in [0, 1]: (B, embed).
+    fn images(&self, pixels: &[f32]) -> Result<Vec<f32>>;
+    /// Features of captions (B, context): (B, embed).
+    fn texts(&self, ids: &[u32]) -> Result<Vec<f32>>;
 }
 
 /// What image tokens can be drawn from, one after the other.
@@ -129,4 +153,18 @@ pub trait Sequence {
     fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>>;
     /// Each row `times` times, one after the other.
     fn repeat(&mut self, times: usize) -> Result<()>;
+}
+
+/// `f` over at most `chunk` of the inputs that `values` holds, `each` long, at a time: to bound memory.
+fn by_chunk<X, Y>(
+    values: &[X],
+    each: usize,
+    chunk: usize,
+    f: impl Fn(&[X], usize) -> Result<Vec<Y>>,
+) -> Result<Vec<Y>> {
+    let mut out = Vec::new();
+    for chunk in values.chunks((chunk * each).max(1)) {
+        out.extend(f(chunk, chunk.len() / each)?);
+    }
+    Ok(out)
 }

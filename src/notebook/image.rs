@@ -33,7 +33,7 @@ impl Image {
 
     /// Of values in [0, 1], channels last.
     pub(super) fn of_values(values: &[f32], width: usize, height: usize) -> Image {
-        Image { picture: crate::harness::measure::picture(values, width, height), caption: String::new() }
+        Image { picture: Picture::of_values(values, width, height), caption: String::new() }
     }
 
     /// Pixels in a row.

@@ -7,67 +7,69 @@ use super::samples::{Samples, Sampling};
 use super::show::{Rich, Show, shown};
 use super::table::Table;
 use super::tokens::Tokens;
+use crate::checkpoint::Older;
+use crate::data::Picture;
 use crate::harness::measure;
-use crate::harness::models::{Architecture, Source, missing};
-use crate::harness::pipeline::clip_text;
+use crate::harness::models::Architecture;
+use crate::harness::open::{RunModels, missing};
 use crate::harness::run_dir;
 use crate::harness::sources::Sources;
 use crate::harness::spec::Loaded;
 use crate::inference::{
-    self, Embedder, Geometry, ImageTokenizer, Prompt, Reconstruction, TokenModel, cosines, prime_rows, probabilities,
-    rank,
+    Generator, Geometry, ImageTokenizer, Reconstruction, Request, Reranker, TokenModel, prime_rows, probabilities, rank,
 };
 use crate::models::transformer;
 use crate::random::Rng;
 use crate::text::Bpe;
-use crate::train::checkpoint::Older;
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Tokenizer, first stage, transformer and CLIP, with the weights of one moment of a run; a stage can only be used once it was
 /// trained.
 pub struct Model {
-    pub(super) bpe: Bpe,
+    pub(super) bpe: Rc<Bpe>,
     loaded: Loaded,
     architecture: Architecture,
-    checkpoints: PathBuf,
-    /// Each stage's name and its newest checkpoint.
+    run: PathBuf,
+    /// Each stage's name and the step that its weights are of.
     stages: [(&'static str, Option<u64>); 3],
-    first: Option<Box<dyn ImageTokenizer>>,
-    transformer: Option<Box<dyn TokenModel>>,
-    clip: Option<Box<dyn Embedder>>,
+    first: Option<Rc<dyn ImageTokenizer>>,
+    transformer: Option<Rc<dyn TokenModel>>,
+    clip: Option<Reranker>,
 }
 
 impl Model {
     pub(super) fn open(run: &Path, build: super::run::Build) -> Result<Model> {
         let loaded = run_dir::read_spec(run, crate::models::presets::NAMES)?;
         let family = build(&loaded.spec)?;
-        let source = Source::of(run.to_owned(), loaded.clone(), family)?;
+        let models = RunModels::of(run.to_owned(), loaded.clone(), family)?;
         let older = &mut Older::Refused;
-        let (first_step, first) = source.first_stage(older)?;
-        let (transformer_step, transformer) = source.transformer(older)?;
-        let (clip_step, clip) = source.clip(older)?;
+        let (first_step, first) = models.first_stage(older)?.unzip();
+        let (transformer_step, transformer) = models.transformer(older)?.unzip();
+        let (clip_step, clip) = models.clip(older)?.unzip();
         let first_name = loaded.spec.first_stage.kind.name();
         let stages = [(first_name, first_step), ("transformer", transformer_step), ("clip", clip_step)];
-        let checkpoints = run.join("checkpoints");
         if stages.iter().all(|(_, step)| step.is_none()) {
-            return Err(missing(&checkpoints, first_name));
+            return Err(missing(run, first_name));
         }
-        let (bpe, architecture) = (source.tokenizer()?, source.architecture().clone());
-        Ok(Model { bpe, loaded, architecture, checkpoints, stages, first, transformer, clip })
+        let (bpe, architecture) = (models.tokenizer()?, models.architecture().clone());
+        let clip = clip.map(|clip| Reranker::trained(clip.into(), bpe.clone(), architecture.clip_text));
+        let (first, transformer) = (first.map(Rc::from), transformer.map(Rc::from));
+        Ok(Model { bpe, loaded, architecture, run: run.to_owned(), stages, first, transformer, clip })
     }
 
-    fn first(&self) -> Result<&dyn ImageTokenizer> {
-        self.first.as_deref().ok_or_else(|| missing(&self.checkpoints, self.stages[0].0))
+    fn first(&self) -> Result<&Rc<dyn ImageTokenizer>> {
+        self.first.as_ref().ok_or_else(|| missing(&self.run, self.stages[0].0))
     }
 
-    fn transformer(&self) -> Result<&dyn TokenModel> {
-        self.transformer.as_deref().ok_or_else(|| missing(&self.checkpoints, "transformer"))
+    fn transformer(&self) -> Result<&Rc<dyn TokenModel>> {
+        self.transformer.as_ref().ok_or_else(|| missing(&self.run, "transformer"))
     }
 
-    fn ranker(&self) -> Result<&dyn Embedder> {
-        self.clip.as_deref().ok_or_else(|| missing(&self.checkpoints, "clip"))
+    fn reranker(&self) -> Result<&Reranker> {
+        self.clip.as_ref().ok_or_else(|| missing(&self.run, "clip"))
     }
 
     pub(super) fn geometry(&self) -> Geometry {
@@ -226,9 +228,6 @@ impl Model {
         if sampling.candidates == 0 {
             return Err(Error::Usage("0 candidates: expected at least 1".into()));
         }
-        if sampling.options.guidance != 1.0 && self.loaded.spec.transformer.caption_dropout == 0.0 {
-            return Err(Error::Usage("guidance needs a run trained with transformer.caption_dropout".into()));
-        }
         let forced = match &sampling.prime {
             Some((_, rows)) if *rows > grid => {
                 return Err(Error::Usage(format!("{rows} rows of a picture: the grid has {grid}")));
@@ -236,18 +235,21 @@ impl Model {
             Some((image, rows)) => prime_rows(&self.encode(image)?.codes, grid, *rows),
             None => Vec::new(),
         };
-        let seed = |candidate| Rng::new(sampling.seed, "sample/notebook", 0, candidate).bits();
-        let seeds = (0..sampling.candidates as u64).map(seed).collect();
-        let prompt = Prompt { text: self.architecture.text.prompt(&self.bpe, caption)?, seeds, forced };
-        let empty = self.architecture.text.fill(&[]);
-        let codes = inference::sample(self.transformer()?, &[prompt], &empty, &sampling.options)?;
-        let images = self.decoded(&codes.concat())?;
-        let scores = match self.stages[2].1 {
-            Some(_) => self.similarity(&images, &[caption])?,
-            None => vec![f32::NAN; images.len()],
-        };
-        let tokens = codes.into_iter().map(|codes| self.tokens(codes)).collect();
+        let request =
+            Request { candidates: sampling.candidates, seed: sampling.seed, forced, options: sampling.options };
+        let drawn = self.generator()?.draw(&[caption], &request, &mut |_| Ok(()))?.remove(0);
+        let images: Vec<Image> =
+            drawn.pictures.into_iter().map(|picture| Image { picture, caption: String::new() }).collect();
+        let scores = drawn.scores.unwrap_or_else(|| vec![f32::NAN; images.len()]);
+        let tokens = drawn.codes.into_iter().map(|codes| self.tokens(codes)).collect();
         Ok(Samples { caption: caption.to_owned(), images, tokens, scores })
+    }
+
+    /// What draws pictures and, where CLIP is trained, ranks them.
+    fn generator(&self) -> Result<Generator> {
+        let (tokens, codec) = (self.transformer()?.clone(), self.first()?.clone());
+        let (text, uncaptioned) = (self.architecture.text, self.loaded.spec.transformer.caption_dropout > 0.0);
+        Ok(Generator::trained(tokens, codec, (self.bpe.clone(), text), uncaptioned, self.clip.clone()))
     }
 
     /// What each slot attends to in a layer while a picture with its caption goes through.
@@ -274,7 +276,7 @@ impl Model {
     pub fn classify(&self, images: &ImageGrid, captions: &[String]) -> Result<Table> {
         let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
         let cosines = self.similarity(&images.images, &captions)?;
-        let scale = self.ranker()?.scale();
+        let scale = self.reranker()?.scale();
         let shares = probabilities(&cosines, captions.len(), scale);
         let mut table = Table::new(["picture", "likeliest", "share", "next", "share"]);
         for (image, row) in images.images.iter().zip(shares.chunks(captions.len().max(1))) {
@@ -306,10 +308,8 @@ impl Model {
         if captions.is_empty() {
             return Err(Error::Usage("no captions: expected at least one".into()));
         }
-        let features = self.ranker()?.images(&self.values(images)?)?;
-        let text = clip_text(&self.bpe, self.architecture.clip_text, captions.iter().copied());
-        let texts = self.ranker()?.texts(&text)?;
-        Ok(cosines(&features, &texts, texts.len() / captions.len()))
+        let pictures: Vec<Picture> = images.iter().map(|image| image.picture.clone()).collect();
+        self.reranker()?.similarity(&pictures, captions)
     }
 
     /// Values of pictures as the models read them.

@@ -259,9 +259,9 @@ impl Run {
     /// [`Error::Usage`] before the run is measured.
     pub fn rerank_curve(&self) -> Result<ChartGrid> {
         let read = self.read()?;
-        let curve = read.facts.get("results").and_then(|results| results.get("rerank_curve"));
+        let curve = read.results.and_then(|results| results.rerank_curve);
         let curve = curve.ok_or_else(|| Error::Usage("no reranking curve yet: is the run finished?".into()))?;
-        Ok(ChartGrid(results::rerank_charts(curve).into_iter().map(Chart).collect()))
+        Ok(ChartGrid(results::rerank_charts(&curve).into_iter().map(Chart).collect()))
     }
 
     /// Everything that was measured after training.

@@ -3,10 +3,10 @@
 
 use super::axis::{Axis, number};
 use super::charts::{self, Chart};
-use super::figures::{Estimate, words};
+use super::figures::{detail, words};
 use super::html::{escape, notice};
 use super::results::of_sets;
-use serde_json::Value;
+use crate::evaluate::results::{Evaluation, UnderBlur};
 use std::fmt::Write;
 
 /// The metric of the published figures.
@@ -21,77 +21,51 @@ const COCO: [(&str, [f64; 5], f64); 5] = [
     ("CogView", [27.1, 19.4, 13.9, 19.4, 23.6], 18.2),
 ];
 
-/// The section; nothing where the run was not evaluated.
-pub(super) fn section(evaluation: &Value) -> String {
-    let text = |key: &str| evaluation[key].as_str().unwrap_or_default();
-    let count = |key: &str| evaluation[key].as_u64().unwrap_or_default();
+/// The section.
+pub(super) fn section(evaluation: &Evaluation) -> String {
     let mut html = format!(
         "<p>Each caption's picture is the best of {} by the run's CLIP. Similarity (100·cosine) and retrieval are by {}.</p>\n",
-        count("candidates"),
-        escape(text("judge")),
+        evaluation.candidates,
+        escape(&evaluation.judge),
     );
-    for (name, set) in evaluation["sets"].as_object().into_iter().flatten() {
-        let rows = rows(set);
-        if !rows.is_empty() {
+    for (name, set) in evaluation.sets.iter() {
+        if let Some(network) = set.network.as_ref().filter(|network| !network.by_radius.is_empty()) {
             let _ = writeln!(html, "<h3>{}</h3>", escape(&words(name)));
-            let metric = set["network"]["metric"].as_str().unwrap_or("distance");
-            let coco = evaluation["coco"].as_bool() == Some(true);
+            let metric = network.metric.as_str();
             // Another network's distances are on another scale: beside them the published figures would mislead.
-            html += &by_radius(metric, &rows, coco && metric == FID);
-            if coco && metric != FID {
+            html += &by_radius(metric, &network.by_radius, evaluation.coco && metric == FID);
+            if evaluation.coco && metric != FID {
                 html += &notice(&format!("The published figures are left out: they are {FID}, this is {metric}."));
             }
         }
     }
-    let figures: Vec<(&str, Value)> =
-        evaluation["sets"].as_object().into_iter().flatten().map(without_network).collect();
-    let figures: Vec<(&str, &Value)> = figures.iter().map(|(set, figures)| (*set, figures)).collect();
-    if !figures.is_empty() {
-        html += &of_sets(&figures);
+    if !evaluation.sets.is_empty() {
+        html += &of_sets(evaluation.sets.iter().map(|(name, set)| (name, set.rows())).collect());
     }
     html
 }
 
-/// A set's figures but those that have charts of their own.
-fn without_network<'a>((set, figures): (&'a String, &'a Value)) -> (&'a str, Value) {
-    let mut figures = figures.clone();
-    if let Some(figures) = figures.as_object_mut() {
-        figures.remove("network");
-    }
-    (set, figures)
-}
-
-type Row = (f64, Estimate, Estimate);
-
-/// (radius, distance, inception score)
-fn rows(set: &Value) -> Vec<Row> {
-    let row = |row: &Value| {
-        Some((row["radius"].as_f64()?, Estimate::new(&row["distance"])?, Estimate::new(&row["inception_score"])?))
-    };
-    set["network"]["by_radius"].as_array().into_iter().flatten().filter_map(row).collect()
-}
-
-fn by_radius(metric: &str, rows: &[Row], coco: bool) -> String {
-    let points = |value: fn(&Row) -> f64| rows.iter().map(|row| (row.0, value(row))).collect();
-    let axis = || Axis::linear("blur radius, pixels of 256 × 256").with_ticks(rows.iter().map(|row| row.0).collect());
+fn by_radius(metric: &str, rows: &[UnderBlur], coco: bool) -> String {
+    let radii = || rows.iter().map(|row| f64::from(row.radius));
+    let points = |value: fn(&UnderBlur) -> f64| radii().zip(rows.iter().map(value)).collect();
+    let axis = || Axis::linear("blur radius, pixels of 256 × 256").with_ticks(radii().collect());
     let mut distance = Chart::new(format!("{metric} under blur"), axis(), Axis::linear(metric))
-        .with("this run", points(|row| row.1.value));
+        .with("this run", points(|row| row.distance.value));
     if coco {
         for (name, published, _) in COCO {
-            let radii = rows.iter().map(|row| row.0);
-            distance = distance.with(name, radii.zip(published).collect());
+            distance = distance.with(name, radii().zip(published).collect());
         }
     }
     let score = Chart::new("Inception score under blur", axis(), Axis::linear("score"))
-        .with("this run", points(|row| row.2.value));
+        .with("this run", points(|row| row.inception_score.value));
     let mut html = format!("<div class=\"charts\">\n{}{}</div>\n", charts::line(&distance), charts::line(&score));
     html += "<div class=\"wide\"><table class=\"accuracy\">\n<thead><tr><th scope=\"col\">model</th>";
     for row in rows {
-        let _ = write!(html, "<th scope=\"col\">{}, radius {}</th>", escape(metric), number(row.0));
+        let _ = write!(html, "<th scope=\"col\">{}, radius {}</th>", escape(metric), row.radius);
     }
     html += "<th scope=\"col\">inception score</th></tr></thead>\n<tbody>\n<tr><th scope=\"row\">this run</th>";
-    for cell in rows.iter().map(|row| &row.1).chain(rows.first().map(|row| &row.2)) {
-        let detail = escape(&cell.detail(number));
+    for cell in rows.iter().map(|row| &row.distance).chain(rows.first().map(|row| &row.inception_score)) {
+        let detail = escape(&detail(cell, number));
         let _ = write!(
             html,
             "<td><span class=\"value\">{}</span><span class=\"detail\">{detail}</span></td>",
@@ -125,7 +99,8 @@ mod tests {
         let rows = [0, 1, 2, 4, 8].map(row);
         let network = json!({"metric": metric, "by_radius": rows});
         let set = json!({"psnr": 21.5, "samples": {"similarity": estimate(0.75)}, "network": network});
-        section(&json!({"judge": "a & b", "candidates": 8, "coco": coco, "sets": {"validation": set}}))
+        let evaluation = json!({"judge": "a & b", "candidates": 8, "coco": coco, "sets": {"validation": set}});
+        section(&serde_json::from_value(evaluation).unwrap())
     }
 
     #[test]
@@ -144,7 +119,7 @@ mod tests {
 
     #[test]
     fn without_a_network_there_is_no_table() {
-        let html = section(&json!({"sets": {"validation": {"psnr": 21.5}}}));
+        let html = section(&serde_json::from_value(json!({"sets": {"validation": {"psnr": 21.5}}})).unwrap());
         assert!(html.contains("21.5") && !html.contains("radius"));
     }
 }

@@ -2,14 +2,12 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
-
 use super::axis::number;
-use super::figures::{Estimate, Leaf, choices, leaves, percent, plain, words};
+use super::figures::{detail, percent, plain, with_unit, words};
 use super::html::{duration, escape, notice};
 use super::panels;
-use super::results;
 use super::run::Run;
+use crate::evaluate::results::Row;
 
 /// At most so many key results and warnings.
 const CARDS: usize = 6;
@@ -100,32 +98,27 @@ fn data_line(run: &Run) -> Option<String> {
 /// (title, value, detail): first how often the best picture is right for every set of captions, then what the first
 /// validation set says.
 pub(super) fn cards(run: &Run) -> Vec<(String, String, String)> {
+    let Some(results) = &run.results else { return Vec::new() };
     let mut cards = Vec::new();
-    if let Some(accuracy) = results::accuracy(run)
-        && let Some((key, choice)) = choices(accuracy).first()
-    {
-        for (set, row) in accuracy {
-            if let Some(best) = row.get(key).and_then(Estimate::new) {
-                cards.push((format!("right, {}, {choice}", words(set)), percent(best.value), best.detail(percent)));
+    let choices = results.attribute_accuracy.iter().flat_map(|(_, of)| of.strict.keys());
+    if let Some(choice) = choices.min() {
+        for (set, of) in results.attribute_accuracy.iter() {
+            if let Some(best) = of.strict.get(choice) {
+                let title = format!("right, {}, {}", words(set), choice.title());
+                cards.push((title, percent(best.value), detail(best, percent)));
             }
         }
     }
-    if let Some((set, figures)) = results::validation_sets(run).first() {
-        let figures: Vec<Leaf<'_>> = leaves(&[], figures);
-        for leaf in KEY.iter().filter_map(|key| figures.iter().find(|leaf| leaf.is(key))) {
-            let (value, detail) = leaf.text();
-            cards.push((format!("{}, {}", leaf.title(), words(set)), value, detail));
+    if let Some((set, figures)) = results.sets.iter().next() {
+        for quantity in KEY {
+            if let Some((quantity, figure)) = figures.bounds.figures().find(|(of, _)| of.key == quantity) {
+                let (value, detail) = with_unit(&Row::of(quantity, figure));
+                cards.push((format!("{}, {}", quantity.title, words(set)), value, detail));
+            }
         }
     }
-    if let Some((n, similarity)) = best_similarity(run) {
-        cards.push((format!("CLIP similarity, best of {n}"), number(similarity), "100·cosine".into()));
+    if let Some((n, similarity)) = results.rerank_curve.as_ref().and_then(|of| of.n.last().zip(of.similarity.last())) {
+        cards.push((format!("CLIP similarity, best of {n}"), number(similarity.value), "100·cosine".into()));
     }
     cards
-}
-
-/// The most candidates that were compared, and the similarity of the best of them.
-fn best_similarity(run: &Run) -> Option<(u64, f64)> {
-    let curve = run.facts.get("results")?.get("rerank_curve")?;
-    let list = ["similarity", "score"].iter().find_map(|key| curve.get(key).and_then(Value::as_array))?;
-    Some((curve.get("n")?.as_array()?.last()?.as_u64()?, list.last()?.as_f64()?))
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::evaluate::results::{Evaluation, Results};
 use crate::harness::run_dir;
 use crate::{Error, Result};
 
@@ -37,8 +38,10 @@ pub struct Run {
     pub progress: Vec<(&'static str, Progress)>,
     /// `masks.json`.
     pub masks: Option<Masks>,
+    /// Of `run.json`, once there are any.
+    pub results: Option<Results>,
     /// `evaluation.json`, where the run was evaluated.
-    pub evaluation: Option<Value>,
+    pub evaluation: Option<Evaluation>,
     /// `spec.yaml` and `spec.resolved.yaml`, those that are there.
     pub specs: Vec<(&'static str, String)>,
     /// What could not be shown and why, by file.
@@ -172,6 +175,8 @@ impl Run {
         if facts.get("status").is_some_and(Value::is_string) {
             facts["status"] = run_dir::status(path, &facts["status"]).into();
         }
+        let results = facts.get("results").and_then(Value::as_object).filter(|results| !results.is_empty());
+        let results = results.map(Results::read);
         let mut absent = Vec::new();
         let stages = bytes(path, "metrics.jsonl", &mut absent).map(|lines| stages(&lines, &mut absent));
         let mut progress = Vec::new();
@@ -189,6 +194,7 @@ impl Run {
         Ok(Run {
             path: path.to_owned(),
             facts,
+            results,
             stages: stages.unwrap_or_default(),
             samples: json(path, "images/samples.json", &mut absent).unwrap_or_default(),
             reconstructions: json(path, "images/reconstructions.json", &mut absent).unwrap_or_default(),

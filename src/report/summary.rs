@@ -1,16 +1,15 @@
 //! The results of a run in a few lines, for the terminal: the same names, units and figures as in the report.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::figures::{Estimate, choices, leaves, percent, words};
+use super::figures::{figures, percent, unit, words};
 use super::header;
 use super::html::duration;
-use super::results::{accuracy, validation_sets};
 use super::run::Run;
 use super::training::{kept, pace, rate};
 use crate::Result;
+use crate::evaluate::results::{Bounds, Choice, Row, SetResults};
 use crate::harness::table::Table;
 
 /// The figures of validation sets that are shown.
@@ -27,11 +26,12 @@ pub fn summary(path: &Path) -> Result<String> {
 fn of(run: &Run) -> String {
     let tables = [judged(run), measured(run), stages(run)];
     let tables: Vec<String> = tables.into_iter().flatten().map(|table| table.to_string()).collect();
-    if tables.is_empty() || (accuracy(run).is_none() && validation_sets(run).is_empty()) {
+    let judged = run.results.as_ref().is_some_and(|results| !results.attribute_accuracy.is_empty());
+    if tables.is_empty() || !(judged || run.results.as_ref().is_some_and(|results| !results.sets.is_empty())) {
         return String::new();
     }
     let mut text = tables.join("\n");
-    if accuracy(run).is_none() {
+    if !judged {
         for (title, value, detail) in header::cards(run).iter().filter(|card| card.0.contains("similarity")) {
             text += &format!("\n{title}: {value} ({detail})\n");
         }
@@ -41,18 +41,22 @@ fn of(run: &Run) -> String {
 
 /// How often the pictures are right.
 fn judged(run: &Run) -> Option<Table> {
-    let accuracy = accuracy(run)?;
-    let sets = accuracy.keys().map(|set| words(set));
+    let accuracy = &run.results.as_ref()?.attribute_accuracy;
+    if accuracy.is_empty() {
+        return None;
+    }
+    let sets = accuracy.iter().map(|(set, _)| words(set));
     let mut table = Table::new(["right by the oracle".to_owned()].into_iter().chain(sets));
-    for (key, choice) in choices(accuracy) {
-        let cells = accuracy.values().map(|row| match row.get(&key).and_then(Estimate::new) {
-            Some(cell) => match cell.low.zip(cell.high) {
-                Some((low, high)) => format!("{} ({}–{})", percent(cell.value), whole(low), whole(high)),
-                None => percent(cell.value),
+    let choices: BTreeSet<&Choice> = accuracy.iter().flat_map(|(_, of)| of.strict.keys()).collect();
+    for choice in choices {
+        let cells = accuracy.iter().map(|(_, of)| match of.strict.get(choice) {
+            Some(share) => match share.interval {
+                Some([low, high]) => format!("{} ({}–{})", percent(share.value), whole(low), whole(high)),
+                None => percent(share.value),
             },
             None => "–".into(),
         });
-        table.row([choice].into_iter().chain(cells));
+        table.row([choice.title()].into_iter().chain(cells));
     }
     Some(table)
 }
@@ -63,17 +67,23 @@ fn whole(share: f64) -> String {
 
 /// A few figures of the validation sets.
 fn measured(run: &Run) -> Option<Table> {
-    let sets = validation_sets(run);
-    let columns: Vec<_> = sets.iter().map(|(_, figures): &(&str, &Value)| leaves(&[], figures)).collect();
-    let first = columns.first()?;
+    let sets = &run.results.as_ref()?.sets;
+    if sets.is_empty() {
+        return None;
+    }
     let names = sets.iter().map(|(set, _)| words(set)).chain(["unit".to_owned()]);
     let mut table = Table::new(["validation sets".to_owned()].into_iter().chain(names));
-    for row in KEY.iter().filter_map(|key| first.iter().find(|leaf| leaf.is(key))) {
-        let cell = |column: &Vec<super::figures::Leaf<'_>>| {
-            column.iter().find(|leaf| leaf.same(row)).map_or("–".into(), |leaf| leaf.figure().0)
+    for quantity in KEY.iter().filter_map(|key| Bounds::QUANTITIES.iter().find(|quantity| quantity.key == *key)) {
+        let row = |set: &SetResults| {
+            let (_, figure) = set.bounds.figures().find(|(of, _)| *of == quantity)?;
+            Some(figures(&Row::of(quantity, figure)).0)
         };
-        let cells = columns.iter().map(cell).chain([row.unit().to_owned()]);
-        table.row([row.title()].into_iter().chain(cells));
+        let cells: Vec<Option<String>> = sets.iter().map(|(_, set)| row(set)).collect();
+        if cells.iter().any(Option::is_some) {
+            let unit = unit(&Row::of(quantity, f64::NAN.into())).to_owned();
+            let cells = cells.into_iter().map(|cell| cell.unwrap_or("–".into())).chain([unit]);
+            table.row([quantity.title.to_owned()].into_iter().chain(cells));
+        }
     }
     Some(table)
 }

@@ -5,6 +5,7 @@
 
 pub mod bpe;
 pub mod clip_bpe;
+mod cut;
 mod html;
 mod merge;
 pub mod vocab;
@@ -12,5 +13,6 @@ pub mod yttm;
 
 pub use bpe::Bpe;
 pub use clip_bpe::ClipBpe;
+pub use cut::Cut;
 pub use vocab::{ClipVocab, TextVocab};
 pub use yttm::Yttm;

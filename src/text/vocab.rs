@@ -95,6 +95,11 @@ impl ClipVocab {
         slots.resize(self.context, 0);
         slots
     }
+
+    /// The slots of captions, one after the other.
+    pub fn slots<'c>(self, bpe: &Bpe, captions: impl IntoIterator<Item = &'c str>) -> Vec<u32> {
+        captions.into_iter().flat_map(|caption| self.fill(&bpe.encode(caption))).collect()
+    }
 }
 
 #[cfg(test)]

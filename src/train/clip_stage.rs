@@ -2,7 +2,7 @@
 //! held below its bound.
 
 use super::config::ClipConfig as Config;
-use super::stage::{Batch, Learns, Numbers, Stage};
+use super::stage::{Batch, Learns, Stage, StepReport};
 use super::state::Files;
 use super::trainer::{Sum, Trainer};
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ where
         self.trainer.num_parameters()
     }
 
-    fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<StepReport> {
         let device = self.trainer.device().clone();
         let model = self.trainer.model();
         let pixels = clip::normalised(&batch.pixels);
@@ -57,12 +57,11 @@ where
         let mut sum = Sum::default();
         self.trainer.add(step, contrastive(logits)?, &mut sum)?;
         let update = self.trainer.update(step, sum)?;
-        Ok(vec![
-            ("loss", update.loss),
-            ("accuracy", right as f64 / batch.size as f64),
-            ("lr", update.lr),
-            ("grad_norm", update.grad_norm),
-        ])
+        let accuracy = right as f64 / batch.size as f64;
+        Ok(StepReport {
+            loss: update.loss,
+            metrics: vec![("accuracy", accuracy), ("lr", update.lr), ("grad_norm", update.grad_norm)],
+        })
     }
 
     fn checkpoint(&self) -> Result<Files> {

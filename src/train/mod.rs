@@ -2,10 +2,8 @@
 
 #[cfg(feature = "cuda")]
 mod adamw_on_gpu;
-pub mod checkpoint;
 pub mod clip_stage;
 pub mod config;
-pub mod durable;
 mod ema;
 pub mod first_stage;
 mod plateau;
@@ -15,6 +13,6 @@ mod state;
 mod trainer;
 pub mod transformer_stage;
 
-pub use stage::{Batch, Learns, Numbers, Stage};
+pub use stage::{Batch, Learns, Metrics, Stage, StepReport};
 pub use state::{Files, MODEL};
 pub use trainer::{Trainer, Update};

@@ -25,8 +25,29 @@ impl Batch {
     }
 }
 
-/// What one step says: named numbers, the first of them `loss`.
-pub type Numbers = Vec<(&'static str, f64)>;
+/// Named figures of a moment of training, in the order of a line of `metrics.jsonl`.
+pub type Metrics = Vec<(&'static str, f64)>;
+
+/// What one step says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// What was minimised, before the update.
+    pub loss: f64,
+    /// Everything else.
+    pub metrics: Metrics,
+}
+
+impl StepReport {
+    /// All of it, the loss first.
+    pub fn figures(&self) -> Metrics {
+        [("loss", self.loss)].into_iter().chain(self.metrics.iter().copied()).collect()
+    }
+
+    /// The figure of a name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.figures().into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+}
 
 /// Something that is trained step by step.
 pub trait Stage {
@@ -35,7 +56,7 @@ pub trait Stage {
     /// How many numbers it learns.
     fn num_parameters(&self) -> usize;
     /// One update. Pure in (weights, step, batch): noise comes from the step's own stream.
-    fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers>;
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<StepReport>;
     /// The files of a checkpoint.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The transformer in training (paper B.2): text and image cross-entropy, each a mean over its own tokens, 1/8 and 7/8.
 
 use super::config::TransformerConfig as Config;
-use super::stage::{Batch, Learns, Numbers, Stage};
+use super::stage::{Batch, Learns, Stage, StepReport};
 use super::state::Files;
 use super::trainer::{Sum, Trainer};
 use crate::error::{Error, Result};
@@ -76,7 +76,7 @@ where
         self.trainer.num_parameters()
     }
 
-    fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<StepReport> {
         let device = self.trainer.device().clone();
         let activations = if self.config.recompute { Activations::Recomputed } else { Activations::Kept };
         let text_share = self.config.text_weight as f32;
@@ -98,13 +98,15 @@ where
             self.trainer.add(step, loss, &mut sum)?;
         }
         let update = self.trainer.update(step, sum)?;
-        Ok(vec![
-            ("loss", update.loss),
-            ("text_loss", text_loss),
-            ("image_loss", image_loss),
-            ("lr", update.lr),
-            ("grad_norm", update.grad_norm),
-        ])
+        Ok(StepReport {
+            loss: update.loss,
+            metrics: vec![
+                ("text_loss", text_loss),
+                ("image_loss", image_loss),
+                ("lr", update.lr),
+                ("grad_norm", update.grad_norm),
+            ],
+        })
     }
 
     fn checkpoint(&self) -> Result<Files> {

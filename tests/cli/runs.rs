@@ -1,7 +1,7 @@
 //! A run from its spec: what it leaves, what it prints, and that neither threads nor chance change it.
 
 use crate::support::{Place, assert_same, facts};
-use dalle::harness::{expect, spec};
+use dalle::harness::{expected, spec};
 use dalle::models::presets;
 use serde_json::Value;
 use std::fs;
@@ -38,7 +38,7 @@ fn a_run_leaves_its_folder_and_prints_the_report_last() {
     let mut numbers = Vec::new();
     leaves("", &facts["results"], &mut numbers);
     assert!(numbers.len() > 100, "{numbers:?}");
-    let unknown = numbers.iter().filter_map(|path| expect::unknown(&spec, path));
+    let unknown = numbers.iter().filter_map(|path| expected::unknown(&spec, path));
     assert_eq!(unknown.collect::<Vec<_>>(), [""; 0], "what the results hold must be known to `expect`");
     for stage in ["dvae", "transformer", "clip"] {
         for peak in ["peak_live_mib", "peak_rss_mib"] {

@@ -2,6 +2,7 @@
 
 use crate::edits::{png_sums, tar_sums};
 use crate::{Target, onnx_file};
+use dalle::checkpoint;
 use dalle::data::{Picture, Source, WebDataset};
 use dalle::evaluate::network::{Network, Reading};
 use dalle::harness::tokens::TokenGrid;
@@ -10,7 +11,6 @@ use dalle::import::Weights;
 use dalle::models::presets;
 use dalle::report::{self, run::Run};
 use dalle::text::{Bpe, ClipBpe, Yttm};
-use dalle::train::checkpoint;
 use dalle::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use dalle::inference::ImageTokenizer;
 use dalle::models::presets::tiny;
 use dalle::random::Rng;
 use dalle::train::config::{FirstStageConfig, FirstStageKind};
-use dalle::train::{Batch, Learns, Numbers, Stage, first_stage};
+use dalle::train::{Batch, Learns, Stage, StepReport, first_stage};
 use dfdx::prelude::{Const, ConstDim, Cpu};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -72,8 +72,8 @@ pub fn first_stage_spec(kind: FirstStageKind) -> FirstStageConfig {
 }
 
 /// One of a step's numbers.
-pub fn number(numbers: &Numbers, name: &str) -> f64 {
-    numbers.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no {name} in {numbers:?}")).1
+pub fn number(report: &StepReport, name: &str) -> f64 {
+    report.get(name).unwrap_or_else(|| panic!("no {name} in {report:?}"))
 }
 
 /// The tensors of a file by name: its own order is another each time that it is read.

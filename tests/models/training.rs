@@ -6,7 +6,7 @@ use dalle::models::presets::tiny;
 use dalle::train::clip_stage::ClipTrainer;
 use dalle::train::config::{self, Ema, FirstStageKind, Method, Optimizer, Plateau, Schedule};
 use dalle::train::transformer_stage::TransformerTrainer;
-use dalle::train::{Batch, Files, Learns, Numbers, Stage};
+use dalle::train::{Batch, Files, Learns, Stage, StepReport};
 use dfdx::prelude::Cpu;
 use std::ops::Range;
 
@@ -43,7 +43,7 @@ fn batch_of(name: &str, step: u64, size: usize) -> Batch {
 }
 
 fn train(name: &str, stage: &mut dyn Stage, steps: Range<u64>, size: usize) -> Vec<Vec<u64>> {
-    let bits = |numbers: Numbers| numbers.iter().map(|(_, value)| value.to_bits()).collect();
+    let bits = |report: StepReport| report.figures().iter().map(|(_, value)| value.to_bits()).collect();
     steps.map(|step| bits(stage.step(step, &batch_of(name, step, size)).unwrap())).collect()
 }
 
@@ -130,7 +130,7 @@ fn a_batch_in_parts_is_the_whole_batch() {
         for parts in [2, 8] {
             let mut stage = in_parts(name, parts, false);
             let numbers = stage.step(1, &batch).unwrap();
-            for ((what, got), (_, expected)) in numbers.iter().zip(&expected) {
+            for ((what, got), (_, expected)) in numbers.figures().into_iter().zip(expected.figures()) {
                 assert!(
                     (got - expected).abs() < 1e-4 * expected.abs().max(1e-3),
                     "{name}: {what} of {parts} parts: {got}, {expected}"

@@ -158,7 +158,7 @@ fn assert_outputs(case: &str, model: &impl Towers, io: &Tensors, expected: &Tens
     let (batch, pixels) = nhwc(io, "images");
     let (ids, context) = (io.ids("tokens"), io.get("tokens").shape[1]);
     let images = model.image(batch, pixels, NoneTape);
-    let texts = model.text(&ids, &ends_of_text(&ids, context), NoneTape);
+    let texts = model.text(&ids, &ends_of_text(&ids, context, None), NoneTape);
     let check = |name: &str, got: &[f32]| assert_forward(&format!("{case}: {name}"), got, &expected.get(name).values);
     check("image_embeds", &to_vec(images.clone()).unwrap());
     check("text_embeds", &to_vec(texts.clone()).unwrap());
@@ -180,7 +180,7 @@ fn assert_loss(case: &str, model: &mut impl Towers, io: &Tensors) {
         let pixels = pixels[..pixels.len() / batch * pairs].to_vec();
         let ids = &ids[..pairs * context];
         let images = unit(model.image(pairs, pixels, OwnedTape::default())).unwrap();
-        let texts = unit(model.text(ids, &ends_of_text(ids, context), OwnedTape::default())).unwrap();
+        let texts = unit(model.text(ids, &ends_of_text(ids, context, None), OwnedTape::default())).unwrap();
         let loss = contrastive(scaled_cosines(images, texts, model.logit_scale()).unwrap()).unwrap();
         assert_forward(&format!("{case}: {name}"), &[scalar(&loss)], &io.get(name).values);
         let mut gradients = loss.backward();
@@ -295,7 +295,7 @@ fn hugging_face<S: ClipShape>(case: &str) {
 
     let (batch, pixels) = nhwc(&io, "pixel_values");
     let ids = io.ids("input_ids");
-    let ends = hf::ends_of_text(&ids, config.sizes.context, config.end);
+    let ends = ends_of_text(&ids, config.sizes.context, config.end);
     let check = |name: &str, got: &[f32]| assert_forward(&format!("{case}: {name}"), got, &io.get(name).values);
     let hidden = model.text.hidden(ends.len(), &ids, NoneTape).unwrap();
     check("text_last_hidden", &to_vec(hidden).unwrap());

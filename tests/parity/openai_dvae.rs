@@ -3,11 +3,11 @@
 //! Legend: B pictures, H and W their sides, h and w those of the grid; fixtures are channels first, we are channels last.
 
 use crate::fixture::{self, Entry, assert_forward, assert_near};
-use dalle::harness::codec;
 use dalle::harness::device::Device;
-use dalle::harness::models::Which;
+use dalle::harness::open::{self, Which};
 use dalle::import::{Kind, Weights, import};
 use dalle::inference::Codec;
+use dalle::inference::published::first_stage;
 use dalle::models::dvae::{Dvae, reconstruction, squash, unsquash};
 use dalle::nn::{self, Init};
 use dalle::ops::{Input, PoolOp, to_vec};
@@ -270,7 +270,7 @@ fn half_precision_weights_give_the_published_numbers() {
 #[test]
 fn an_imported_file_codes_and_decodes_pictures_of_any_sides() {
     fn run<S: DvaeShape>(name: &str, file: &Path) {
-        let codec = codec::dvae::<S>(&Weights::open(file).unwrap()).unwrap();
+        let codec = first_stage::dvae::<S>(&Weights::open(file).unwrap()).unwrap();
         assert_eq!(codec.vocabulary(), S::Codes::SIZE);
         let io = fixture::open(&folder(&format!("io_{name}.safetensors")));
         let (pictures, tokens) = (io.get("s0_image_u8"), io.get("s0_tokens"));
@@ -279,11 +279,11 @@ fn an_imported_file_codes_and_decodes_pictures_of_any_sides() {
         let pixels: Vec<f32> = pictures.channels_last().iter().map(|&v| v as f32 / 255.0).collect();
         let expected = io.get("s0_recon").channels_last();
         for (index, pixels) in pixels.chunks(pixels.len() / b).enumerate() {
-            let (rows, columns, codes) = codec.encode_any(height, width, pixels).unwrap();
-            assert_eq!((rows, columns), (h, w));
+            assert_eq!((height / codec.stride(), width / codec.stride()), (h, w));
+            let codes = codec.encode_any([1, height, width], pixels).unwrap();
             assert_eq!(codes, io.ids("s0_tokens")[index * h * w..(index + 1) * h * w]);
-            let (up, across, values) = codec.decode_any(rows, columns, &codes).unwrap();
-            assert_eq!((up, across), (height, width));
+            let values = codec.decode_any([1, h, w], &codes).unwrap();
+            assert_eq!(values.len(), 3 * height * width);
             assert_forward("recon", &values, &expected[index * values.len()..(index + 1) * values.len()]);
         }
     }
@@ -293,7 +293,7 @@ fn an_imported_file_codes_and_decodes_pictures_of_any_sides() {
     import(Kind::OpenaiDvae, &pickles(), &out).unwrap();
     with_shape!(name, config, S => run::<S>(&name, &out));
     // The command line's model is the released one, sixty-four times as wide.
-    let refused = codec::open(&out, Device::Cpu, Which::Newest).err().unwrap();
+    let refused = open::codec(&out, Device::Cpu, Which::Newest).err().unwrap();
     assert!(refused.to_string().contains("encoder.blocks.input.w: expected shape [256, 3, 7, 7]"), "{refused}");
 }
 

@@ -1,11 +1,10 @@
 //! ru-dalle's transformer against its official implementation.
 
 use crate::fixture::{self, Tensors, assert_forward, assert_gradients, assert_near};
-use dalle::harness::generator::Generator;
-use dalle::harness::rudalle;
+use dalle::Result;
 use dalle::import::Weights;
-use dalle::inference::Codec;
-use dalle::inference::{Options, Prompt, sample};
+use dalle::inference::published::rudalle;
+use dalle::inference::{Codec, Generator, Options, Prompt, Request, sample};
 use dalle::mask::{Layout, Pattern};
 use dalle::models::rudalle::{Malevich, Rudalle, Version, masks, order};
 use dalle::models::transformer::Tokens;
@@ -13,17 +12,16 @@ use dalle::nn::{self, Init, Precision};
 use dalle::ops::{Mask, to_vec};
 use dalle::shape::RudalleShape;
 use dalle::text::Yttm;
-use dalle::{Result, rudalle};
 use dfdx::prelude::{Backward, ConstDim, Cpu, Gradients, NoneTape, OwnedTape};
 use serde_json::Value;
 
-rudalle!(
+dalle::rudalle!(
     /// v3_g4
     Small in small: layers 4, vocab 64, width 48, heads 4, text 16, grid 4, codes 32, sandwich true);
-rudalle!(
+dalle::rudalle!(
     /// v3_g8_plain
     Plain in plain: layers 5, vocab 56, width 32, heads 2, text 16, grid 8, codes 24, sandwich false);
-rudalle!(
+dalle::rudalle!(
     /// v2_g8
     Old in old: layers 4, vocab 56, width 32, heads 4, text 16, grid 8, codes 24, sandwich true);
 
@@ -174,14 +172,16 @@ impl Codec for Grey {
         self.0
     }
 
-    fn encode_any(&self, height: usize, width: usize, _: &[f32]) -> Result<(usize, usize, Vec<u32>)> {
-        Ok((height / 2, width / 2, vec![3; height * width / 4]))
+    fn encode_any(&self, [size, height, width]: [usize; 3], _: &[f32]) -> Result<Vec<u32>> {
+        Ok(vec![3; size * height * width / 4])
     }
 
-    fn decode_any(&self, height: usize, width: usize, codes: &[u32]) -> Result<(usize, usize, Vec<f32>)> {
-        let pixel = |y: usize, x: usize| [codes[y / 2 * width + x / 2] as f32 / 255.0; 3];
-        let pixels = (0..2 * height).flat_map(|y| (0..2 * width).flat_map(move |x| pixel(y, x))).collect();
-        Ok((2 * height, 2 * width, pixels))
+    fn decode_any(&self, [_, height, width]: [usize; 3], codes: &[u32]) -> Result<Vec<f32>> {
+        let picture = |codes: &[u32]| {
+            let pixel = |y: usize, x: usize| [codes[y / 2 * width + x / 2] as f32 / 255.0; 3];
+            (0..2 * height).flat_map(|y| (0..2 * width).flat_map(move |x| pixel(y, x))).collect::<Vec<f32>>()
+        };
+        Ok(codes.chunks(height * width).flat_map(picture).collect())
     }
 }
 
@@ -190,20 +190,28 @@ fn captions_become_pictures_through_any_codec() {
     let weights = Weights::open(fixture::root().join("rudalle/v2_g8.safetensors")).unwrap();
     let model = || Box::new(rudalle::transformer::<Old>(&weights, Version::V2).unwrap());
     let yttm = Yttm::load(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/yttm/bpe.model")).unwrap();
-    let refused = Generator::of_parts(model(), Box::new(Grey(25)), yttm.clone(), None).err().unwrap();
+    let refused = Generator::rudalle(model(), Box::new(Grey(25)), yttm.clone(), None).err().unwrap();
     assert!(refused.to_string().contains("draws 24 codes, the decoder knows 25"), "{refused}");
-    let generator = Generator::of_parts(model(), Box::new(Grey(24)), yttm, None).unwrap();
+    let generator = Generator::rudalle(model(), Box::new(Grey(24)), yttm, None).unwrap();
     assert_eq!((generator.grid(), generator.side()), (8, 16));
-    let captions = ["кот".to_owned()]; // ids below this small model's vocabulary
+    // Captions whose ids are below this small model's vocabulary.
     let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
-    let seeds = |_: usize| vec![5, 6, 5];
-    let drawn = generator.draw(&captions, &seeds, &[], &options).unwrap();
+    let request = Request { candidates: 3, seed: 5, forced: Vec::new(), options };
+    let draw = |captions: &[&str], request: &Request| generator.draw(captions, request, &mut |_| Ok(()));
+    let drawn = draw(&["кот"], &request).unwrap();
     let [one] = &drawn[..] else { panic!("{} captions", drawn.len()) };
     assert!(one.scores.is_none() && one.pictures.iter().all(|p| (p.width, p.height) == (16, 16)));
-    assert!(one.pictures[0] == one.pictures[2] && one.pictures[0] != one.pictures[1]);
+    assert_eq!((one.order(), one.pictures[0] == one.pictures[1]), (vec![0, 1, 2], false));
+    // What else is drawn changes nothing, and a caption that stands again goes on.
+    let two = Request { candidates: 2, ..request.clone() };
+    let drawn = draw(&["ток", "кот", "кот"], &two).unwrap();
+    assert_eq!([0, 1, 2].map(|at| drawn[at].first), [0, 0, 2]);
+    assert_eq!([&drawn[1].pictures[..], &drawn[2].pictures[..1]].concat(), one.pictures);
+    let ended = generator.draw(&["кот"], &two, &mut |_| Err(dalle::Error::Usage("enough".into())));
+    assert_eq!(ended.err().unwrap().exit_code(), 2);
     let forced: Vec<Option<u32>> = generator.encode(&[0.0; 16 * 16 * 3]).unwrap().into_iter().map(Some).collect();
-    let given = generator.draw(&captions, &seeds, &forced, &options).unwrap();
+    let given = draw(&["кот"], &Request { forced, ..request.clone() }).unwrap();
     assert!(given[0].pictures[0].rgb.iter().all(|&v| v == 3));
-    let guided = generator.draw(&captions, &seeds, &[], &Options { guidance: 2.0, ..options }).err().unwrap();
-    assert_eq!(guided.exit_code(), 2);
+    let guided = Request { options: Options { guidance: 2.0, ..options }, ..request };
+    assert_eq!(draw(&["кот"], &guided).err().unwrap().exit_code(), 2);
 }

@@ -4,7 +4,7 @@ use crate::usage;
 use clap::{Args, ValueEnum};
 use dalle::Result;
 use dalle::harness::device::Device;
-use dalle::harness::models::Which;
+use dalle::harness::open::Which;
 use dalle::kernels::Kernels;
 
 /// Where the arithmetic happens.

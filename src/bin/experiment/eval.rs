@@ -3,13 +3,13 @@
 use crate::device::{CheckpointArgs, DeviceArgs};
 use crate::{say, usage};
 use clap::Args;
+use dalle::evaluate::estimate::Estimate;
 use dalle::evaluate::network::{Network, Reading};
 use dalle::harness::device::Device;
 use dalle::harness::eval::{Asked, evaluate};
-use dalle::harness::notice;
-use dalle::harness::reranker::Reranker;
+use dalle::harness::{notice, open};
+use dalle::inference::Reranker;
 use dalle::{Error, Result};
-use serde_json::Value;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -60,7 +60,7 @@ pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
         return usage(format!("--resamples {}: expected at most {MOST_RESAMPLES}", args.resamples));
     }
     let judge = |path: &PathBuf| -> Result<(String, Reranker)> {
-        Ok((path.display().to_string(), Reranker::open(path, args.merges.as_deref(), Device::Cpu, args.older.which())?))
+        Ok((path.display().to_string(), open::reranker(path, args.merges.as_deref(), Device::Cpu, args.older.which())?))
     };
     let asked = Asked {
         pairs: args.pairs,
@@ -71,9 +71,15 @@ pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
         coco: args.coco,
     };
     let (run, found) = evaluate(&args.run, device, &asked, &mut |line| notice::line(line))?;
-    for (name, set) in found["sets"].as_object().into_iter().flatten() {
+    for (name, set) in found.sets.iter() {
         say(name)?;
-        lines("", set)?;
+        let (rows, details) = set.rows();
+        rows.iter().chain(&details).try_for_each(|row| line(&row.title, &row.estimate, row.unit))?;
+        let network = set.network.iter().flat_map(|network| &network.by_radius);
+        network.clone().try_for_each(|of| line(&format!("distance, radius {}", of.radius), &of.distance, ""))?;
+        network
+            .clone()
+            .try_for_each(|of| line(&format!("inception score, radius {}", of.radius), &of.inception_score, ""))?;
     }
     say(dalle::report::write(&run)?.display())
 }
@@ -87,30 +93,10 @@ fn channels(option: &str, numbers: &[f32]) -> Result<[f32; 3]> {
     }
 }
 
-/// The leaves of what was found, a line each.
-fn lines(path: &str, value: &Value) -> Result<()> {
-    let number = |value: &Value| match value.as_u64() {
-        Some(count) => Some(count.to_string()),
-        None => value.as_f64().map(|number| format!("{number:.4}")),
-    };
-    if let Some(found) = number(value) {
-        return say(format_args!("  {path:<60} {found:>10}"));
-    }
-    if let Some(found) = number(&value["value"]) {
-        let end = |key: &str| number(&value[key]).unwrap_or_default();
-        return say(format_args!("  {path:<60} {found:>10}  ({} to {})", end("low"), end("high")));
-    }
-    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path} {key}") };
-    match value {
-        Value::Object(object) => object.iter().try_for_each(|(key, value)| lines(&below(key), value)),
-        Value::Array(rows) => {
-            let metric = |row: &Value| format!("radius {}", row["radius"]);
-            rows.iter().try_for_each(|row| {
-                lines(&below(&format!("{} distance", metric(row))), &row["distance"])?;
-                lines(&below(&format!("{} inception score", metric(row))), &row["inception_score"])
-            })
-        }
-        Value::String(text) => say(format_args!("  {path:<60} {text}")),
-        _ => Ok(()),
-    }
+/// A figure, its interval and its unit.
+fn line(title: &str, estimate: &Estimate, unit: &str) -> Result<()> {
+    let number = |value: f64| format!("{value:.4}");
+    let interval =
+        estimate.interval.map_or(String::new(), |ends| format!("({} to {})", number(ends[0]), number(ends[1])));
+    say(format!("  {title:<60} {:>10}  {interval} {unit}", number(estimate.value)).trim_end())
 }

@@ -5,12 +5,11 @@ use crate::{say, usage};
 use clap::{Args, ValueEnum};
 use dalle::data::{Picture, augment};
 use dalle::harness::device::Device;
-use dalle::harness::generator::{Generator, Rudalle};
-use dalle::harness::notice;
-use dalle::inference::{self, Options, rank};
+use dalle::harness::{notice, open};
+use dalle::inference::published::rudalle::Files;
+use dalle::inference::{self, Generator, Options, Request};
 use dalle::models::rudalle::Version;
 use dalle::nn::Precision;
-use dalle::random::Rng;
 use dalle::report::grid;
 use dalle::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -117,7 +116,7 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
     if let Some(caption) = args.captions.iter().find(|caption| caption.trim().is_empty()) {
         return usage(format!("--caption {caption:?} is empty: expected at least one word"));
     }
-    let generator = open(&args.model, args.older, &args.published, device)?;
+    let generator = generator(&args.model, args.older, &args.published, device)?;
     let forced = match &args.prime {
         None => Vec::new(),
         Some(path) => {
@@ -136,28 +135,23 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
         guidance: args.guidance,
         precision: args.precision.into(),
     };
-    let seeds = |caption: usize| {
-        let seed = |candidate| Rng::new(args.seed, "sample/cli", caption as u64, candidate).bits();
-        (0..args.n as u64).map(seed).collect()
-    };
     for cut in generator.cut(&args.captions) {
         notice::line(format_args!("warning: {cut}"));
     }
-    let drawn = generator.draw(&args.captions, &seeds, &forced, &options)?;
+    let request = Request { candidates: args.n, seed: args.seed, forced, options };
+    let drawn = generator.draw(&args.captions, &request, &mut |_| Ok(()))?;
     std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
     // Nothing chooses without a CLIP.
-    let keep = if generator.reranker.is_some() { args.keep.min(args.n) } else { args.n };
+    let keep = if generator.reranker().is_some() { args.keep.min(args.n) } else { args.n };
     let mut sheet = Vec::new();
     for (index, (caption, drawn)) in args.captions.iter().zip(drawn).enumerate() {
         say(caption)?;
-        let order = drawn.scores.as_deref().map_or_else(|| (0..args.n).collect(), rank);
-        for (place, &candidate) in order.iter().take(keep).enumerate() {
+        for (place, &at) in drawn.order().iter().take(keep).enumerate() {
             let file = args.out.join(format!("{index}-{place}.png"));
-            drawn.pictures[candidate].save_png(&file)?;
-            let score =
-                drawn.scores.as_ref().map_or("–".into(), |scores| format!("{:.2}", 100.0 * scores[candidate]));
-            say(format_args!("  {score:>6}  {}  (candidate {candidate})", file.display()))?;
-            sheet.push(drawn.pictures[candidate].clone());
+            drawn.pictures[at].save_png(&file)?;
+            let score = drawn.scores.as_ref().map_or("–".into(), |scores| format!("{:.2}", 100.0 * scores[at]));
+            say(format_args!("  {score:>6}  {}  (candidate {})", file.display(), drawn.first + at))?;
+            sheet.push(drawn.pictures[at].clone());
         }
     }
     let sheet = grid::grid(&sheet, keep.min(16), if generator.side() < 128 { 4 } else { 1 });
@@ -166,9 +160,9 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
     say(file.display())
 }
 
-fn open(model: &Path, older: CheckpointArgs, published: &Published, device: Device) -> Result<Generator> {
+fn generator(model: &Path, older: CheckpointArgs, published: &Published, device: Device) -> Result<Generator> {
     if !model.is_file() {
-        return Generator::of_run(model, device, older.which());
+        return open::generator(model, device, older.which());
     }
     let (Some(decoder), Some(tokenizer)) = (&published.decoder, &published.tokenizer) else {
         return usage("a file of import rudalle needs --decoder and --tokenizer");
@@ -178,7 +172,7 @@ fn open(model: &Path, older: CheckpointArgs, published: &Published, device: Devi
         Release::V3 => Version::V3,
     };
     let (reranker, merges) = (published.clip.as_deref(), published.merges.as_deref());
-    Generator::of_rudalle(model, Rudalle { decoder, tokenizer, version, reranker, merges }, device)
+    open::rudalle(Files { transformer: model, decoder, tokenizer, version, reranker, merges }, device)
 }
 
 /// A picture's centre square, resized to `side`, as values in [0, 1].

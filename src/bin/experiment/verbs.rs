@@ -5,12 +5,9 @@ use crate::run::fit;
 use crate::{say, usage};
 use clap::Args;
 use dalle::data::Picture;
-use dalle::harness::codec;
 use dalle::harness::device::Device;
-use dalle::harness::measure::picture;
-use dalle::harness::models::Which;
 use dalle::harness::notice;
-use dalle::harness::reranker::Reranker;
+use dalle::harness::open::{self, Which};
 use dalle::harness::run_dir::write_atomic;
 use dalle::harness::selftest::Selftest;
 use dalle::harness::spec;
@@ -40,7 +37,7 @@ const MAX_PIXELS: usize = 1 << 20;
 
 pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, which: Which) -> Result<()> {
     let picture = Picture::open(image)?;
-    let codec = codec::open(run, device, which)?;
+    let codec = open::codec(run, device, which)?;
     let stride = codec.stride();
     let (height, width) = (picture.height, picture.width);
     if height == 0 || height % stride != 0 || width == 0 || width % stride != 0 {
@@ -50,8 +47,8 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, whic
         return Err(Error::data(image, format!("expected at most {MAX_PIXELS} pixels, got {width}×{height}")));
     }
     let values: Vec<f32> = picture.values().collect();
-    let (height, width, codes) = codec.encode_any(height, width, &values)?;
-    let tokens = TokenGrid { height, width, codes }.to_json();
+    let codes = codec.encode_any([1, height, width], &values)?;
+    let tokens = TokenGrid { height: height / stride, width: width / stride, codes }.to_json();
     match out {
         Some(path) => write_atomic(path, tokens.as_bytes()),
         None => say(tokens),
@@ -61,7 +58,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, whic
 pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device, which: Which) -> Result<()> {
     let grid = TokenGrid::read(tokens)?;
     let bad = |what: String| Error::data(tokens, what);
-    let codec = codec::open(run, device, which)?;
+    let codec = open::codec(run, device, which)?;
     let (limit, most) = (codec.vocabulary(), MAX_PIXELS / codec.stride().pow(2));
     if grid.codes.len() > most {
         return Err(bad(format!("expected at most {most} tokens, got {}×{}", grid.height, grid.width)));
@@ -69,8 +66,9 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device, which: Whic
     if grid.codes.iter().any(|&code| code as usize >= limit) {
         return Err(bad(format!("codes: expected numbers below {limit}")));
     }
-    let (height, width, values) = codec.decode_any(grid.height, grid.width, &grid.codes)?;
-    picture(&values, width, height).save_png(out)?;
+    let values = codec.decode_any([1, grid.height, grid.width], &grid.codes)?;
+    let stride = codec.stride();
+    Picture::of_values(&values, grid.width * stride, grid.height * stride).save_png(out)?;
     say(out.display())
 }
 
@@ -105,7 +103,7 @@ pub fn rerank(args: &RerankArgs, device: Device) -> Result<()> {
     }
     let put = |caption: &String| args.template.as_ref().map_or(caption.clone(), |t| t.replace("{}", caption));
     let captions: Vec<String> = args.captions.iter().map(put).collect();
-    let reranker = Reranker::open(&args.model, args.merges.as_deref(), device, args.older.which())?;
+    let reranker = open::reranker(&args.model, args.merges.as_deref(), device, args.older.which())?;
     if let Some(cut) = reranker.cut(&captions) {
         notice::line(format_args!("warning: CLIP: {cut}"));
     }

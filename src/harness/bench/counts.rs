@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::harness::plan::walk;
     use crate::mask::paper_order;
-    use crate::models::clip::published::VitB32;
+    use crate::models::clip::presets::VitB32;
     use crate::models::presets::{bench_s, tiny};
     use crate::shape::TransformerShape;
 

@@ -7,7 +7,7 @@ use super::{Emit, Work, counts};
 use crate::error::{Error, Result};
 use crate::harness::plan::walk;
 use crate::mask::paper_order;
-use crate::models::clip::published::VitB32;
+use crate::models::clip::presets::VitB32;
 use crate::models::clip::{self, Clip};
 use crate::models::dvae::{self, Dvae};
 use crate::models::presets::{bench_l, bench_s, paper};

@@ -2,7 +2,7 @@
 
 use super::cost::Flops;
 use super::{DECODING_EFFICIENCY, Machine, StagePlan, VALUE, seconds};
-use crate::harness::spec::{DataKind, Spec};
+use crate::harness::spec::Spec;
 use crate::inference::held_at_once;
 use crate::mask::{Layout, Pattern};
 use crate::shape::{BlockShape, TransformerShape};
@@ -77,10 +77,7 @@ pub(super) fn plan<S: TransformerShape>(
     };
     let drawing = machine.flops_per_second.map(|rate| drawn.total() / DECODING_EFFICIENCY / rate);
     let shown = (forward("decoder") + forward("image tower")) * candidates + forward("text tower");
-    let measured = match spec.data.kind {
-        DataKind::Shapes => vec![spec.evaluate.seen, spec.evaluate.held_out, spec.evaluate.two_objects],
-        DataKind::Webdataset | DataKind::Folder => Vec::new(),
-    };
+    let measured: Vec<usize> = spec.judged().iter().map(|set| set.count).collect();
     let parameters = stages.iter().flat_map(|stage| &stage.parts).map(|part| part.parameters).sum::<usize>();
     // A set is drawn at a time.
     let together = measured.iter().copied().max().unwrap_or(spec.sample.shown).max(1);

@@ -12,10 +12,10 @@ mod seal;
 
 use super::identity::Difference;
 use super::load::{Loaded, reopen};
-use super::spec::{DataKind, Spec};
+use super::spec::Spec;
 use super::{notice, provenance};
-use crate::train::checkpoint;
-pub use crate::train::durable::write_atomic;
+use crate::checkpoint;
+pub use crate::files::write_atomic;
 use crate::{Error, Result};
 pub use folders::file_part;
 use folders::{Gate, new_folder, newest_first, remove_unfinished, sweep};
@@ -164,7 +164,7 @@ impl RunDir {
     pub fn change_spec(&mut self, loaded: &Loaded, changes: &[Difference]) -> Result<()> {
         let (theirs, ours) = (self.run["spec_folder"].clone(), json!(absolute(&loaded.folder)));
         if theirs != ours {
-            if loaded.spec.data.kind != DataKind::Shapes {
+            if !loaded.spec.data.kind.is_procedural() {
                 let what = format!("data paths were relative to {theirs} and are relative to {ours} from here on");
                 self.warn("run", "other-folder", &what)?;
             }

@@ -70,10 +70,10 @@ fn stage(
         let family = device.to_train(spec)?;
         let batch = batch(&family.architecture(spec)?, name);
         let mut stage = of(family.as_ref(), spec)?;
-        let numbers = stage.step(0, &batch)?;
+        let report = stage.step(0, &batch)?;
         let files = stage.checkpoint()?;
-        let told = numbers.into_iter().filter(|(name, _)| ["loss", "grad_norm"].contains(name)).map(|(_, v)| v);
-        Ok((stage, told.collect(), files))
+        let told = ["loss", "grad_norm"].iter().filter_map(|name| report.get(name)).collect();
+        Ok((stage, told, files))
     };
     let (mut on_device, numbers, files) = step(device)?;
     let (_, again, files_again) = step(device)?;

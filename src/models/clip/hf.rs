@@ -100,15 +100,6 @@ impl Config {
     }
 }
 
-/// Where each text of `ids` ends, which is where its feature is read; `end` is [`Config::end`].
-pub fn ends_of_text(ids: &[u32], context: usize, end: Option<u32>) -> Vec<usize> {
-    match end {
-        None => super::ends_of_text(ids, context),
-        // As there: the first slot where no text has its end.
-        Some(end) => ids.chunks(context).map(|row| row.iter().position(|&id| id == end).unwrap_or(0)).collect(),
-    }
-}
-
 /// What a published parameter is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {

@@ -5,11 +5,10 @@
 //!
 //! Legend: B batch, P patches, S slots of a tower, Dim its width, Embed the shared width.
 
-mod embedder;
 #[cfg(feature = "cli")]
 pub mod hf;
 #[cfg(feature = "cli")]
-pub mod published;
+pub mod presets;
 #[cfg(feature = "cli")]
 pub mod resnet;
 mod sizes;
@@ -17,7 +16,6 @@ mod text;
 mod vision;
 
 pub use crate::data::preprocess::{MEAN, STD, normalised};
-pub use embedder::{Embedder, by_chunk};
 pub use sizes::{Sizes, Tower};
 pub use text::{Text, ends_of_text};
 pub use vision::Vision;
@@ -89,7 +87,7 @@ impl<S: ClipShape, E: Real, D: Backend<E>> Clip<S, E, D> {
 
     /// Unit features of captions (B, Embed). `ids`: B·Context, padded with 0 after the end of text, which has the largest id.
     pub fn text<T: Tape<E, D>>(&self, ids: &[u32], tape: T) -> Result<Features<S, E, D, T>, D::Err> {
-        Ok(retyped(unit(retyped(self.text.forward(ids, &ends_of_text(ids, S::Context::SIZE), tape)?))?))
+        Ok(retyped(unit(retyped(self.text.forward(ids, &ends_of_text(ids, S::Context::SIZE, None), tape)?))?))
     }
 
     /// exp(logit_scale)·images·textsᵀ: (B, B), a row per picture.

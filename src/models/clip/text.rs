@@ -108,9 +108,12 @@ impl<S: TextTowerShape, E: Real, D: Backend<E>> Text<S, E, D> {
     }
 }
 
-/// Where each caption of `context` ids ends: at its largest id, the first one on ties (the end of text is the last token of
-/// the published vocabulary).
-pub fn ends_of_text(ids: &[u32], context: usize) -> Vec<usize> {
-    let end = |row: &[u32]| (0..row.len()).max_by_key(|&i| (row[i], std::cmp::Reverse(i))).unwrap_or(0);
-    ids.chunks(context.max(1)).map(end).collect()
+/// Where each caption of `context` ids ends: at the first `end`, or else at its first slot; without `end`, at its largest id, the
+/// first one on ties (the end of text is the last token of OpenAI's vocabulary).
+pub fn ends_of_text(ids: &[u32], context: usize, end: Option<u32>) -> Vec<usize> {
+    let at = |row: &[u32]| match end {
+        Some(end) => row.iter().position(|&id| id == end).unwrap_or(0),
+        None => (0..row.len()).max_by_key(|&i| (row[i], std::cmp::Reverse(i))).unwrap_or(0),
+    };
+    ids.chunks(context.max(1)).map(at).collect()
 }

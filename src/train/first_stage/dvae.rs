@@ -26,12 +26,12 @@ impl<S: DvaeShape, D: Backend<f32>> Trainable<S, D> for Dvae<S, f32, D> {
         let stats = self.decoder.forward(z)?;
         let nll = D::logit_laplace(stats, step.target, Some(spec.clamp_log_b))?.try_sum::<(), _>()?;
         let (nll_value, kl_value) = (f64::from(scalar(&nll)), f64::from(scalar(&kl)));
-        let numbers = vec![
+        let metrics = vec![
             ("kl", kl_value / (size * S::Grid::SIZE * S::Grid::SIZE) as f64),
             ("elbo", -(nll_value + kl_value) / values),
             ("temperature", tau),
             ("kl_weight", beta),
         ];
-        Ok(Losses { nll, penalty: kl.try_mul(beta as f32)?, codes, numbers })
+        Ok(Losses { nll, penalty: kl.try_mul(beta as f32)?, codes, metrics })
     }
 }

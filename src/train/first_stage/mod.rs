@@ -7,7 +7,7 @@ mod dvae;
 mod vqvae;
 
 use super::config::{FirstStageConfig, FirstStageKind};
-use super::stage::{Batch, Learns, Numbers, Stage};
+use super::stage::{Batch, Learns, Metrics, Stage, StepReport};
 use super::state::Files;
 use super::trainer::{Sum, Trainer};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ struct Losses<D: Backend<f32>> {
     /// The codes that the encoder would choose.
     codes: Vec<u32>,
     /// More metrics, each a mean over the pictures.
-    numbers: Numbers,
+    metrics: Metrics,
 }
 
 /// A model between pictures and codes, in training.
@@ -104,31 +104,31 @@ where
         self.trainer.num_parameters()
     }
 
-    fn step(&mut self, step: u64, batch: &Batch) -> Result<Numbers> {
+    fn step(&mut self, step: u64, batch: &Batch) -> Result<StepReport> {
         let values = batch.pixels.len() as f64;
         let each = batch.pixels.len() / batch.size.max(1);
-        let (mut sum, mut nll_value, mut all_codes, mut means) = (Sum::default(), 0.0, Vec::new(), Numbers::new());
+        let (mut sum, mut nll_value, mut all_codes, mut means) = (Sum::default(), 0.0, Vec::new(), Metrics::new());
         for part in batch.parts(self.spec.accumulate) {
             let x = pictures::<S, D>(self.trainer.device(), &batch.pixels[part.start * each..part.end * each])?;
             let target = to_vec(x.clone())?;
             let inputs = Step { spec: &self.spec, seed: self.seed, step, first: part.start, target };
-            let Losses { nll, penalty, codes, numbers } = self.trainer.model().losses(x.leaky_traced(), inputs)?;
+            let Losses { nll, penalty, codes, metrics } = self.trainer.model().losses(x.leaky_traced(), inputs)?;
             nll_value += f64::from(scalar(&nll)) / values;
             self.trainer.add(step, nll.try_add(penalty)?.try_div(values as f32)?, &mut sum)?;
             all_codes.extend(codes);
             let share = part.len() as f64 / batch.size as f64;
-            means.resize(numbers.len(), ("", 0.0));
-            for (mean, (name, value)) in means.iter_mut().zip(numbers) {
+            means.resize(metrics.len(), ("", 0.0));
+            for (mean, (name, value)) in means.iter_mut().zip(metrics) {
                 *mean = (name, mean.1 + share * value);
             }
         }
         let update = self.trainer.update(step, sum)?;
         let (used, perplexity) = usage(&all_codes, S::Codes::SIZE);
-        let mut all = vec![("loss", update.loss), ("nll", nll_value)];
-        all.extend(means);
-        all.extend([("lr", update.lr), ("grad_norm", update.grad_norm)]);
-        all.extend([("batch_usage", used as f64), ("batch_perplexity", perplexity)]);
-        Ok(all)
+        let mut metrics = vec![("nll", nll_value)];
+        metrics.extend(means);
+        metrics.extend([("lr", update.lr), ("grad_norm", update.grad_norm)]);
+        metrics.extend([("batch_usage", used as f64), ("batch_perplexity", perplexity)]);
+        Ok(StepReport { loss: update.loss, metrics })
     }
 
     fn checkpoint(&self) -> Result<Files> {

@@ -17,6 +17,6 @@ impl<S: DvaeShape, D: Backend<f32>> Trainable<S, D> for Vqvae<S, f32, D> {
         let nll = D::logit_laplace(quantised.stats, step.target, Some(step.spec.clamp_log_b))?.try_sum::<(), _>()?;
         let commitment = quantised.commitment_loss.try_mul(step.spec.commitment as f32)?;
         let penalty = quantised.codebook_loss.try_add(commitment)?;
-        Ok(Losses { nll, penalty, codes: quantised.codes, numbers: Vec::new() })
+        Ok(Losses { nll, penalty, codes: quantised.codes, metrics: Vec::new() })
     }
 }

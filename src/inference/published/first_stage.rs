@@ -1,0 +1,83 @@
+//! Published first stages: OpenAI's dVAE and a Gumbel VQGAN.
+
+use super::unexpected;
+use crate::error::Result;
+use crate::import::{Kind, Weights};
+use crate::inference::{Codec, FrozenFirstStage};
+use crate::models::dvae::Dvae;
+use crate::models::feature_map::FeatureMap;
+use crate::models::presets::paper;
+use crate::models::vqgan::{self, Config, Vqgan};
+use crate::nn::{self, Init};
+use crate::shape::DvaeShape;
+use dfdx::prelude::Cpu;
+use std::path::Path;
+
+/// The model of the file at `path`.
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) where there is none, or the file holds another kind of model.
+pub fn open(path: &Path) -> Result<Box<dyn Codec>> {
+    let weights = Weights::open(path)?;
+    match weights.kind() {
+        Some(Kind::OpenaiDvae) => Ok(Box::new(dvae::<paper::Dvae>(&weights)?)), // the released one has the paper's sizes
+        Some(Kind::TamingGumbel) => Ok(Box::new(vqgan(&weights)?)),
+        other => Err(unexpected(path, &[Kind::OpenaiDvae, Kind::TamingGumbel], other)),
+    }
+}
+
+/// The dVAE of shape `S` with the tensors of an imported file.
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) where a tensor is missing or has another shape.
+pub fn dvae<S: DvaeShape>(weights: &Weights) -> Result<impl Codec + use<S>> {
+    weights.fits(&nn::describe::<Dvae<S, f32, Cpu>, f32, Cpu>())?;
+    let device = Cpu::default();
+    let mut model: Dvae<S, f32, Cpu> = nn::build(&device, 0, |_, _| Init::Constant(0.0))?;
+    nn::import(&mut model, |name, shape| weights.parameter(name, shape))?;
+    // What is only asked for codes and pictures has no use for a likelihood.
+    Ok(FrozenFirstStage::<S, _, Cpu>::new(model, device, 0.0, false))
+}
+
+/// The VQGAN of an imported file, of any size.
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) where a tensor is missing or has another shape.
+pub fn vqgan(weights: &Weights) -> Result<impl Codec + use<>> {
+    let config = Config::parse(&weights.config()?)?;
+    let model = Vqgan::load(&config, vqgan::Kind::Gumbel, &mut |name, shape| weights.parameter(name, shape))?;
+    Ok(FrozenVqgan { model, config })
+}
+
+struct FrozenVqgan {
+    model: Vqgan,
+    config: Config,
+}
+
+/// One picture at a time: at 256 × 256 each layer holds tens of megabytes of it.
+impl Codec for FrozenVqgan {
+    fn stride(&self) -> usize {
+        self.config.factor()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.config.codes
+    }
+
+    fn encode_any(&self, [_, height, width]: [usize; 3], pixels: &[f32]) -> Result<Vec<u32>> {
+        let mut codes = Vec::new();
+        for pixels in pixels.chunks((3 * height * width).max(1)) {
+            let picture = vqgan::mapped(FeatureMap::new([1, height, width, 3], pixels.to_vec())?);
+            codes.extend(self.model.encode(&picture)?);
+        }
+        Ok(codes)
+    }
+
+    fn decode_any(&self, [_, height, width]: [usize; 3], codes: &[u32]) -> Result<Vec<f32>> {
+        let mut pixels = Vec::new();
+        for codes in codes.chunks((height * width).max(1)) {
+            pixels.extend(vqgan::picture(self.model.decode(codes, [1, height, width])?).values);
+        }
+        Ok(pixels)
+    }
+}
