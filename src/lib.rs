@@ -72,6 +72,7 @@ pub mod ops;
 pub mod random;
 pub mod report;
 pub mod shape;
+pub mod spec;
 pub mod text;
 pub mod train;
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From what knows nothing to what knows everything.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "error",
     "files",
     "checkpoint",
@@ -20,6 +20,7 @@ const ORDER: [&str; 21] = [
     "models",
     "objective",
     "import",
+    "spec",
     "inference",
     "train",
     "evaluate",

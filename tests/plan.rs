@@ -3,15 +3,15 @@
 
 use dalle::harness::load::check;
 use dalle::harness::plan::{Machine, Memory, Plan, plan, plan_on};
-use dalle::harness::spec::Spec;
 use dalle::kernels::cpu::matmul::{View, matmul_seq};
 use dalle::kernels::heap::{self, Heap};
 use dalle::models::presets::{Emoji, Mini, NAMES, tiny};
 use dalle::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
 use dalle::nn::{self, Init};
 use dalle::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
+use dalle::spec::FirstStageKind;
+use dalle::spec::Spec;
 use dalle::train::clip_stage::ClipTrainer;
-use dalle::train::config::FirstStageKind;
 use dalle::train::transformer_stage::TransformerTrainer;
 use dalle::train::{Batch, Stage, first_stage};
 use dfdx::nn::BuildModule;

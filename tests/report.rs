@@ -258,7 +258,7 @@ fn a_finished_run_is_shown_whole_and_nothing_comes_from_outside() {
         "<td>8.01</td><td>256</td><td>22558</td>",
         // Sets are columns; a share is a percentage wherever it stands.
         "<th scope=\"col\">validation</th><th scope=\"col\">held out</th><th scope=\"col\">unit</th>",
-        "<th scope=\"row\">PSNR of reconstructions</th><td>31.02</td><td>29.57</td><td class=\"detail\">dB</td>",
+        "<th scope=\"row\">PSNR of reconstructions</th><td>31.02</td><td>29.57</td><td class=\"detail\">dB <span title=\"higher is better\">↑</span></td>",
         "<td>71.0 %<span class=\"detail\">65.4 % to 76.6 %, n = 256</span></td>",
         "lenient 86.2 %",
         "<summary>Attributes after reconstruction, in detail</summary>",

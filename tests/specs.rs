@@ -4,10 +4,11 @@
 use dalle::Error;
 use dalle::harness::identity::SPEC_VERSION;
 use dalle::harness::load::{check, load};
-use dalle::harness::spec::Spec;
 use dalle::models::presets;
+use dalle::spec::{Spec, schema};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 const PRESETS: &[&str] = &["tiny", "mini", "emoji", "paper"];
@@ -332,7 +333,7 @@ proptest! {
         spec.first_stage.temperature.from = from;
         spec.transformer.optimizer.beta1 = share;
         spec.transformer.attention = layers.into_iter().map(str::to_owned).collect();
-        spec.data.kind = dalle::harness::spec::DataKind::Folder;
+        spec.data.kind = dalle::spec::DataKind::Folder;
         spec.data.train = vec![glob.clone()];
         spec.data.validation.insert(spec.name.clone(), vec![glob]);
         let resolved = spec.resolved().unwrap();
@@ -343,5 +344,26 @@ proptest! {
     fn no_text_panics(text in "(name|preset|clip|data|kind|train|[:,\\[\\]{} \\n\t'\"#&*!|>0-9é-]){0,40}") {
         let _ = parse(&text, &[&text]);
         let _ = parse(HEAD, &[&text]);
+    }
+}
+
+/// What is made of the schema, beside what is committed.
+#[test]
+fn the_page_of_keys_and_the_editors_schema_are_those_of_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (file, made, how) in [
+        ("docs/spec.md", schema::page(), "experiment explain > docs/spec.md"),
+        ("experiments/schema.json", format!("{:#}\n", schema::json()), "experiment schema > experiments/schema.json"),
+    ] {
+        let there = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+        assert!(there == made, "{file} is not what the program says: {how}");
+    }
+    for entry in std::fs::read_dir(root.join("experiments")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "yaml") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let line = "# yaml-language-server: $schema=schema.json";
+            assert_eq!(text.lines().next(), Some(line), "{}", path.display());
+        }
     }
 }

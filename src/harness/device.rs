@@ -2,9 +2,9 @@
 
 use super::models::{self, Family};
 use super::plan::{self, Machine, plan_on};
-use super::spec::Spec;
 use crate::error::{Error, Result, without_panic};
 use crate::kernels::Kernels;
+use crate::spec::Spec;
 #[cfg(feature = "cli")]
 use std::{fmt::Display, path::Path};
 

@@ -9,7 +9,6 @@ use super::open::{Opened, Which};
 use super::progress::Tasks;
 use super::run_dir::write_atomic;
 use super::sources::Sources;
-use super::spec::Spec;
 use crate::data::{Example, Picture};
 use crate::error::{Error, Result};
 use crate::evaluate::blur::{RADII, blurred, in_pixels};
@@ -24,6 +23,7 @@ use crate::evaluate::results::{
 use crate::evaluate::retrieval::{found, transposed};
 use crate::inference::{Drawn, Generator, Reranker};
 use crate::random::Rng;
+use crate::spec::Spec;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,7 @@ pub fn evaluate(
     for (name, source) in &sources.validation {
         say(format!("{name}: bounds and reconstructions"));
         let limited = Spec {
-            evaluate: super::spec::EvaluateSpec { pairs: asked.pairs, ..spec.evaluate.clone() },
+            evaluate: crate::spec::EvaluateSpec { pairs: asked.pairs, ..spec.evaluate.clone() },
             ..spec.clone()
         };
         let set = bounds(&limited, &models, &bpe, (name, source.as_ref()), &run, true)?.0;

@@ -2,11 +2,11 @@
 //! same types as the results, filled with what is not known yet. A test holds it against the results of a run.
 
 use super::evaluators;
-use super::expect::{keys, parse};
-use super::parse::{Data, Node};
-use super::problem::Problem;
-use super::schema::did_you_mean;
-use super::spec::Spec;
+use crate::spec::Spec;
+use crate::spec::expect::{keys, parse};
+use crate::spec::parse::{Data, Node};
+use crate::spec::problem::Problem;
+use crate::spec::schema::did_you_mean;
 use serde_json::{Value, json};
 
 /// Every expectation of `spec` whose path leads to no number of its results; `root` is where it was read from.

@@ -2,9 +2,9 @@
 //! is added tomorrow moves no hash of today; and some keys change nothing of what a run has done, so that it may go on with
 //! other values of them.
 
-use super::defaults;
-use super::spec::Spec;
 use crate::error::{Error, Result};
+use crate::spec::Spec;
+use crate::spec::defaults;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write};

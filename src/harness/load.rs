@@ -1,10 +1,10 @@
 //! A file and `--set` arguments to a checked [`Spec`]: read with a cap, parsed to a tree with places, overridden, held against
 //! the schema, and only then read by serde.
 
-use super::parse::{self, MOST_BYTES};
-use super::problem::{self, Place, Problem, Source};
-use super::spec::Spec;
-use super::{defaults, expected, schema, set};
+use super::expected;
+use crate::spec::parse::{self, MOST_BYTES};
+use crate::spec::problem::{self, Place, Problem, Source};
+use crate::spec::{Spec, check as schema, defaults, set};
 use crate::{Error, Result};
 use serde_yaml::Value;
 use std::fs::File;
@@ -147,14 +147,4 @@ fn read(path: &Path) -> Result<String> {
         let line = 1 + error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count();
         Error::Spec(format!("{}:{line}: not UTF-8 at byte {valid}", path.display()))
     })
-}
-
-impl Spec {
-    /// The spec with every default filled in, as YAML; reading it gives the same spec.
-    ///
-    /// # Errors
-    /// [`Error::Spec`] for a value that YAML cannot hold; none of a checked spec is.
-    pub fn resolved(&self) -> Result<String> {
-        serde_yaml::to_string(self).map_err(|error| Error::Spec(error.to_string()))
-    }
 }

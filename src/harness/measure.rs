@@ -1,7 +1,6 @@
 //! What is measured of a stage on validation pairs, while it trains and after it.
 
 use super::sources::measured;
-use super::spec::{SampleSpec, Spec};
 use crate::data::{Example, Source};
 use crate::error::Result;
 use crate::evaluate::similarity::psnr;
@@ -10,8 +9,9 @@ use crate::inference::{Embedder, ImageTokenizer, Options, Request, TokenModel, c
 use crate::models::transformer::Tokens;
 use crate::objective::contrastive_of;
 use crate::random::Rng;
+use crate::spec::{FirstStageConfig, FirstStageKind};
+use crate::spec::{SampleSpec, Spec};
 use crate::train::Metrics;
-use crate::train::config::{FirstStageConfig, FirstStageKind};
 
 /// `limit` good examples of a validation set (0: all), spread over it, centre-cropped: fewer are the first of more.
 pub fn held_out(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit: usize) -> Result<Vec<Example>> {

@@ -7,12 +7,10 @@
 #[cfg(feature = "cli")]
 pub mod bench;
 pub mod captions;
-pub mod defaults;
 pub mod device;
 #[cfg(feature = "cli")]
 pub mod eval;
 pub mod evaluators;
-pub mod expect;
 pub mod expected;
 pub mod identity;
 pub mod load;
@@ -21,22 +19,17 @@ pub mod memory;
 pub mod models;
 pub mod notice;
 pub mod open;
-pub mod parse;
 pub mod pipeline;
 pub mod plan;
 mod preview;
-pub mod problem;
 pub mod progress;
 mod provenance;
 pub mod resume;
 pub mod run_dir;
-pub mod schema;
 #[cfg(feature = "cli")]
 pub mod selftest;
-pub mod set;
 pub mod signals;
 pub mod sources;
-pub mod spec;
 pub mod survey;
 pub mod table;
 #[cfg(feature = "cli")]

@@ -1,7 +1,5 @@
 //! The models of a preset on a device, behind their erased traits: in training, and with their weights fixed.
 
-use super::schema::did_you_mean;
-use super::spec::Spec;
 use crate::error::{Error, Result};
 use crate::inference::{
     AVERAGED, Embedder, FrozenClip, FrozenFirstStage, FrozenTransformer, Generator, Geometry, ImageTokenizer, Reranker,
@@ -12,9 +10,11 @@ use crate::models::{clip::Clip, dvae::Dvae, presets, transformer::Transformer, v
 use crate::nn::{describe, weights};
 use crate::ops::Backend;
 use crate::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
+use crate::spec::FirstStageKind;
+use crate::spec::Spec;
+use crate::spec::schema::did_you_mean;
 use crate::text::{Bpe, ClipVocab, TextVocab};
 use crate::train::clip_stage::ClipTrainer;
-use crate::train::config::FirstStageKind;
 use crate::train::transformer_stage::{TransformerTrainer, patterns};
 use crate::train::{Learns, first_stage};
 use crate::with_preset;

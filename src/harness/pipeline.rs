@@ -14,13 +14,13 @@ use super::progress::Tasks;
 use super::run_dir::{RunDir, TOKENIZER, write_atomic};
 use super::signals::Stop;
 use super::sources::{Sources, view};
-use super::spec::Spec;
 use super::training::{Plan, Trained, train};
 use crate::data::{Counts, Example, Loader, Picture, Tally, View, pixels};
 use crate::error::{Error, Result};
 use crate::evaluate::results::Results;
 use crate::inference::{Embedder, ImageTokenizer, TokenModel};
 use crate::random::Rng;
+use crate::spec::Spec;
 use crate::text::{Bpe, Cut};
 use crate::train::{Batch, Metrics};
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ fn stages(loaded: &Loaded, family: &dyn Family, run: &mut RunDir, watch: &Watch)
     let clip = context.clip(run, first.as_ref())?.into();
     let models = Models { architecture: architecture.clone(), first, transformer, clip };
     let results = measured(&context, run, &models)?;
-    super::expect::check(&spec.expect, &json!(results))
+    crate::spec::expect::check(&spec.expect, &json!(results))
 }
 
 /// The results, and in `run.json` the time they took, that of measurements which a signal ended included.

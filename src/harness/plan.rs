@@ -17,12 +17,12 @@ pub(super) use machine::available_bytes;
 pub use sampling::SamplingPlan;
 
 use super::models::unknown;
-use super::spec::Spec;
 use crate::Result;
 use crate::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
 use crate::nn::describe;
 use crate::shape::{Preset, TransformerShape};
-use crate::train::config::{Ema, FirstStageKind};
+use crate::spec::Spec;
+use crate::spec::{Ema, FirstStageKind};
 use crate::train::transformer_stage::patterns;
 use dfdx::prelude::{Cpu, TensorCollection};
 use serde::Serialize;
@@ -274,7 +274,7 @@ fn seconds(flops: Flops, machine: Machine) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::mask::paper_order;
-    use crate::train::config::ClipConfig;
+    use crate::spec::ClipConfig;
 
     /// Each part's walk meets exactly the parameters that the model's type has there.
     fn walks_everything<P: Preset>() {

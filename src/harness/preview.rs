@@ -9,10 +9,10 @@
 use super::measure::options;
 use super::notice;
 use super::run_dir::write_atomic;
-use super::spec::SampleSpec;
 use crate::data::{Example, Picture};
 use crate::error::{Error, Result};
 use crate::inference::{self, ImageTokenizer, Prompt, TokenModel, seed_of};
+use crate::spec::SampleSpec;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -99,22 +99,28 @@ impl Preview {
     fn sheet(&self, step: u64, pictures: Vec<Picture>) -> Result<()> {
         self.save(&step.to_string(), &pictures)?;
         self.miss(step);
-        // The list is read off the folder, so that it is right after any crash.
-        let there = (1..=step).filter(|&at| self.due(at) && self.folder.join(self.file(&at.to_string())).is_file());
+        // The list is read off the folder, so that it is right after any crash; a sheet that was lost since stays in it.
+        let listed = self.listed();
+        let is_there = |at: u64| listed.contains(&at) || self.folder.join(self.file(&at.to_string())).is_file();
+        let there = (1..=step).filter(|&at| self.due(at) && is_there(at));
         let sheet = |file: String| format!("images/progress/{file}");
         let steps: Vec<_> = there.map(|at| json!({"step": at, "file": sheet(self.file(&at.to_string()))})).collect();
         let list = json!({"captions": self.captions, "real": sheet(self.file("real")), "steps": steps});
         write_atomic(self.folder.join(format!("{}.json", self.stage)), list.to_string().as_bytes())
     }
 
+    /// The steps of the list.
+    fn listed(&self) -> Vec<u64> {
+        let list = std::fs::read(self.folder.join(format!("{}.json", self.stage)));
+        let list: Value = list.ok().and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
+        list["steps"].as_array().into_iter().flatten().filter_map(|entry| entry["step"].as_u64()).collect()
+    }
+
     /// Says which sheets of steps before `step` are listed and no longer there.
     fn miss(&self, step: u64) {
-        let list = self.folder.join(format!("{}.json", self.stage));
-        let listed: Value =
-            std::fs::read(list).ok().and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
-        for entry in listed["steps"].as_array().into_iter().flatten() {
-            let file = self.file(&entry["step"].to_string());
-            if entry["step"].as_u64().is_some_and(|listed| listed < step) && !self.folder.join(&file).is_file() {
+        for listed in self.listed().into_iter().filter(|&listed| listed < step) {
+            let file = self.file(&listed.to_string());
+            if !self.folder.join(&file).is_file() {
                 notice::line(format_args!("warning: images/progress/{file} is gone: the report is without it"));
             }
         }
@@ -208,6 +214,10 @@ mod tests {
         assert_eq!((sheet.width, sheet.height, real.width, real.height), (8, 16, 4, 16));
         // Rows are captions: the third picture begins the second row.
         assert_eq!((sheet.rgb[3 * 4], sheet.rgb[3 * 8 * 4], real.rgb[3 * 4 * 4]), (8, 16, 20));
+        // One that is lost stays in the list, as it was.
+        std::fs::remove_file(folder.path().join("images/progress/dvae-1.png")).unwrap();
+        preview.sheet(30, (0..8).map(|at| grey(at * 8)).collect()).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&read("images/progress/dvae.json")).unwrap(), list);
     }
 
     #[test]

@@ -4,10 +4,10 @@
 use super::identity::{self, Difference};
 use super::load::{self, Loaded};
 use super::run_dir;
-use super::spec::Spec;
 use crate::checkpoint::{self, BEST, Older};
 use crate::error::{Error, Result};
-use crate::train::config::Keep;
+use crate::spec::Keep;
+use crate::spec::Spec;
 use std::path::{Path, PathBuf};
 
 /// Differences that an error names.

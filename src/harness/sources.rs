@@ -1,9 +1,8 @@
 //! The sources that a spec's `data:` names, and a look at them before anything is trained.
 
+use super::identity;
 use super::load::Loaded;
 use super::run_dir::RunDir;
-use super::spec::{DataKind, DataSpec, Spec};
-use super::{defaults, identity};
 use crate::data::shapes::Split;
 use crate::data::{
     Crop, Example, Extensions, Flaw, Flip, Folder, Joined, Loader, Shapes, Source, Tally, View, WebDataset,
@@ -11,6 +10,8 @@ use crate::data::{
 use crate::data::{hold_out, paths};
 use crate::error::{Error, Result};
 use crate::random::Rng;
+use crate::spec::defaults;
+use crate::spec::{DataKind, DataSpec, Spec};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

@@ -2,9 +2,9 @@
 
 use super::models::Architecture;
 use super::sources::Sources;
-use super::spec::Spec;
 use crate::data::{Counts, Source, View};
 use crate::random::Rng;
+use crate::spec::Spec;
 use crate::text::Bpe;
 use crate::text::Cut;
 use rayon::prelude::*;

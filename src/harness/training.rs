@@ -8,7 +8,7 @@ use super::validation::{self, Validations};
 use crate::checkpoint;
 use crate::checkpoint::{BEST, Older};
 use crate::error::{Error, Result};
-use crate::train::config::Keep;
+use crate::spec::Keep;
 use crate::train::{Batch, Learns, Metrics};
 use serde_json::json;
 use std::time::Instant;

@@ -9,12 +9,12 @@ use super::table::Table;
 use super::tokens::Tokens;
 use crate::checkpoint::Older;
 use crate::data::Picture;
+use crate::harness::load::Loaded;
 use crate::harness::measure;
 use crate::harness::models::Architecture;
 use crate::harness::open::{RunModels, missing};
 use crate::harness::run_dir;
 use crate::harness::sources::Sources;
-use crate::harness::spec::Loaded;
 use crate::inference::{
     Generator, Geometry, ImageTokenizer, Reconstruction, Request, Reranker, TokenModel, prime_rows, probabilities, rank,
 };

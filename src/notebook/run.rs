@@ -12,7 +12,7 @@ use crate::harness::notice;
 use crate::harness::pipeline::{self, Watch};
 use crate::harness::run_dir::{self, RunDir};
 use crate::harness::signals::Stop;
-use crate::harness::{load, sources, spec};
+use crate::harness::{load, sources};
 use crate::report::run::{Run as Read, Stage};
 use crate::report::{charts, panels, results};
 use crate::{Error, Result};
@@ -43,7 +43,7 @@ struct Training {
 }
 
 /// Whose models a spec's are.
-pub(super) type Build = fn(&spec::Spec) -> Result<Box<dyn Family>>;
+pub(super) type Build = fn(&crate::spec::Spec) -> Result<Box<dyn Family>>;
 
 impl Run {
     /// The run at `path`: its directory, or `results/NAME` for the newest of that name.

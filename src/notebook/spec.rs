@@ -2,9 +2,9 @@
 
 use super::show::{Rich, Show, shown};
 use crate::Result;
+use crate::harness::load::{self, Loaded};
 use crate::harness::plan::plan;
 use crate::harness::run_dir;
-use crate::harness::spec::{self, Loaded};
 use crate::models::presets;
 use crate::report::html::escape;
 use std::fmt::{self, Display, Formatter};
@@ -23,7 +23,7 @@ impl Spec {
     /// # Errors
     /// [`Error::Spec`](crate::Error::Spec) with every problem, where it is and what was meant; [`Error::Usage`](crate::Error::Usage) without such a file.
     pub fn read(path: &str) -> Result<Spec> {
-        Ok(Spec { loaded: spec::load(path, &[], presets::NAMES)?, sets: Vec::new() })
+        Ok(Spec { loaded: load::load(path, &[], presets::NAMES)?, sets: Vec::new() })
     }
 
     /// Checks a spec that is written in the cell.

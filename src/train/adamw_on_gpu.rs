@@ -1,7 +1,6 @@
 //! AdamW where the weights are: on a GPU, with experimental kernels. The host sees a gradient's norm at each step, and the rest
 //! only for a checkpoint.
 
-use super::config::Method;
 use super::state::{Counts, State};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::AdamW;
@@ -10,6 +9,7 @@ use crate::kernels::cuda::experimental;
 use crate::kernels::cuda::gpu::{Address, Gpu};
 use crate::nn::{self, Parameter};
 use crate::ops::Backend;
+use crate::spec::Method;
 use cudarc::driver::CudaSlice;
 use dfdx::nn::TensorCollection;
 use dfdx::prelude::{Cuda, Gradients};

@@ -1,7 +1,6 @@
 //! CLIP in training: the symmetric contrastive loss over a batch of pairs (arXiv 2103.00020), with the learned temperature
 //! held below its bound.
 
-use super::config::ClipConfig as Config;
 use super::stage::{Batch, Learns, Stage, StepReport};
 use super::state::Files;
 use super::trainer::{Sum, Trainer};
@@ -12,6 +11,7 @@ use crate::nn;
 use crate::objective::contrastive;
 use crate::ops::{Backend, argmax_rows};
 use crate::shape::ClipShape;
+use crate::spec::ClipConfig as Config;
 use dfdx::prelude::*;
 
 /// CLIP in training.

@@ -4,7 +4,7 @@
 //! 0.999. Here the first update takes the weights as they are, and early ones decay faster, so that the average after n updates
 //! spans about a tenth of them until d allows no more.
 
-use super::config::Ema;
+use crate::spec::Ema;
 
 impl Ema {
     /// Whether weights are averaged at all.

@@ -3,11 +3,9 @@
 #[cfg(feature = "cuda")]
 mod adamw_on_gpu;
 pub mod clip_stage;
-pub mod config;
 mod ema;
 pub mod first_stage;
 mod plateau;
-mod schedule;
 pub mod stage;
 mod state;
 mod trainer;

@@ -1,7 +1,7 @@
 //! Halving the learning rate on a plateau of the training loss (paper B.2: five times, to 1/32). What a plateau is the paper does
 //! not say: here no new minimum of the smoothed loss for a number of steps.
 
-use super::config::Plateau as Config;
+use crate::spec::Plateau as Config;
 use serde::{Deserialize, Serialize};
 
 /// Where the loss stands; part of the checkpoint.

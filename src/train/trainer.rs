@@ -2,7 +2,6 @@
 
 #[cfg(feature = "cuda")]
 use super::adamw_on_gpu::AdamwOnGpu;
-use super::config::{Ema, Method, Optimizer};
 use super::state::{Files, State};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::{self, AdamW};
@@ -10,6 +9,7 @@ use crate::kernels::cpu::muon::{self, Muon};
 use crate::kernels::cpu::sum::add_scaled;
 use crate::nn::{self, Parameter};
 use crate::ops::{Backend, scalar};
+use crate::spec::{Ema, Method, Optimizer};
 use dfdx::nn::TensorCollection;
 use dfdx::prelude::{Backward, OwnedTape, Tensor};
 use rayon::prelude::*;

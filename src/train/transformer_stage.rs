@@ -1,6 +1,5 @@
 //! The transformer in training (paper B.2): text and image cross-entropy, each a mean over its own tokens, 1/8 and 7/8.
 
-use super::config::TransformerConfig as Config;
 use super::stage::{Batch, Learns, Stage, StepReport};
 use super::state::Files;
 use super::trainer::{Sum, Trainer};
@@ -11,6 +10,7 @@ use crate::models::transformer::{self, Activations, Tokens, Transformer};
 use crate::nn;
 use crate::ops::{Backend, Mask, scalar};
 use crate::shape::TransformerShape;
+use crate::spec::TransformerConfig as Config;
 use dfdx::prelude::*;
 
 /// The pattern of each of `depth` layers that the spec asks for.

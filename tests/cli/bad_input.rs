@@ -110,14 +110,14 @@ fn pictures_and_tokens_are_checked() {
 fn a_damaged_checkpoint_is_refused_unless_an_older_one_will_do_and_two_are_refused() {
     let place = Place::with_run();
     let damage = |step: &str| {
-        let path = place.run().join("checkpoints/clip").join(step).join("ema.safetensors");
+        let path = place.run().join("checkpoints/clip/best").join(step).join("ema.safetensors");
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[1000] ^= 1;
         std::fs::write(path, bytes).unwrap();
     };
     let sample = ["sample", "results/tiny", "--caption", "a red circle", "--n", "1"];
     damage("step-12");
-    refused(&place, &sample, 4, "clip/step-12/ema.safetensors");
+    refused(&place, &sample, 4, "best/step-12/ema.safetensors");
     let older = [&sample[..], &["--allow-older-checkpoint"]].concat();
     let said = place.experiment(&older);
     said.done();

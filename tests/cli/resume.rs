@@ -192,14 +192,14 @@ fn a_damaged_checkpoint_is_never_passed_over_in_silence() {
     let place = Place::with_run();
     let place = place.write("a.png", crate::support::png(16, 16, 7));
     let run = place.run();
-    let damage = |stage: &str| {
-        let model = run.join(format!("checkpoints/{stage}/step-12/model.safetensors"));
+    let damage = |file: &str| {
+        let model = run.join("checkpoints").join(file);
         let mut bytes = fs::read(&model).unwrap();
         let at = bytes.len() - 5;
         bytes[at] ^= 1;
         fs::write(&model, bytes).unwrap();
     };
-    damage("dvae");
+    damage("dvae/best/step-12/ema.safetensors");
     let uses: [&[&str]; 3] = [
         &["sample", "results/tiny", "--caption", "a red circle", "--n", "1", "--keep", "1"],
         &["encode", "results/tiny", "a.png"],
@@ -207,7 +207,7 @@ fn a_damaged_checkpoint_is_never_passed_over_in_silence() {
     ];
     for arguments in uses {
         let refused = place.experiment(arguments);
-        refused.failed(4, "dvae/step-12/model.safetensors");
+        refused.failed(4, "best/step-12/ema.safetensors");
         refused.failed(4, "--allow-older-checkpoint");
         let told = place.experiment(&[arguments, &["--allow-older-checkpoint"]].concat());
         told.done();
@@ -217,11 +217,13 @@ fn a_damaged_checkpoint_is_never_passed_over_in_silence() {
     assert!(evaluation.contains("fell back to step-6"), "{evaluation}");
     fs::remove_file(run.join("evaluation.json")).unwrap();
 
-    // Who ranks reads CLIP's files and no others.
+    // Who ranks reads the weights of CLIP that are kept and no other file; who trains on reads all.
+    damage("dvae/step-12/model.safetensors");
+    damage("clip/step-12/model.safetensors");
     let rerank = ["rerank", "results/tiny", "--caption", "a red circle", "a.png"];
     assert!(place.experiment(&rerank).done()[0].ends_with("a.png"));
-    damage("clip");
-    place.experiment(&rerank).failed(4, "clip/step-12/model.safetensors");
+    damage("clip/best/step-12/ema.safetensors");
+    place.experiment(&rerank).failed(4, "best/step-12/ema.safetensors");
     let said = place.experiment(&["tiny.yaml", "--resume"]);
     said.done();
     let warnings = facts(&run)["warnings"].to_string();

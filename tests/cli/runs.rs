@@ -1,7 +1,7 @@
 //! A run from its spec: what it leaves, what it prints, and that neither threads nor chance change it.
 
 use crate::support::{Place, assert_same, facts};
-use dalle::harness::{expected, spec};
+use dalle::harness::{expected, load};
 use dalle::models::presets;
 use serde_json::Value;
 use std::fs;
@@ -34,7 +34,7 @@ fn a_run_leaves_its_folder_and_prints_the_report_last() {
         assert!(accuracy[set][kind]["value"].is_number(), "{accuracy}");
     }
     assert!(facts["results"]["elbo_validation"]["psnr"].is_number());
-    let spec = spec::load(place.path("tiny.yaml"), &[], presets::NAMES).unwrap().spec;
+    let spec = load::load(place.path("tiny.yaml"), &[], presets::NAMES).unwrap().spec;
     let mut numbers = Vec::new();
     leaves("", &facts["results"], &mut numbers);
     assert!(numbers.len() > 100, "{numbers:?}");

@@ -3,8 +3,8 @@
 use crate::common::*;
 use dalle::models::presets::tiny;
 use dalle::random::Rng;
+use dalle::spec::ClipConfig as Spec;
 use dalle::train::clip_stage::ClipTrainer;
-use dalle::train::config::ClipConfig as Spec;
 use dalle::train::{Batch, Learns, Stage};
 use dfdx::prelude::Cpu;
 

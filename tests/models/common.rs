@@ -3,7 +3,7 @@
 use dalle::inference::ImageTokenizer;
 use dalle::models::presets::tiny;
 use dalle::random::Rng;
-use dalle::train::config::{FirstStageConfig, FirstStageKind};
+use dalle::spec::{FirstStageConfig, FirstStageKind};
 use dalle::train::{Batch, Learns, Stage, StepReport, first_stage};
 use dfdx::prelude::{Const, ConstDim, Cpu};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use dalle::inference::ImageTokenizer;
-use dalle::train::config::{FirstStageConfig, FirstStageKind, Schedule};
+use dalle::spec::{FirstStageConfig, FirstStageKind, Schedule};
 use dalle::train::{Batch, Learns};
 
 fn dvae(spec: FirstStageConfig) -> Box<dyn Learns<dyn ImageTokenizer>> {

@@ -3,8 +3,8 @@
 use crate::common::*;
 use dalle::inference::ImageTokenizer;
 use dalle::models::presets::tiny;
+use dalle::spec::{self as config, Ema, FirstStageKind, Method, Optimizer, Plateau, Schedule};
 use dalle::train::clip_stage::ClipTrainer;
-use dalle::train::config::{self, Ema, FirstStageKind, Method, Optimizer, Plateau, Schedule};
 use dalle::train::transformer_stage::TransformerTrainer;
 use dalle::train::{Batch, Files, Learns, Stage, StepReport};
 use dfdx::prelude::Cpu;

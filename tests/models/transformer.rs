@@ -7,7 +7,7 @@ use dalle::models::presets::tiny;
 use dalle::models::transformer::{Activations, Tokens, Transformer};
 use dalle::nn::{self, Init, Precision};
 use dalle::ops::to_vec;
-use dalle::train::config::TransformerConfig as Spec;
+use dalle::spec::TransformerConfig as Spec;
 use dalle::train::transformer_stage::{TransformerTrainer, patterns};
 use dalle::train::{Learns, Stage};
 use dfdx::prelude::{Cpu, NoneTape};

@@ -7,8 +7,8 @@ use dalle::models::vqvae::{self, Quantised, Vqvae};
 use dalle::nn::{self, Init};
 use dalle::ops::to_vec;
 use dalle::shape::DvaeShape;
+use dalle::spec::FirstStageKind;
 use dalle::train::Batch;
-use dalle::train::config::FirstStageKind;
 use dfdx::prelude::*;
 
 type Model = Vqvae<tiny::Dvae, f32, Cpu>;

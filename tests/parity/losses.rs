@@ -8,7 +8,7 @@ use dalle::kernels::cpu::adamw::{self, AdamW};
 use dalle::kernels::cpu::laplace;
 use dalle::models::dvae::{reconstruction, squash};
 use dalle::ops::{CrossEntropyOp, GumbelOp, LaplaceOp, scalar, to_vec};
-use dalle::train::config::{Curve, Schedule, TransformerConfig};
+use dalle::spec::{Curve, Schedule, TransformerConfig};
 use dfdx::prelude::*;
 use serde_json::Value;
 

@@ -2,10 +2,10 @@
 
 use crate::say;
 use clap::Args;
+use dalle::harness::load::{self, Loaded};
 use dalle::harness::models;
 use dalle::harness::notice;
 use dalle::harness::sources::Sources;
-use dalle::harness::spec::{self, Loaded};
 use dalle::harness::survey::survey;
 use dalle::models::presets;
 use dalle::{Error, Result};
@@ -27,7 +27,7 @@ pub struct CheckArgs {
 pub fn check(args: &CheckArgs) -> Result<()> {
     let mut worst = None;
     for path in &args.specs {
-        let found = spec::load(path, &args.sets, presets::NAMES).and_then(|loaded| match args.spec_only {
+        let found = load::load(path, &args.sets, presets::NAMES).and_then(|loaded| match args.spec_only {
             true => Ok(Vec::new()),
             false => data(loaded),
         });

@@ -15,6 +15,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use dalle::error::printable;
 use dalle::harness::notice;
 use dalle::kernels::heap::{self, Heap};
+use dalle::spec::schema;
 use dalle::{Error, Result};
 use device::{CheckpointArgs, DeviceArgs};
 use std::fmt::Display;
@@ -44,6 +45,13 @@ struct Cli {
 enum Verb {
     /// Finds every error of specs without running them, and looks at their data.
     Check(check::CheckArgs),
+    /// What a key of a spec says, what it may be and its default; all keys as a page if left out.
+    Explain {
+        /// A dotted path, as `transformer.optimizer.lr`.
+        key: Option<String>,
+    },
+    /// What a spec may hold, as JSON Schema for editors.
+    Schema,
     /// Parameters, memory, arithmetic and time of a spec; allocates nothing.
     Plan {
         /// The spec.
@@ -168,6 +176,9 @@ fn execute(cli: Cli) -> Result<()> {
     match cli.verb {
         None => run::run(&cli.run),
         Some(Verb::Check(args)) => check::check(&args),
+        Some(Verb::Explain { key: None }) => say(schema::page().trim_end()),
+        Some(Verb::Explain { key: Some(key) }) => say(schema::explain(&key)?.trim_end()),
+        Some(Verb::Schema) => say(format_args!("{:#}", schema::json())),
         Some(Verb::Plan { spec, sets }) => verbs::plan(&spec, &sets),
         Some(Verb::Sample(args)) => args.device.run(|device| sample::sample(&args, device)),
         Some(Verb::Encode { run, image, out, older, device }) => {

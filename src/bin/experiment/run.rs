@@ -4,10 +4,10 @@ use crate::device::DeviceArgs;
 use crate::{say, usage};
 use clap::Args;
 use dalle::harness::device::Device;
+use dalle::harness::load::{self, Loaded};
 use dalle::harness::pipeline::{self, Watch};
 use dalle::harness::resume::{self, Begun};
 use dalle::harness::run_dir::{self, RunDir};
-use dalle::harness::spec::{self, Loaded};
 use dalle::harness::{notice, signals, sources};
 use dalle::models::presets;
 use dalle::{Error, Result};
@@ -49,7 +49,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         (None, Some(_)) => return usage("--resume without a spec needs a run: experiment --resume=RUN"),
         (None, None) => return usage("expected a spec: experiment SPEC.yaml"),
         (Some(spec), resume) => {
-            let loaded = fit(spec::load(spec, &args.sets, presets::NAMES)?, !args.dry_run)?;
+            let loaded = fit(load::load(spec, &args.sets, presets::NAMES)?, !args.dry_run)?;
             match begun(args, &loaded, resume)? {
                 Some(begun) => begun,
                 None => return start(args, &loaded),

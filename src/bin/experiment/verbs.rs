@@ -6,11 +6,11 @@ use crate::{say, usage};
 use clap::Args;
 use dalle::data::Picture;
 use dalle::harness::device::Device;
+use dalle::harness::load;
 use dalle::harness::notice;
 use dalle::harness::open::{self, Which};
 use dalle::harness::run_dir::write_atomic;
 use dalle::harness::selftest::Selftest;
-use dalle::harness::spec;
 use dalle::harness::tokens::TokenGrid;
 use dalle::inference::{cosines, probabilities, rank};
 use dalle::mask::{Layout, MOST_KERNEL, Pattern, is_kernel};
@@ -28,7 +28,7 @@ pub fn selftest(device: Device) -> Result<()> {
 }
 
 pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
-    let loaded = fit(spec::load(path, sets, presets::NAMES)?, false)?;
+    let loaded = fit(load::load(path, sets, presets::NAMES)?, false)?;
     say(dalle::harness::plan::plan(&loaded.spec)?.to_string().trim_end())
 }
 

@@ -103,7 +103,7 @@ pub enum Prompts {
 
 /// What the captions of an evaluation are for. What one half says the other never does, so that figures which guided choices
 /// are not those that are quoted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Captions {
     /// Figures to report.

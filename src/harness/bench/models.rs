@@ -15,7 +15,7 @@ use crate::nn;
 use crate::ops::Backend;
 use crate::random::Rng;
 use crate::shape::{ClipShape, DvaeShape, TextTowerShape, TransformerShape};
-use crate::train::config::{Ema, FirstStageConfig, Optimizer, Plateau, Schedule, TransformerConfig as Config};
+use crate::spec::{Ema, FirstStageConfig, Optimizer, Plateau, Schedule, TransformerConfig as Config};
 use crate::train::transformer_stage::TransformerTrainer;
 use crate::train::{Batch, Stage, first_stage};
 use dfdx::prelude::*;
@@ -24,7 +24,7 @@ use std::hint::black_box;
 
 /// The optimiser of every training work: AdamW with clipping.
 const OPTIMIZER: Optimizer = Optimizer {
-    method: crate::train::config::Method::Adamw,
+    method: crate::spec::Method::Adamw,
     lr: Schedule::cosine(1e-4, 1e-4, 0),
     plateau: Plateau::OFF,
     beta1: 0.9,

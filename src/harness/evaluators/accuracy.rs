@@ -8,8 +8,8 @@ use crate::evaluate::estimate::Estimate;
 use crate::evaluate::oracle::{Rule, Verdict, compare};
 use crate::evaluate::reading::{Reading, read};
 use crate::evaluate::results::{Accuracy, Breakdown, Choice, Choices, Named, Results};
-use crate::harness::spec::{CaptionSet, Spec};
 use crate::inference::{Drawn, rank};
+use crate::spec::{CaptionSet, Spec};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 

@@ -14,13 +14,13 @@ use crate::harness::measure::{counted, held_out, relaxed};
 use crate::harness::models::Models;
 use crate::harness::run_dir::file_part;
 use crate::harness::sources;
-use crate::harness::spec::Spec;
 use crate::inference::first_stage::usage;
 use crate::models::dvae::EPSILON;
 use crate::models::transformer::Tokens;
 use crate::objective::elbo::Elbo;
+use crate::spec::FirstStageKind;
+use crate::spec::Spec;
 use crate::text::Bpe;
-use crate::train::config::FirstStageKind;
 use serde_json::{Value, json};
 use std::path::Path;
 

@@ -5,8 +5,8 @@ use super::{Context, Evaluator, figure};
 use crate::error::Result;
 use crate::evaluate::oracle::Rule;
 use crate::evaluate::results::{RerankCurve, Results};
-use crate::harness::spec::Spec;
 use crate::inference::Drawn;
+use crate::spec::Spec;
 
 /// Best of N against N, over the first set of captions; of kinds that were trained on, where an oracle judges.
 pub(super) struct Reranking;

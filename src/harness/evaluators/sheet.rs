@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::evaluate::oracle::Rule;
 use crate::evaluate::results::Results;
 use crate::harness::run_dir::file_part;
-use crate::harness::spec::Spec;
+use crate::spec::Spec;
 use serde_json::{Value, json};
 
 /// The first captions of each set with all their candidates, and a real picture of each caption where there is one.

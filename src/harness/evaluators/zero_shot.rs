@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::results::{Named, Results};
 use crate::harness::measure::held_out;
-use crate::harness::spec::Spec;
 use crate::inference::rank;
+use crate::spec::Spec;
 
 /// Zero-shot classification of pictures with one object.
 pub(super) struct ZeroShot;

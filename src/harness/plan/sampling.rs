@@ -2,10 +2,10 @@
 
 use super::cost::Flops;
 use super::{DECODING_EFFICIENCY, Machine, StagePlan, VALUE, seconds};
-use crate::harness::spec::Spec;
 use crate::inference::held_at_once;
 use crate::mask::{Layout, Pattern};
 use crate::shape::{BlockShape, TransformerShape};
+use crate::spec::Spec;
 use dfdx::shapes::ConstDim;
 use serde::Serialize;
 use std::collections::HashMap;

@@ -12,10 +12,10 @@ mod seal;
 
 use super::identity::Difference;
 use super::load::{Loaded, reopen};
-use super::spec::Spec;
 use super::{notice, provenance};
 use crate::checkpoint;
 pub use crate::files::write_atomic;
+use crate::spec::Spec;
 use crate::{Error, Result};
 pub use folders::file_part;
 use folders::{Gate, new_folder, newest_first, remove_unfinished, sweep};

@@ -3,7 +3,6 @@
 use super::super::device::Device;
 use super::super::load;
 use super::super::models::{Architecture, Family};
-use super::super::spec::Spec;
 use super::{Row, relative};
 use crate::error::{Error, Result};
 use crate::inference::{Options, Prompt, TokenModel, sample};
@@ -11,7 +10,8 @@ use crate::models::presets;
 use crate::models::transformer::Tokens;
 use crate::nn::Precision;
 use crate::random::Rng;
-use crate::train::config::Schedule;
+use crate::spec::Schedule;
+use crate::spec::Spec;
 use crate::train::{Batch, Files, MODEL, Stage};
 use safetensors::SafeTensors;
 

@@ -17,7 +17,7 @@ const LANES: usize = 8;
 const AHEAD: usize = 1 << 14;
 
 /// In how many bits the weights are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// As trained.

@@ -6,7 +6,6 @@
 mod dvae;
 mod vqvae;
 
-use super::config::{FirstStageConfig, FirstStageKind};
 use super::stage::{Batch, Learns, Metrics, Stage, StepReport};
 use super::state::Files;
 use super::trainer::{Sum, Trainer};
@@ -18,6 +17,7 @@ use crate::models::vqvae::Vqvae;
 use crate::nn::{self, Init};
 use crate::ops::{Backend, scalar, to_vec};
 use crate::shape::DvaeShape;
+use crate::spec::{FirstStageConfig, FirstStageKind};
 use dfdx::prelude::{ConstDim, OwnedTape, Tensor, Trace, TryAdd, TryDiv};
 use std::marker::PhantomData;
 

@@ -1,6 +1,6 @@
-//! Schedules as pure functions of the step (paper A.2, B.2; facts §1.4).
+//! Schedules as pure functions of the step (paper A.2, B.2).
 
-use super::config::{Curve, Schedule};
+use super::optimizer::{Curve, Schedule};
 
 impl Schedule {
     /// The value at `step` (counted from 0) of a stage of `total` steps. A `steps` of 0 means the whole stage.

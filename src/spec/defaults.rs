@@ -1,9 +1,11 @@
 //! The value of every key that a spec leaves out: the recipe of the small scale, scaled by what the spec does say and by how
 //! many pictures there are to train on.
 
-use super::spec::{DataKind, DataSpec, EvaluateSpec, GpuSpec, SampleSpec, Spec, TextSpec};
+use super::{
+    ClipConfig, DataKind, DataSpec, EvaluateSpec, FirstStageConfig, GpuSpec, Method, SampleSpec, Spec, TextSpec,
+    TransformerConfig, updates,
+};
 use crate::shape::{DvaeShape, Preset};
-use crate::train::config::{ClipConfig, FirstStageConfig, Method, TransformerConfig, updates};
 use crate::with_preset;
 use dfdx::shapes::ConstDim;
 use serde::de::DeserializeOwned;
@@ -46,6 +48,11 @@ pub fn of(given: &Value, pictures: Option<usize>) -> Spec {
         expect: Vec::new(),
         preset,
     }
+}
+
+/// The spec of `preset` that says nothing else.
+pub fn plain(preset: &str) -> Spec {
+    of(&Value::Mapping([("preset".into(), preset.into())].into_iter().collect()), None)
 }
 
 /// `given` with every key that it leaves out.

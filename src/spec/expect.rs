@@ -60,7 +60,7 @@ pub fn parse(line: &str) -> std::result::Result<Expectation, String> {
 }
 
 /// The keys of a dotted path; one that holds more than letters, digits, `_` and `-` stands in double quotes.
-pub(super) fn keys(path: &str) -> Option<Vec<&str>> {
+pub fn keys(path: &str) -> Option<Vec<&str>> {
     let mut keys = Vec::new();
     let mut rest = path;
     loop {

@@ -1,0 +1,188 @@
+//! One walk over the tree of a spec: it holds every value against the schema and collects all problems.
+
+use super::parse::{Data, Key, Node};
+use super::problem::{Place, Problem};
+use super::schema::{self, Kind, Row, did_you_mean};
+use super::{across, expect};
+use crate::mask::is_kernel;
+use std::ops::RangeBounds;
+
+/// Every problem of the tree: keys, types, ranges, then what only several keys together can get wrong.
+pub fn check(root: &Node, presets: &[&str]) -> Vec<Problem> {
+    let mut walk = Walk { presets, problems: Vec::new() };
+    walk.value(root, schema::spec(), "");
+    across::check(root, &mut walk.problems);
+    walk.problems
+}
+
+struct Walk<'a> {
+    presets: &'a [&'a str],
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn value(&mut self, node: &Node, kind: &Kind, path: &str) {
+        match (kind, &node.data) {
+            (Kind::Map(rows), Data::Map(entries)) => self.rows(node, rows, entries, path),
+            (Kind::Named(kind), Data::Map(entries)) => {
+                for (at, (key, value)) in entries.iter().enumerate() {
+                    self.name(key, &entries[..at], path);
+                    self.value(value, kind, &join(path, &key.name));
+                }
+            }
+            (Kind::List(least, kind), Data::List(items)) if items.len() >= *least => {
+                for (i, item) in items.iter().enumerate() {
+                    self.value(item, kind, &format!("{path}[{i}]"));
+                }
+            }
+            (Kind::Flag, Data::Flag(_)) => {}
+            (Kind::Either(_, mapping), Data::Map(_)) => self.value(node, mapping, path),
+            (Kind::Either(number, _), _) if is_number(number, node) => {}
+            (Kind::Whole(least, most), Data::Whole(whole)) if within(*whole, *least, *most) => {}
+            (Kind::Odd, Data::Whole(whole)) if usize::try_from(*whole).is_ok_and(is_kernel) => {}
+            (Kind::Real(_), _) if is_number(kind, node) => {}
+            (_, Data::Text(text)) => self.text(node, kind, text, path),
+            _ => self.expected(node, kind, path),
+        }
+    }
+
+    fn rows(&mut self, node: &Node, rows: &[Row], entries: &[(Key, Node)], path: &str) {
+        for (key, value) in entries {
+            match rows.iter().find(|row| row.name == key.name) {
+                Some(row) => self.value(value, &row.kind, &join(path, &row.name)),
+                None => {
+                    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+                    let place = if path.is_empty() { String::new() } else { format!(" in `{path}`") };
+                    let hint = did_you_mean(&key.name, &names)
+                        .unwrap_or_else(|| format!("the keys{place} are {}", names.join(", ")));
+                    self.problem(&key.place, format!("unknown key `{}`{place}", key.name), hint);
+                }
+            }
+        }
+        for row in rows.iter().filter(|row| row.required && node.get(&row.name).is_none()) {
+            let mut place = node.place.clone();
+            place.end = place.start;
+            let hint = match row.kind {
+                Kind::Preset => format!("presets: {}", self.presets.join(", ")),
+                _ => String::new(),
+            };
+            self.problem(&place, format!("missing key `{}`: {}", join(path, &row.name), row.kind), hint);
+        }
+    }
+
+    /// A key that somebody chose: it becomes a part of files' names, on some systems in any case of its letters.
+    fn name(&mut self, key: &Key, before: &[(Key, Node)], path: &str) {
+        if !is_name(&key.name) {
+            let message = format!("a name in `{path}` must be {}, found {:?}", Kind::Name, key.name);
+            self.problem(&key.place, message, "it names files");
+        } else if before.iter().any(|(other, _)| other.name.eq_ignore_ascii_case(&key.name)) {
+            self.problem(&key.place, format!("two names in `{path}` differ only in case: `{}`", key.name), "");
+        }
+    }
+
+    fn text(&mut self, node: &Node, kind: &Kind, text: &str, path: &str) {
+        match kind {
+            Kind::Name if is_name(text) => {}
+            Kind::Glob if !text.is_empty() => {}
+            Kind::Choice(words) if words.iter().any(|word| word.name == text) => {}
+            Kind::Preset if self.presets.contains(&text) => {}
+            Kind::Preset => {
+                let hint =
+                    did_you_mean(text, self.presets).unwrap_or_else(|| format!("presets: {}", self.presets.join(", ")));
+                self.problem(&node.place, format!("unknown preset `{text}`"), hint);
+            }
+            Kind::Choice(words) => {
+                let names: Vec<&str> = words.iter().map(|word| word.name.as_str()).collect();
+                let hint = did_you_mean(text, &names).unwrap_or_default();
+                self.problem(&node.place, format!("`{path}` must be {kind}, found {}", describe(node)), hint);
+            }
+            Kind::Expectation => {
+                if let Err(why) = expect::parse(text) {
+                    self.problem(
+                        &node.place,
+                        format!("`{path}` is not an expectation: {why}"),
+                        format!("write {kind}"),
+                    );
+                }
+            }
+            _ => self.expected(node, kind, path),
+        }
+    }
+
+    fn expected(&mut self, node: &Node, kind: &Kind, path: &str) {
+        let text_wanted = matches!(kind, Kind::Name | Kind::Glob | Kind::Preset | Kind::Choice(_));
+        let hint = match node.data {
+            Data::Null => "give it a value, or remove the key",
+            Data::Whole(_) | Data::Real(_) | Data::Flag(_) if text_wanted => "quote it to make it text",
+            Data::Text(_) if matches!(kind, Kind::List(..)) => "a list is written [a, b]",
+            _ => "",
+        };
+        let subject = if path.is_empty() { "the spec".to_owned() } else { format!("`{path}`") };
+        self.problem(&node.place, format!("{subject} must be {kind}, found {}", describe(node)), hint);
+    }
+
+    fn problem(&mut self, place: &Place, message: String, hint: impl Into<String>) {
+        self.problems.push(Problem::new(place, message, hint));
+    }
+}
+
+/// Whether `node` is a finite number in the range of `kind`.
+fn is_number(kind: &Kind, node: &Node) -> bool {
+    match (kind, &node.data) {
+        (Kind::Real(range), Data::Real(real)) => real.is_finite() && range.contains(real),
+        (Kind::Real(range), Data::Whole(whole)) => range.contains(&(*whole as f64)),
+        _ => false,
+    }
+}
+
+fn within(whole: i128, least: u64, most: u64) -> bool {
+    u64::try_from(whole).is_ok_and(|whole| (least..=most).contains(&whole))
+}
+
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// A name becomes a folder or a part of a file's name: it must neither climb out nor hide.
+pub fn is_name(text: &str) -> bool {
+    !text.starts_with('.')
+        && (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+fn describe(node: &Node) -> String {
+    match &node.data {
+        Data::Null => "nothing".into(),
+        Data::Flag(flag) => flag.to_string(),
+        Data::Whole(whole) => whole.to_string(),
+        Data::Real(real) => real.to_string(),
+        Data::Text(text) if text.chars().count() > 40 => "a longer text".into(),
+        Data::Text(text) => format!("the text {text:?}"),
+        Data::List(items) if items.is_empty() => "an empty list".into(),
+        Data::List(_) => "a list".into(),
+        Data::Map(_) => "a mapping".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::defaults;
+
+    #[test]
+    fn the_defaults_pass_the_schema() {
+        let spec = crate::spec::Spec { name: "a".into(), ..defaults::plain("tiny") };
+        let text = serde_yaml::to_string(&spec).unwrap();
+        let root = super::super::parse::parse(&text, 0, 0, &mut Vec::new()).unwrap();
+        assert_eq!(check(&root, &["tiny"]), []);
+    }
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        assert_eq!(
+            did_you_mean("tempreature", &["steps", "temperature"]).as_deref(),
+            Some("did you mean `temperature`?")
+        );
+        assert_eq!(did_you_mean("xyz", &["steps", "temperature"]), None);
+    }
+}

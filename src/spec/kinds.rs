@@ -1,0 +1,122 @@
+//! What values may be, as parts of the schema: each says what JSON Schema can say of it, and a `format` for the rest.
+
+use super::{Curve, schema};
+use crate::mask::{MOST_KERNEL, Pattern};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// Attention patterns of the transformer's layers.
+pub const ATTENTION: [&str; 7] = ["full", "row", "col", "conv", "axial_row", "axial_col", "conv_like"];
+
+/// The largest whole number of a spec that every reader of its JSON keeps exactly.
+pub const LARGEST: u64 = 1 << 53;
+
+/// Functions that give a number's schema.
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident: $($key:literal: $value:expr),*;)+) => {
+        $($(#[$doc])* pub fn $name(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "number", $($key: $value),*})
+        })+
+    };
+}
+
+numbers! {
+    positive: "exclusiveMinimum": 0;
+    not_negative: "minimum": 0;
+    from_one: "minimum": 1;
+    share: "minimum": 0, "maximum": 1;
+    below_one: "minimum": 0, "exclusiveMaximum": 1;
+    above_zero_below_one: "exclusiveMinimum": 0, "exclusiveMaximum": 1;
+    above_zero_to_one: "exclusiveMinimum": 0, "maximum": 1;
+}
+
+/// Functions that give a whole number's schema.
+macro_rules! wholes {
+    ($($(#[$doc:meta])* $name:ident: $least:expr, $most:expr;)+) => {
+        $($(#[$doc])* pub fn $name(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "integer", "minimum": $least, "maximum": $most})
+        })+
+    };
+}
+
+wholes! {
+    any: 0, LARGEST;
+    count: 1, LARGEST;
+    seed: 0, u64::MAX;
+    /// Examples of a step, which are in memory at once: more than anybody trains with.
+    batch: 1, 1u64 << 20;
+    /// A pair is contrasted with another.
+    pairs: 2, 1u64 << 20;
+    /// Scenes, each of which takes some bytes.
+    scenes: 1, 100_000_000;
+    captions: 0, 1_000_000;
+    candidates: 1, 1u64 << 16;
+    shown: 0, 10_000;
+}
+
+pub fn odd(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "minimum": 1, "maximum": MOST_KERNEL, "format": "odd"})
+}
+
+/// Text of a kind that [`schema::Kind`] knows.
+fn text(format: &str) -> Schema {
+    json_schema!({"type": "string", "format": format})
+}
+
+pub fn run_name(_: &mut SchemaGenerator) -> Schema {
+    text(schema::NAME)
+}
+
+pub fn preset(_: &mut SchemaGenerator) -> Schema {
+    text(schema::PRESET)
+}
+
+pub fn expectations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": text(schema::EXPECTATION)})
+}
+
+pub fn globs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": text(schema::GLOB)})
+}
+
+pub fn named_globs(_: &mut SchemaGenerator) -> Schema {
+    let files = json_schema!({"type": "array", "items": text(schema::GLOB), "minItems": 1});
+    json_schema!({"type": "object", "additionalProperties": files})
+}
+
+pub fn attention(_: &mut SchemaGenerator) -> Schema {
+    debug_assert!(ATTENTION.iter().all(|name| name.parse::<Pattern>().is_ok()));
+    json_schema!({"type": "array", "items": {"type": "string", "enum": ATTENTION}})
+}
+
+pub fn schedule_above_zero(generator: &mut SchemaGenerator) -> Schema {
+    schedule(positive(generator), generator)
+}
+
+pub fn schedule_from_zero(generator: &mut SchemaGenerator) -> Schema {
+    schedule(not_negative(generator), generator)
+}
+
+/// A number of `range`, or how it goes from one to another.
+fn schedule(range: Schema, generator: &mut SchemaGenerator) -> Schema {
+    let described = |schema: Schema, text: &str| {
+        let mut schema = schema;
+        schema.insert("description".into(), text.into());
+        schema
+    };
+    let curve = generator.subschema_for::<Curve>();
+    let parts = json_schema!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "from": described(range.clone(), "The value at step 0 (after the warm-up)."),
+            "to": described(range.clone(), "The value from step `steps` on."),
+            "steps": described(any(generator), "When `to` is reached; 0: at the end of the stage."),
+            "curve": described(curve, "The shape between."),
+            "warmup": described(
+                any(generator),
+                "A linear rise from 0 to `from` over this many first steps (learning rates only)."
+            ),
+        },
+    });
+    json_schema!({"anyOf": [range, parts]})
+}
