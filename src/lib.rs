@@ -20,10 +20,11 @@
 //! | [`models`] | dVAE, VQ-VAE, transformer, CLIP, and the table of presets |
 //! | [`objective`] | the evidence lower bound of both stages together |
 //! | [`import`] | published weights: PyTorch's files read as data, and safetensors |
+//! | [`spec`] | what a person may ask for: each key once, its schema, its default, and the reading |
 //! | [`inference`] | models with their weights fixed: codes, likelihoods, sampling with a cache, and the one way from captions to ranked pictures |
 //! | [`train`] | the stages behind erased traits, AdamW, schedules, checkpoints |
 //! | [`evaluate`] | PSNR, SSIM, Fréchet distance, inception and CLIP scores, the oracle that reads pictures of shapes, and results as types |
-//! | [`harness`] | specs, run directories, the pipeline from a spec to results |
+//! | [`harness`] | run directories, the pipeline from a spec to results, plans |
 //! | [`report`] | the report of a run as one HTML file |
 //! | [`notebook`] | values that show themselves in a notebook's cell |
 //!

@@ -1,8 +1,8 @@
-//! From a spec to a run directory: what a person writes is read, checked and resolved ([`spec`], [`parse`], [`schema`], [`set`],
-//! [`problem`]); what a run leaves behind is written so that a crash at any moment loses nothing ([`run_dir`]); what a run owes
-//! its user while it lasts is progress ([`progress`]) and an orderly end ([`signals`], [`expect`]), and it can be gone on with
-//! ([`resume`], [`identity`]). What a run will cost is known
-//! before it starts ([`plan`]). What it made is opened to be used ([`open`]).
+//! From a spec to a run directory: a spec is read with its arguments and with what its results will hold ([`load`], [`expected`]);
+//! what a run leaves behind is written so that a crash at any moment loses nothing ([`run_dir`]); what a run owes its user while
+//! it lasts is progress ([`progress`]) and an orderly end ([`signals`]), and it can be gone on with ([`resume`], [`identity`]).
+//! What a run will cost is known before it starts ([`plan`]), what it made is measured ([`evaluators`]) and opened to be used
+//! ([`open`]).
 
 #[cfg(feature = "cli")]
 pub mod bench;

@@ -3,6 +3,8 @@
 
 #![cfg(feature = "cuda")]
 
+mod absent;
+
 use dalle::data::Picture;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
-//! The CUDA kernels' launch arithmetic and index maths, on the CPU and from the same source: a header stands in for CUDA.
+//! Arithmetic: the CUDA kernels' launches and index maths, on the CPU and from the same source (a header stands in for CUDA); and
+//! in `ops` every differentiable operation.
 
 mod activation;
 mod adamw;
@@ -13,6 +14,7 @@ mod grids;
 mod gumbel;
 mod harness;
 mod norm;
+mod ops;
 mod sampler;
 #[path = "../../src/kernels/cuda/tile_lists.rs"]
 mod tile_lists;

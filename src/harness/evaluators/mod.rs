@@ -8,6 +8,7 @@ mod reranking;
 mod sheet;
 mod zero_shot;
 
+#[cfg(feature = "cli")]
 pub(super) use bounds::bounds;
 pub use drawn::DrawnSet;
 

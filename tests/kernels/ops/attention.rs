@@ -1,6 +1,6 @@
 //! Masked attention, whole and cached.
 
-use crate::case::{Case, Outcome, Path, check, normals, tensor};
+use super::case::{Case, Outcome, Path, check, normals, tensor};
 use dalle::kernels::Real;
 use dalle::mask::{Layout, Pattern};
 use dalle::ops::*;

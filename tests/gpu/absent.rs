@@ -1,8 +1,6 @@
 //! A build with CUDA on a machine without a GPU: it runs everything else, and says in one line what is missing. With a GPU, the
 //! selftest on it.
 
-#![cfg(feature = "cuda")]
-
 use std::process::{Command, Output};
 
 fn experiment(arguments: &[&str]) -> Output {

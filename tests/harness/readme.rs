@@ -99,7 +99,7 @@ fn every_command_parses_and_every_spec_checks() {
             "plan" | "masks" => {}
             "data" if arguments[1] == "shapes" => {}
             first if first.ends_with(".yaml") => {
-                // What it says without a GPU is tests/cuda.rs's.
+                // What it says without a GPU is tests/gpu/absent.rs's.
                 arguments
                     .retain(|word| !word.starts_with("--resume") && !["--device", "cuda"].contains(&word.as_str()));
                 arguments.push("--dry-run".into());

@@ -1,6 +1,6 @@
 //! What leaves the tape.
 
-use crate::case::tensor;
+use super::case::tensor;
 use dalle::ops::{argmax_rows, nearest_rows, to_vec};
 use dfdx::prelude::*;
 use proptest::prelude::*;

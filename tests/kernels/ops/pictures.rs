@@ -1,6 +1,6 @@
 //! Operations on pictures: convolution, max-pool, upsampling.
 
-use crate::case::{Case, Outcome, Path, away_from, check, normals, tensor};
+use super::case::{Case, Outcome, Path, away_from, check, normals, tensor};
 use dalle::kernels::Real;
 use dalle::ops::*;
 use dalle::random::Rng;

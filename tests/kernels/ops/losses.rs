@@ -1,6 +1,6 @@
 //! Relaxation and losses: Gumbel-softmax, KL, cross-entropy, logit-Laplace.
 
-use crate::case::{Case, Outcome, Path, away_from, check, normals, tensor};
+use super::case::{Case, Outcome, Path, away_from, check, normals, tensor};
 use dalle::kernels::Real;
 use dalle::ops::*;
 use dalle::random::Rng;

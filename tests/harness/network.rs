@@ -1,7 +1,6 @@
 //! Networks that a user measures with.
 
-mod onnx;
-
+use super::onnx;
 use dalle::data::Picture;
 use dalle::evaluate::network::{Network, Reading};
 use std::path::PathBuf;

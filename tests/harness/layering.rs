@@ -158,7 +158,7 @@ fn nothing_prints_by_a_macro_that_panics() {
 #[test]
 fn names_are_found_in_groups_and_paths() {
     let source = "use crate::{\n    Error,\n    data::{Folder, source::Source},\n    report::grid,\n};\n\
-                  use crate::checkpoint;\nlet x = $crate::shape::Group<A>;\nuse std::fs;";
+                  use crate::train::checkpoint;\nlet x = $crate::shape::Group<A>;\nuse std::fs;";
     let names: Vec<String> = named(source).into_iter().map(|(line, name)| format!("{line} {name}")).collect();
     assert_eq!(names, ["1 Error", "1 data", "1 report", "6 train", "7 shape"]);
 }

@@ -433,7 +433,7 @@ fn kills_at_any_time_lose_at_most_one_interval() {
     drop(run);
     let mut reached = 0;
     for round in 0..12u64 {
-        let mut process = child("child_that_writes", &path);
+        let mut process = child("run_dir::child_that_writes", &path);
         // Half of them get as far as a checkpoint, however slow the machine.
         let start = Instant::now();
         let newest = || fs::read(dir.join("LATEST")).ok();
@@ -496,7 +496,7 @@ fn one_signal_stops_in_order_and_a_second_at_once() {
             if orderly {
                 fs::write(folder.path().join("orderly"), "").unwrap();
             }
-            let mut process = child("child_that_waits", folder.path());
+            let mut process = child("run_dir::child_that_waits", folder.path());
             wait_for(&folder.path().join("ready"));
             send(signal, &process);
             wait_for(&folder.path().join(name));

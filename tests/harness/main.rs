@@ -1,0 +1,20 @@
+//! Everything between a spec and a report: specs and their messages, plans, run directories, reports, masks, the README, and the
+//! one way in which modules name each other.
+
+mod alone;
+mod layering;
+mod masks;
+mod network;
+#[path = "../onnx/mod.rs"]
+mod onnx;
+mod plan;
+mod readme;
+mod report;
+mod run_dir;
+mod specs;
+
+use dalle::kernels::heap::Heap;
+
+/// Counted by [`plan`], where it runs alone.
+#[global_allocator]
+static HEAP: Heap = Heap;

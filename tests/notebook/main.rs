@@ -1,0 +1,4 @@
+//! The notebooks, and the part of the library that they use.
+
+mod committed;
+mod facade;
