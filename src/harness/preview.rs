@@ -98,11 +98,14 @@ impl Preview {
 
     fn sheet(&self, step: u64, pictures: Vec<Picture>) -> Result<()> {
         self.save(&step.to_string(), &pictures)?;
-        self.miss(step);
         // The list is read off the folder, so that it is right after any crash; a sheet that was lost since stays in it.
         let listed = self.listed();
-        let is_there = |at: u64| listed.contains(&at) || self.folder.join(self.file(&at.to_string())).is_file();
-        let there = (1..=step).filter(|&at| self.due(at) && is_there(at));
+        let is_there = |at: &u64| self.folder.join(self.file(&at.to_string())).is_file();
+        for lost in listed.iter().filter(|at| **at < step && !is_there(at)) {
+            let file = self.file(&lost.to_string());
+            notice::line(format_args!("warning: images/progress/{file} is gone: the report is without it"));
+        }
+        let there = (1..=step).filter(|at| self.due(*at) && (listed.contains(at) || is_there(at)));
         let sheet = |file: String| format!("images/progress/{file}");
         let steps: Vec<_> = there.map(|at| json!({"step": at, "file": sheet(self.file(&at.to_string()))})).collect();
         let list = json!({"captions": self.captions, "real": sheet(self.file("real")), "steps": steps});
@@ -114,16 +117,6 @@ impl Preview {
         let list = std::fs::read(self.folder.join(format!("{}.json", self.stage)));
         let list: Value = list.ok().and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
         list["steps"].as_array().into_iter().flatten().filter_map(|entry| entry["step"].as_u64()).collect()
-    }
-
-    /// Says which sheets of steps before `step` are listed and no longer there.
-    fn miss(&self, step: u64) {
-        for listed in self.listed().into_iter().filter(|&listed| listed < step) {
-            let file = self.file(&listed.to_string());
-            if !self.folder.join(&file).is_file() {
-                notice::line(format_args!("warning: images/progress/{file} is gone: the report is without it"));
-            }
-        }
     }
 
     fn file(&self, what: &str) -> String {

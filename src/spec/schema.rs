@@ -245,13 +245,18 @@ pub fn explain(path: &str) -> Result<String> {
     Ok(text)
 }
 
+/// The defaults of a spec that says nothing but the preset of the quickstart.
+fn plain() -> &'static Value {
+    static PLAIN: LazyLock<Value> = LazyLock::new(|| json!(defaults::plain("mini")));
+    &PLAIN
+}
+
 /// The default of a key, for a spec that says nothing but its name and the preset of the quickstart.
 fn default_of(path: &str, row: &Row) -> String {
     if row.required {
         return "no default: every spec says it".into();
     }
-    let plain = json!(defaults::plain("mini"));
-    match path.split('.').try_fold(&plain, |value, key| value.get(key)) {
+    match path.split('.').try_fold(plain(), |value, key| value.get(key)) {
         Some(Value::String(text)) => format!("default: {text}"),
         Some(value) if !value.is_object() => format!("default: {value}"),
         _ => "its keys have defaults".into(),
@@ -266,23 +271,20 @@ pub fn page() -> String {
          `experiment SPEC --dry-run` prints all of a spec's.\n\nA schedule is a number, or `{from, to, steps, curve, warmup}`.\n",
     );
     let (sections, keys): (Vec<&Row>, Vec<&Row>) = spec().rows().iter().partition(|row| !row.kind.rows().is_empty());
-    table(&mut text, "", &keys);
+    table(&mut text, keys.into_iter().map(|row| (row.name.clone(), row)).collect());
     for section in sections {
         let _ = write!(text, "\n## `{}`\n\n{}\n", section.name, section.about);
         let mut rows = Vec::new();
         collect(section, &section.name, &mut rows);
-        let _ = write!(text, "\n| key | what it says | what it may be | default |\n|---|---|---|---|\n");
-        for (path, row) in rows {
-            line(&mut text, &path, row);
-        }
+        table(&mut text, rows);
     }
     text
 }
 
-fn table(text: &mut String, above: &str, rows: &[&Row]) {
+fn table(text: &mut String, rows: Vec<(String, &Row)>) {
     let _ = write!(text, "\n| key | what it says | what it may be | default |\n|---|---|---|---|\n");
-    for row in rows {
-        line(text, &format!("{above}{}", row.name), row);
+    for (path, row) in rows {
+        line(text, &path, row);
     }
 }
 
@@ -312,12 +314,13 @@ fn line(text: &mut String, path: &str, row: &Row) {
 
 /// The default of a schedule.
 fn schedule(path: &str) -> String {
-    let plain = json!(defaults::plain("mini"));
-    let at = |key: &str| path.split('.').fold(&plain, |value, key| &value[key])[key].clone();
-    let steps = at("steps").as_u64().filter(|&steps| steps > 0).map_or(String::new(), |steps| format!(" in {steps}"));
-    let warmup =
-        at("warmup").as_u64().filter(|&steps| steps > 0).map_or(String::new(), |n| format!(", after a warm-up of {n}"));
-    format!("{} to {}{steps}{warmup}", at("from"), at("to"))
+    let schedule = path.split('.').fold(plain(), |value, key| &value[key]);
+    let steps = |key: &str, before: &str| match schedule[key].as_u64() {
+        None | Some(0) => String::new(),
+        Some(steps) => format!("{before}{steps}"),
+    };
+    let (in_steps, warmup) = (steps("steps", " in "), steps("warmup", ", after a warm-up of "));
+    format!("{} to {}{in_steps}{warmup}", schedule["from"], schedule["to"])
 }
 
 /// "did you mean `x`?" for the known word nearest to `word`, if one is near.

@@ -3,7 +3,9 @@
 use crate::common::*;
 use dalle::inference::ImageTokenizer;
 use dalle::models::presets::tiny;
-use dalle::spec::{self as config, Ema, FirstStageKind, Method, Optimizer, Plateau, Schedule};
+use dalle::spec::{
+    ClipConfig, Ema, FirstStageConfig, FirstStageKind, Method, Optimizer, Plateau, Schedule, TransformerConfig,
+};
 use dalle::train::clip_stage::ClipTrainer;
 use dalle::train::transformer_stage::TransformerTrainer;
 use dalle::train::{Batch, Files, Learns, Stage, StepReport};
@@ -19,18 +21,18 @@ const STAGES: [(&str, fn(u64) -> Box<dyn Stage>); 4] = [
     ("vqvae", |seed| first_stage(FirstStageKind::Vqvae, seed)),
     ("transformer", |seed| {
         // A plateau after every step, so that a resume shows where its state is lost.
-        let mut spec = config::TransformerConfig { steps: 8, ema: EMA, ..Default::default() };
+        let mut spec = TransformerConfig { steps: 8, ema: EMA, ..Default::default() };
         spec.optimizer.plateau = Plateau { patience: 1, threshold: 0.9, ..Plateau::OFF };
         Box::new(TransformerTrainer::<tiny::Transformer, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
     }),
     ("clip", |seed| {
-        let spec = config::ClipConfig { steps: 8, ema: EMA, ..Default::default() };
+        let spec = ClipConfig { steps: 8, ema: EMA, ..Default::default() };
         Box::new(ClipTrainer::<tiny::Clip, Cpu>::new(&spec, seed, Cpu::default()).unwrap())
     }),
 ];
 
 fn first_stage(kind: FirstStageKind, seed: u64) -> Box<dyn Stage> {
-    tokenizer(&config::FirstStageConfig { steps: 8, ema: EMA, ..first_stage_spec(kind) }, seed)
+    tokenizer(&FirstStageConfig { steps: 8, ema: EMA, ..first_stage_spec(kind) }, seed)
 }
 
 /// The batch of a step; CLIP's captions have a slot more than the transformer's.
@@ -93,18 +95,12 @@ fn a_resumed_run_is_the_run_that_was_never_stopped() {
 /// A stage whose weights are all drawn anew, with its batches in so many parts.
 fn in_parts(name: &str, accumulate: usize, recompute: bool) -> Box<dyn Stage> {
     let mut stage: Box<dyn Stage> = if name == "transformer" {
-        let spec = config::TransformerConfig {
-            accumulate,
-            recompute,
-            pad_loss: false,
-            steps: 8,
-            ema: EMA,
-            ..Default::default()
-        };
+        let spec =
+            TransformerConfig { accumulate, recompute, pad_loss: false, steps: 8, ema: EMA, ..Default::default() };
         Box::new(TransformerTrainer::<tiny::Transformer, Cpu>::new(&spec, 1, Cpu::default()).unwrap())
     } else {
         let kind = if name == "dvae" { FirstStageKind::Dvae } else { FirstStageKind::Vqvae };
-        tokenizer(&config::FirstStageConfig { accumulate, steps: 8, ema: EMA, ..first_stage_spec(kind) }, 1)
+        tokenizer(&FirstStageConfig { accumulate, steps: 8, ema: EMA, ..first_stage_spec(kind) }, 1)
     };
     randomise(&mut *stage, 5, 0.1);
     stage
@@ -201,11 +197,7 @@ fn file(stage: &dyn Stage, name: &str) -> Vec<u8> {
 #[test]
 fn the_first_average_is_the_weights_whatever_the_start_was() {
     let mut stage = tokenizer(
-        &config::FirstStageConfig {
-            steps: 8,
-            ema: Ema { decay: 0.999, every: 2 },
-            ..first_stage_spec(FirstStageKind::Dvae)
-        },
+        &FirstStageConfig { steps: 8, ema: Ema { decay: 0.999, every: 2 }, ..first_stage_spec(FirstStageKind::Dvae) },
         1,
     );
     train("dvae", &mut *stage, 0..1, 4);
@@ -234,7 +226,7 @@ fn kept_weights_are_used_and_training_goes_on_from_its_own() {
 }
 
 fn first_stage_build(seed: u64) -> Box<dyn Learns<dyn ImageTokenizer>> {
-    tokenizer(&config::FirstStageConfig { steps: 8, ema: EMA, ..first_stage_spec(FirstStageKind::Dvae) }, seed)
+    tokenizer(&FirstStageConfig { steps: 8, ema: EMA, ..first_stage_spec(FirstStageKind::Dvae) }, seed)
 }
 
 #[test]
@@ -243,7 +235,7 @@ fn an_update_to_weights_that_are_not_finite_is_an_error_and_gives_no_checkpoint(
         let lr = Schedule { from: 1e300, to: 1e300, ..Schedule::default() };
         let optimizer = Optimizer { method, lr, ..Optimizer::default() };
         let mut stage =
-            tokenizer(&config::FirstStageConfig { optimizer, steps: 1, ..first_stage_spec(FirstStageKind::Dvae) }, 1);
+            tokenizer(&FirstStageConfig { optimizer, steps: 1, ..first_stage_spec(FirstStageKind::Dvae) }, 1);
         let error = stage.step(0, &batch(1, 2)).unwrap_err();
         assert_eq!(error.exit_code(), 5);
         let text = error.to_string();

@@ -75,11 +75,10 @@ pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
         say(name)?;
         let (rows, details) = set.rows();
         rows.iter().chain(&details).try_for_each(|row| line(&row.title, &row.estimate, row.unit))?;
-        let network = set.network.iter().flat_map(|network| &network.by_radius);
-        network.clone().try_for_each(|of| line(&format!("distance, radius {}", of.radius), &of.distance, ""))?;
-        network
-            .clone()
-            .try_for_each(|of| line(&format!("inception score, radius {}", of.radius), &of.inception_score, ""))?;
+        for of in set.network.iter().flat_map(|network| &network.by_radius) {
+            line(&format!("distance, radius {}", of.radius), &of.distance, "")?;
+            line(&format!("inception score, radius {}", of.radius), &of.inception_score, "")?;
+        }
     }
     say(dalle::report::write(&run)?.display())
 }

@@ -149,7 +149,7 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
         for (place, &at) in drawn.order().iter().take(keep).enumerate() {
             let file = args.out.join(format!("{index}-{place}.png"));
             drawn.pictures[at].save_png(&file)?;
-            let score = drawn.scores.as_ref().map_or("–".into(), |scores| format!("{:.2}", 100.0 * scores[at]));
+            let score = drawn.similarities().nth(at).map_or("–".into(), |similarity| format!("{similarity:.2}"));
             say(format_args!("  {score:>6}  {}  (candidate {})", file.display(), drawn.first + at))?;
             sheet.push(drawn.pictures[at].clone());
         }
