@@ -1,7 +1,11 @@
-//! The facade of the notebooks over a run that it trains itself: one test, since a run goes to the working folder's `results`.
+//! The facade of the notebooks over a run that it trains itself.
 
 use dalle::notebook::{Image, ImageGrid, Model, Run, Sampling, Spec};
 use std::path::Path;
+use std::process::Command;
+
+/// Says to this program that it is the process whose working folder may be filled.
+const CHILD: &str = "DALLE_FACADE_CHILD";
 
 const STEPS: [&str; 5] =
     ["first_stage.steps=12", "transformer.steps=12", "clip.steps=12", "evaluate.pairs=8", "evaluate.seen=8"];
@@ -12,10 +16,22 @@ fn spec() -> Spec {
     STEPS.iter().fold(spec, |spec, change| spec.set(change).unwrap())
 }
 
+/// A run goes to the working folder's `results`, and a process has one working folder for all its tests: this test has a
+/// process of its own.
 #[test]
 fn a_run_is_started_read_and_looked_into() {
+    if std::env::var_os(CHILD).is_some() {
+        return looked_into();
+    }
     let folder = tempfile::tempdir().unwrap();
-    std::env::set_current_dir(folder.path()).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "facade::a_run_is_started_read_and_looked_into", "--nocapture"]);
+    let output = child.env(CHILD, "1").current_dir(folder.path()).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn looked_into() {
     assert!(spec().set("transformer.stepz=3").unwrap_err().to_string().contains("did you mean"));
     assert!(Run::start(&spec().set("transformer.attention=[row]").unwrap()).is_err(), "two layers need two patterns");
     assert!(!Path::new("results").exists(), "what does not fit leaves no run behind");
