@@ -7,7 +7,7 @@ use crate::inference::{
 };
 use crate::mask::{Layout, Pattern};
 use crate::models::{clip::Clip, dvae::Dvae, presets, transformer::Transformer, vqvae::Vqvae};
-use crate::nn::{describe, weights};
+use crate::nn::{self, weights};
 use crate::ops::Backend;
 use crate::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
 use crate::spec::FirstStageKind;
@@ -18,7 +18,6 @@ use crate::train::clip_stage::ClipTrainer;
 use crate::train::transformer_stage::{TransformerTrainer, patterns};
 use crate::train::{Learns, first_stage};
 use crate::with_preset;
-use dfdx::nn::TensorCollection;
 use dfdx::prelude::{ConstDim, Cpu};
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -79,8 +78,8 @@ where
         }
         let slots = <P::Transformer as TransformerShape>::Text::SIZE;
         let first = match spec.first_stage.kind {
-            FirstStageKind::Dvae => parameters::<Dvae<P::Dvae, f32, Cpu>>(),
-            FirstStageKind::Vqvae => parameters::<Vqvae<P::Dvae, f32, Cpu>>(),
+            FirstStageKind::Dvae => nn::size::<Dvae<P::Dvae, f32, Cpu>, f32, Cpu>(),
+            FirstStageKind::Vqvae => nn::size::<Vqvae<P::Dvae, f32, Cpu>, f32, Cpu>(),
         };
         Ok(Architecture {
             geometry: Geometry {
@@ -94,8 +93,8 @@ where
             clip_text: ClipVocab { bpe: P::BPE, context: <P::Clip as TextTowerShape>::Context::SIZE },
             parameters: [
                 first,
-                parameters::<Transformer<P::Transformer, f32, Cpu>>(),
-                parameters::<Clip<P::Clip, f32, Cpu>>(),
+                nn::size::<Transformer<P::Transformer, f32, Cpu>, f32, Cpu>(),
+                nn::size::<Clip<P::Clip, f32, Cpu>, f32, Cpu>(),
             ],
         })
     }
@@ -138,10 +137,6 @@ where
         let model = weights::model(&self.device, weights, AVERAGED)?;
         Ok(Box::new(FrozenClip::<_, P::Clip, D>::new(model, self.device.clone())))
     }
-}
-
-fn parameters<M: TensorCollection<f32, Cpu>>() -> usize {
-    describe::<M, f32, Cpu>().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 /// The family of a preset's type on the CPU, whatever the spec calls it.

@@ -19,12 +19,12 @@ pub use sampling::SamplingPlan;
 use super::models::unknown;
 use crate::Result;
 use crate::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
-use crate::nn::describe;
+use crate::nn::{Module, describe};
 use crate::shape::{Preset, TransformerShape};
 use crate::spec::Spec;
 use crate::spec::{Ema, FirstStageKind};
 use crate::train::transformer_stage::patterns;
-use dfdx::prelude::{Cpu, TensorCollection};
+use dfdx::prelude::Cpu;
 use serde::Serialize;
 use walk::Part;
 
@@ -199,8 +199,9 @@ pub(super) fn warning(name: &str, bytes: f64, machine: Machine) -> Option<String
 }
 
 /// Names and numbers of values of a model's parameters.
-fn sizes<M: TensorCollection<f32, Cpu>>() -> Vec<(String, usize)> {
-    describe::<M, f32, Cpu>().into_iter().map(|(name, shape)| (name, shape.iter().product())).collect()
+fn sizes<M: Module<f32, Cpu>>() -> Vec<(String, usize)> {
+    let declared = describe::<M, f32, Cpu>().into_iter();
+    declared.map(|parameter| (parameter.name, parameter.shape.iter().product())).collect()
 }
 
 /// What a stage is asked to do.

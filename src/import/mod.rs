@@ -32,6 +32,7 @@ pub use kinds::{Imported, Kind, import};
 pub use tensor::Stored;
 
 use crate::error::Result;
+use crate::nn::Declared;
 use pickle::{Pickle, Value};
 use serde_json::Value as Json;
 use source::Source;
@@ -197,8 +198,8 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) naming the first that is missing or has another shape.
-    pub fn fits(&self, parameters: &[(String, Vec<usize>)]) -> Result<()> {
-        parameters.iter().try_for_each(|(name, shape)| self.expect(name, shape).map(drop))
+    pub fn fits(&self, parameters: &[Declared]) -> Result<()> {
+        parameters.iter().try_for_each(|parameter| self.expect(&parameter.name, &parameter.shape).map(drop))
     }
 
     fn expect(&self, name: &str, shape: &[usize]) -> Result<&Stored> {

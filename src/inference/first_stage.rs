@@ -4,11 +4,11 @@ use super::{Codec, Geometry, ImageTokenizer, Reconstruction, by_chunk};
 use crate::error::{Error, Result};
 use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
 use crate::models::vqvae::Vqvae;
+use crate::nn::Module;
 use crate::objective::discrete::nll_of_values;
 use crate::ops::{Backend, to_vec};
 use crate::random::Rng;
 use crate::shape::{DvaeShape, Side};
-use dfdx::nn::TensorCollection;
 use dfdx::prelude::{Const, ConstDim, Dim, HasErr, HasShape, NoneTape, ReshapeTo, Tensor};
 use rayon::prelude::*;
 use std::marker::PhantomData;
@@ -26,7 +26,7 @@ type Reconstructed<S, D> = Tensor<(usize, <S as DvaeShape>::Side, <S as DvaeShap
 type Tried<T, D> = std::result::Result<T, <D as HasErr>::Err>;
 
 /// A model between pictures and codes.
-pub trait PictureModel<S: DvaeShape, D: Backend<f32>>: TensorCollection<f32, D, To<f32, D> = Self> + Clone {
+pub trait PictureModel<S: DvaeShape, D: Backend<f32>>: Module<f32, D> {
     /// In specs, metrics and checkpoints.
     const NAME: &'static str;
     /// The codes of pictures, B·h·w.

@@ -130,7 +130,6 @@ mod tests {
     use super::*;
     use crate::mask::paper_order;
     use crate::models::presets::tiny;
-    use crate::models::transformer::init;
     use crate::nn;
     use dfdx::prelude::Cpu;
 
@@ -140,7 +139,7 @@ mod tests {
         let depth = <tiny::Transformer as TransformerShape>::DEPTH;
         let patterns = paper_order(depth, 3);
         let masks = masks(&patterns, Layout { text: 12, grid: 4 });
-        Small::new(nn::build(&Cpu::default(), 3, init(depth)).unwrap(), patterns, masks, pad_loss)
+        Small::new(nn::build(&Cpu::default(), 3).unwrap(), patterns, masks, pad_loss)
     }
 
     #[test]

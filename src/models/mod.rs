@@ -9,6 +9,7 @@ pub mod feature_map;
 pub mod presets;
 #[cfg(feature = "cli")]
 pub mod rudalle;
+mod token_embeddings;
 pub mod transformer;
 #[cfg(feature = "cli")]
 pub mod vqgan;

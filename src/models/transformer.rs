@@ -6,13 +6,12 @@
 //!
 //! Legend: B batch, T text slots, G grid side, N slots in the call, Dim width.
 
+use super::token_embeddings::{Rows, TokenEmbeddings};
 use crate::kernels::Real;
-use crate::nn::{Block, BlockNames, Incremental, Init, LayerNorm, Linear, Precision};
+use crate::nn::{Block, BlockInit, BlockNames, Incremental, Init, LayerNorm, Linear, Precision};
 use crate::ops::{ABSENT, Activation, Backend, Mask, to_vec};
 use crate::shape::{BlockShape, TransformerShape};
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
-use dfdx::prelude::PutTape;
-use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, NoneTape, Storage, Tape, Tensor, WithEmptyTape};
+use dfdx::prelude::{Const, ConstDim, Dim, NoneTape, Tape, Tensor, WithEmptyTape};
 use std::ops::Range;
 
 /// ru-dalle's names.
@@ -21,7 +20,7 @@ pub struct Names;
 
 impl BlockNames for Names {
     const LN_1: &'static str = "input_layernorm";
-    const QKV: [&'static str; 2] = ["attention.query_key_value.weight", "attention.query_key_value.bias"];
+    const QKV: &'static str = "attention.query_key_value";
     const OUT: &'static str = "attention.dense";
     const LN_2: &'static str = "post_attention_layernorm";
     const UP: &'static str = "mlp.dense_h_to_4h";
@@ -31,81 +30,34 @@ impl BlockNames for Names {
 
 type Width<S> = <<S as TransformerShape>::Block as BlockShape>::Dim;
 
-/// Embeddings, blocks and two heads.
-#[derive(Debug, Clone)]
-pub struct Transformer<S: TransformerShape, E: Dtype, D: Storage<E>> {
-    text: Tensor<(S::TextRows, Width<S>), E, D>,
-    text_position: Tensor<(S::Text, Width<S>), E, D>,
-    image: Tensor<(S::ImageRows, Width<S>), E, D>,
-    row: Tensor<(S::Grid, Width<S>), E, D>,
-    column: Tensor<(S::Grid, Width<S>), E, D>,
-    layers: Vec<Block<S::Block, Names, E, D>>,
-    norm: LayerNorm<Width<S>, E, D>,
-    to_text: Linear<Width<S>, S::TextVocab, E, D>,
-    to_image: Linear<Width<S>, S::Codes, E, D>,
+/// Child et al.'s initialisation (Sparse Transformers, arXiv 1904.10509): weights 0.125/√n_in, those that add to the stream by
+/// 1/√(2·layers) of it.
+fn block_init<S: TransformerShape>() -> BlockInit {
+    let std = |fan_in: usize| 0.125 / (fan_in as f64).sqrt();
+    let residual = |fan_in: usize| 0.125 / (fan_in as f64 * 2.0 * S::DEPTH as f64).sqrt();
+    let (width, wide) = (Width::<S>::SIZE, <S::Block as BlockShape>::Mlp::SIZE);
+    BlockInit { qkv: std(width), out: residual(width), up: std(width), down: residual(wide) }
 }
 
-impl<S: TransformerShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Transformer<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Transformer<S, E2, D2>;
+type Embeddings<S, E, D> = TokenEmbeddings<
+    <S as TransformerShape>::TextRows,
+    <S as TransformerShape>::Text,
+    <S as TransformerShape>::ImageRows,
+    <S as TransformerShape>::Grid,
+    Width<S>,
+    E,
+    D,
+>;
 
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let () = S::CHECK;
-        let names: Vec<String> = (0..S::DEPTH).map(|i| format!("transformer.layers.{i}")).collect();
-        visitor.visit_fields(
-            (
-                (
-                    Self::tensor(
-                        "text_embeddings.weight",
-                        |s| &s.text,
-                        |s| &mut s.text,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                    Self::tensor(
-                        "text_pos_embeddings.weight",
-                        |s| &s.text_position,
-                        |s| &mut s.text_position,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                    Self::tensor(
-                        "image_embeddings.weight",
-                        |s| &s.image,
-                        |s| &mut s.image,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                    Self::tensor(
-                        "image_row_embeddings.weight",
-                        |s| &s.row,
-                        |s| &mut s.row,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                    Self::tensor(
-                        "image_col_embeddings.weight",
-                        |s| &s.column,
-                        |s| &mut s.column,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                ),
-                names
-                    .iter()
-                    .enumerate()
-                    .map(|(i, name)| Self::module(name, move |s| &s.layers[i], move |s| &mut s.layers[i]))
-                    .collect::<Vec<_>>(),
-                Self::module("transformer.final_layernorm", |s| &s.norm, |s| &mut s.norm),
-                Self::module("to_text_logits", |s| &s.to_text, |s| &mut s.to_text),
-                Self::module("to_image_logits", |s| &s.to_image, |s| &mut s.to_image),
-            ),
-            |((text, text_position, image, row, column), layers, norm, to_text, to_image)| Transformer {
-                text,
-                text_position,
-                image,
-                row,
-                column,
-                layers,
-                norm,
-                to_text,
-                to_image,
-            },
-        )
+crate::module! {
+    /// Embeddings, blocks and two heads, whose logits are 0 at the start.
+    pub struct Transformer<S: TransformerShape> check S::CHECK, {
+        embeddings: Embeddings<S, E, D> = "", Init::Normal(0.125 / (Width::<S>::SIZE as f64).sqrt());
+        layers: Vec<Block<S::Block, Names, E, D>> =>
+            (0..S::DEPTH).map(|i| format!("transformer.layers.{i}")), block_init::<S>();
+        norm: LayerNorm<Width<S>, E, D> = "transformer.final_layernorm";
+        to_text: Linear<Width<S>, S::TextVocab, E, D> = "to_text_logits", Init::Constant(0.0);
+        to_image: Linear<Width<S>, S::Codes, E, D> = "to_image_logits", Init::Constant(0.0);
     }
 }
 
@@ -175,13 +127,7 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
     /// As sampling reads it; [`step_ids`](Transformer::step_ids) says which rows of its tables a step sums.
     pub fn incremental(&self, precision: Precision) -> Result<Incremental<E>, D::Err> {
         Ok(Incremental {
-            tables: vec![
-                to_vec(self.text.clone())?,
-                to_vec(self.text_position.clone())?,
-                to_vec(self.image.clone())?,
-                to_vec(self.row.clone())?,
-                to_vec(self.column.clone())?,
-            ],
+            tables: self.embeddings.tables()?,
             blocks: self.layers.iter().map(|layer| layer.incremental(precision)).collect::<Result<_, _>>()?,
             norms: vec![self.norm.packed()?],
             head: self.to_image.packed(precision)?,
@@ -198,18 +144,12 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
         slots: Range<usize>,
         tape: T,
     ) -> Result<Tensor<(B, N, Width<S>), E, D, T>, D::Err> {
-        let [text, position, image, row, column] = Self::step_ids(batch.size(), tokens, slots);
-        let shape = (batch, count, Width::<S>::default());
-        let x = D::gather_rows(self.text.clone().put_tape(tape), &text, shape)?;
-        let x = add_rows(x, &self.text_position, &position, shape)?;
-        let x = add_rows(x, &self.image, &image, shape)?;
-        let x = add_rows(x, &self.row, &row, shape)?;
-        add_rows(x, &self.column, &column, shape)
+        self.embeddings.forward(&Self::step_ids(batch.size(), tokens, slots), (batch, count), tape)
     }
 
     /// The rows of the tables (text, text position, image, row, column) that are summed for `slots` of each sequence: (B, N)
     /// each.
-    pub fn step_ids(batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> [Vec<u32>; 5] {
+    pub fn step_ids(batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> Rows {
         let (text, grid, image) = (S::Text::SIZE, S::Grid::SIZE, S::Image::SIZE);
         let words = S::TextVocab::SIZE - text; // ids from here on are pads
         let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {
@@ -239,31 +179,5 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
             each(&|_, slot| in_grid(slot, &|i| i / grid)),
             each(&|_, slot| in_grid(slot, &|i| i % grid)),
         ]
-    }
-}
-
-/// x + the rows `ids` of `table`: one summand of an embedding.
-#[allow(clippy::type_complexity)]
-pub(super) fn add_rows<B: Dim, N: Dim, V: ConstDim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(
-    x: Tensor<(B, N, C), E, D, T>,
-    table: &Tensor<(V, C), E, D>,
-    ids: &[u32],
-    shape: (B, N, C),
-) -> Result<Tensor<(B, N, C), E, D, T>, D::Err> {
-    D::add_scaled(x, D::gather_rows(table.retaped::<T>(), ids, shape)?, 1.0)
-}
-
-/// Child et al.'s initialisation (facts §1.7): weights 0.125/√n_in, residual outputs scaled by 1/√(2·layers), embeddings
-/// 0.125/√d, zero biases, zero logits.
-pub fn init(depth: usize) -> impl Fn(&str, &[usize]) -> Init {
-    move |name, shape| {
-        let fan_in = *shape.last().unwrap_or(&1) as f64;
-        let residual = name.ends_with("attention.dense.weight") || name.ends_with("dense_4h_to_h.weight");
-        match name {
-            _ if name.ends_with("layernorm.weight") => Init::Constant(1.0),
-            _ if name.ends_with("bias") || name.contains("logits") => Init::Constant(0.0),
-            _ if residual => Init::Normal(0.125 / (fan_in * 2.0 * depth as f64).sqrt()),
-            _ => Init::Normal(0.125 / fan_in.sqrt()),
-        }
     }
 }

@@ -3,38 +3,19 @@
 
 use super::dvae::{Encoder, Grid, Picture, Trunk};
 use crate::kernels::Real;
-use crate::nn::Init;
+use crate::nn::{Init, Role};
 use crate::ops::{ABSENT, Backend, nearest_rows, to_vec};
 use crate::shape::{DvaeShape, Side};
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
 
-/// Encoder, codebook, decoder. Parameters: codebook (V, Init).
-#[derive(Debug, Clone)]
-pub struct Vqvae<S: DvaeShape, E: Dtype, D: Storage<E>> {
-    encoder: Encoder<S, S::Init, E, D>,
-    codebook: Tensor<(S::Codes, S::Init), E, D>,
-    decoder: Trunk<S, E, D>,
-}
-
-impl<S: DvaeShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Vqvae<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Vqvae<S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let () = S::CHECK;
-        visitor.visit_fields(
-            (
-                Self::module("encoder", |s| &s.encoder, |s| &mut s.encoder),
-                Self::tensor(
-                    "quantize.embed.weight",
-                    |s| &s.codebook,
-                    |s| &mut s.codebook,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::module("decoder.blocks", |s| &s.decoder, |s| &mut s.decoder),
-            ),
-            |(encoder, codebook, decoder)| Vqvae { encoder, codebook, decoder },
-        )
+crate::module! {
+    /// Encoder, codebook, decoder. Parameters: codebook (V, Init), normal with standard deviation 1/√Init, so that a code's
+    /// length is about 1.
+    pub struct Vqvae<S: DvaeShape> check S::CHECK, {
+        encoder: Encoder<S, S::Init, E, D> = "encoder";
+        codebook: Tensor<(S::Codes, S::Init), E, D> =
+            "quantize.embed.weight", (Role::Embedding, Init::Normal(1.0 / (S::Init::SIZE as f64).sqrt()));
+        decoder: Trunk<S, E, D> = "decoder.blocks";
     }
 }
 
@@ -95,14 +76,5 @@ impl<S: DvaeShape, E: Real, D: Backend<E>> Vqvae<S, E, D> {
         debug_assert!(codes.iter().all(|&code| code != ABSENT));
         let shape = (batch, height, width, S::Init::default());
         self.decoder.forward::<B, H, W, NoneTape>(D::gather_rows(self.codebook.clone(), codes, shape)?)
-    }
-}
-
-/// As the dVAE's; codes normal with standard deviation 1/√Init, so that their length is about 1.
-pub fn init(name: &str, shape: &[usize]) -> Init {
-    if name.ends_with("embed.weight") {
-        Init::Normal(1.0 / (shape[1] as f64).sqrt())
-    } else {
-        super::dvae::init(name, shape)
     }
 }

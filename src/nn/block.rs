@@ -2,20 +2,19 @@
 //!
 //! Legend: B batch, S sequence, W::Dim width.
 
-use super::{IncrementalBlock, LayerNorm, Linear, Precision};
+use super::{IncrementalBlock, Init, LayerNorm, Linear, Precision};
 use crate::kernels::Real;
 use crate::ops::{Activation, Backend, Mask, recomputed};
 use crate::shape::{BlockShape, Ranked};
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
-use dfdx::prelude::{ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor, WithEmptyTape};
+use dfdx::prelude::{ConstDim, Dim, Tape, Tensor, WithEmptyTape};
 use std::marker::PhantomData;
 
 /// The names of a block's parameters in the published checkpoints, and its nonlinearity.
 pub trait BlockNames: 'static + std::fmt::Debug + Clone {
     /// The norm before attention.
     const LN_1: &'static str;
-    /// Weight and bias of the fused queries, keys and values.
-    const QKV: [&'static str; 2];
+    /// The fused queries, keys and values: what stands before `weight` and `bias`.
+    const QKV: &'static str;
     /// Attention's output.
     const OUT: &'static str;
     /// The norm before the MLP.
@@ -30,60 +29,37 @@ pub trait BlockNames: 'static + std::fmt::Debug + Clone {
     const AFTER: &'static [&'static str] = &[];
 }
 
-/// x + attention(norm(x)), then x + mlp(norm(x)); with a sandwich, x + norm(attention(norm(x))) and so on.
-#[derive(Debug, Clone)]
-pub struct Block<W: BlockShape, N: BlockNames, E: Dtype, D: Storage<E>> {
-    /// Before attention.
-    pub ln_1: LayerNorm<W::Dim, E, D>,
+/// Standard deviations of a block's matrices at the start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BlockInit {
     /// Queries, keys and values.
-    pub qkv: Linear<W::Dim, W::Qkv, E, D>,
+    pub qkv: f64,
     /// Attention's output.
-    pub out: Linear<W::Dim, W::Dim, E, D>,
-    /// Before the MLP.
-    pub ln_2: LayerNorm<W::Dim, E, D>,
-    /// Widens.
-    pub up: Linear<W::Dim, W::Mlp, E, D>,
-    /// Narrows.
-    pub down: Linear<W::Mlp, W::Dim, E, D>,
-    /// Of the branches' results; none without a sandwich.
-    pub after: Vec<LayerNorm<W::Dim, E, D>>,
-    names: PhantomData<N>,
+    pub out: f64,
+    /// The MLP's first map.
+    pub up: f64,
+    /// The MLP's second map.
+    pub down: f64,
 }
 
-impl<W: BlockShape, N: BlockNames, E: Dtype, D: Device<E>> TensorCollection<E, D> for Block<W, N, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Block<W, N, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let () = W::CHECK;
-        let after = N::AFTER.iter().enumerate();
-        visitor.visit_fields(
-            (
-                Self::module(N::LN_1, |s| &s.ln_1, |s| &mut s.ln_1),
-                (
-                    Self::tensor(N::QKV[0], |s| &s.qkv.weight, |s| &mut s.qkv.weight, TensorOptions::reset_to_zeros()),
-                    Self::tensor(N::QKV[1], |s| &s.qkv.bias, |s| &mut s.qkv.bias, TensorOptions::reset_to_zeros()),
-                ),
-                Self::module(N::OUT, |s| &s.out, |s| &mut s.out),
-                Self::module(N::LN_2, |s| &s.ln_2, |s| &mut s.ln_2),
-                Self::module(N::UP, |s| &s.up, |s| &mut s.up),
-                (
-                    Self::module(N::DOWN, |s| &s.down, |s| &mut s.down),
-                    after
-                        .map(|(i, name)| Self::module(name, move |s| &s.after[i], move |s| &mut s.after[i]))
-                        .collect::<Vec<_>>(),
-                ),
-            ),
-            |(ln_1, (weight, bias), out, ln_2, up, (down, after))| Block {
-                ln_1,
-                qkv: Linear { weight, bias },
-                out,
-                ln_2,
-                up,
-                down,
-                after,
-                names: PhantomData,
-            },
-        )
+crate::module! {
+    /// x + attention(norm(x)), then x + mlp(norm(x)); with a sandwich, x + norm(attention(norm(x))) and so on.
+    pub struct Block<W: BlockShape, N: BlockNames> (init: BlockInit) check W::CHECK, {
+        /// Before attention.
+        pub ln_1: LayerNorm<W::Dim, E, D> = N::LN_1;
+        /// Queries, keys and values.
+        pub qkv: Linear<W::Dim, W::Qkv, E, D> = N::QKV, Init::Normal(init.qkv);
+        /// Attention's output.
+        pub out: Linear<W::Dim, W::Dim, E, D> = N::OUT, Init::Normal(init.out);
+        /// Before the MLP.
+        pub ln_2: LayerNorm<W::Dim, E, D> = N::LN_2;
+        /// Widens.
+        pub up: Linear<W::Dim, W::Mlp, E, D> = N::UP, Init::Normal(init.up);
+        /// Narrows.
+        pub down: Linear<W::Mlp, W::Dim, E, D> = N::DOWN, Init::Normal(init.down);
+        /// Of the branches' results; none without a sandwich.
+        pub after: Vec<LayerNorm<W::Dim, E, D>> => N::AFTER;
+        names: PhantomData<N>;
     }
 }
 

@@ -1,36 +1,23 @@
 //! `Linear`, `LayerNorm` and `Conv` over `Dim` types.
 
 use super::incremental::Norm;
+use super::module::{Init, Role};
 use crate::kernels::Real;
 use crate::kernels::cpu::packed::{Packed, Precision};
 use crate::ops::{Activation, ConvOp, Input, LinearOp, NormOp, to_vec};
 use crate::shape::Rows;
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
-use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor};
+use dfdx::prelude::{Const, ConstDim, Dim, Tape, Tensor};
 
 /// Layer norms' ε, in all the published models.
 const EPSILON: f64 = 1e-5;
 
-/// y = x·weightᵀ + bias. Parameters: weight (O, I), bias (O,).
-#[derive(Debug, Clone)]
-pub struct Linear<I: ConstDim, O: ConstDim, E: Dtype, D: Storage<E>> {
-    /// (O, I)
-    pub weight: Tensor<(O, I), E, D>,
-    /// (O,)
-    pub bias: Tensor<(O,), E, D>,
-}
-
-impl<I: ConstDim, O: ConstDim, E: Dtype, D: Device<E>> TensorCollection<E, D> for Linear<I, O, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Linear<I, O, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, TensorOptions::reset_to_zeros()),
-                Self::tensor("bias", |s| &s.bias, |s| &mut s.bias, TensorOptions::reset_to_zeros()),
-            ),
-            |(weight, bias)| Linear { weight, bias },
-        )
+crate::module! {
+    /// y = x·weightᵀ + bias. Parameters: weight (O, I), bias (O,). Its owner says how the weight starts; the bias is 0.
+    pub struct Linear<I: ConstDim, O: ConstDim> (weight_init: Init) {
+        /// (O, I)
+        pub weight: Tensor<(O, I), E, D> = "weight", (Role::Matrix, weight_init);
+        /// (O,)
+        pub bias: Tensor<(O,), E, D> = "bias", (Role::Bias, Init::Constant(0.0));
     }
 }
 
@@ -58,26 +45,13 @@ impl<I: ConstDim, O: ConstDim, E: Real, D: LinearOp<E>> Linear<I, O, E, D> {
     }
 }
 
-/// Layer normalisation of the last axis. Parameters: weight (C,), bias (C,).
-#[derive(Debug, Clone)]
-pub struct LayerNorm<C: ConstDim, E: Dtype, D: Storage<E>> {
-    /// The gain, (C,).
-    pub weight: Tensor<(C,), E, D>,
-    /// (C,)
-    pub bias: Tensor<(C,), E, D>,
-}
-
-impl<C: ConstDim, E: Dtype, D: Device<E>> TensorCollection<E, D> for LayerNorm<C, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = LayerNorm<C, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor("weight", |s| &s.weight, |s| &mut s.weight, TensorOptions::reset_to_ones()),
-                Self::tensor("bias", |s| &s.bias, |s| &mut s.bias, TensorOptions::reset_to_zeros()),
-            ),
-            |(weight, bias)| LayerNorm { weight, bias },
-        )
+crate::module! {
+    /// Layer normalisation of the last axis. Parameters: weight (C,), bias (C,).
+    pub struct LayerNorm<C: ConstDim> {
+        /// The gain, (C,).
+        pub weight: Tensor<(C,), E, D> = "weight", (Role::Gain, Init::Constant(1.0));
+        /// (C,)
+        pub bias: Tensor<(C,), E, D> = "bias", (Role::Bias, Init::Constant(0.0));
     }
 }
 
@@ -93,26 +67,15 @@ impl<C: ConstDim, E: Real, D: NormOp<E>> LayerNorm<C, E, D> {
     }
 }
 
-/// A same-padded convolution with a K×K kernel. Parameters: w (O, I, K, K), b (O,).
-#[derive(Debug, Clone)]
-pub struct Conv<I: ConstDim, O: ConstDim, const K: usize, E: Dtype, D: Storage<E>> {
-    /// (O, I, K, K)
-    pub w: Tensor<(O, I, Const<K>, Const<K>), E, D>,
-    /// (O,)
-    pub b: Tensor<(O,), E, D>,
-}
-
-impl<I: ConstDim, O: ConstDim, const K: usize, E: Dtype, D: Device<E>> TensorCollection<E, D> for Conv<I, O, K, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Conv<I, O, K, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor("w", |s| &s.w, |s| &mut s.w, TensorOptions::reset_to_zeros()),
-                Self::tensor("b", |s| &s.b, |s| &mut s.b, TensorOptions::reset_to_zeros()),
-            ),
-            |(w, b)| Conv { w, b },
-        )
+crate::module! {
+    /// A same-padded convolution with a K×K kernel. Parameters: w (O, I, K, K), normal with standard deviation 1/√(I·K²) (as
+    /// the released dVAE's), b (O,), 0.
+    pub struct Conv<I: ConstDim, O: ConstDim; const K> {
+        /// (O, I, K, K)
+        pub w: Tensor<(O, I, Const<K>, Const<K>), E, D> =
+            "w", (Role::Matrix, Init::Normal(1.0 / ((I::SIZE * K * K) as f64).sqrt()));
+        /// (O,)
+        pub b: Tensor<(O,), E, D> = "b", (Role::Bias, Init::Constant(0.0));
     }
 }
 

@@ -5,13 +5,20 @@
 mod block;
 mod incremental;
 mod layers;
+mod module;
 mod parameters;
 pub mod weights;
 
 pub use crate::kernels::cpu::packed::{Packed, Precision};
-pub use block::{Block, BlockNames};
+pub use block::{Block, BlockInit, BlockNames};
 pub use incremental::{Incremental, IncrementalBlock, Norm};
 pub use layers::{Conv, LayerNorm, Linear};
-pub use parameters::{Init, Parameter, build, describe, export, import, with_gradients};
+pub use module::{Declared, Field, Init, Make, Module, Path, Role, Visit};
+pub use parameters::{
+    AnyParameter, Parameter, build, build_with, describe, export, filled, import, size, with_gradients,
+};
+// What `module!` names.
+#[doc(hidden)]
+pub use dfdx::prelude::{Device, Dtype, Storage};
 #[cfg(feature = "cuda")]
 pub use parameters::{addresses, gradient_addresses};

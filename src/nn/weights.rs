@@ -1,9 +1,8 @@
 //! Named tensors to safetensors and back.
 
-use super::{Init, Parameter, build, import};
+use super::{Module, Parameter, filled};
 use crate::error::{Error, Result};
 use crate::ops::Backend;
-use dfdx::nn::TensorCollection;
 use safetensors::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -78,15 +77,9 @@ pub fn take(
 ///
 /// # Errors
 /// [`Error::Data`] where one is missing or has another shape.
-pub fn model<M, D: Backend<f32>>(device: &D, bytes: &[u8], source: &str) -> Result<M>
-where
-    M: TensorCollection<f32, D, To<f32, D> = M>,
-    Error: From<D::Err>,
-{
+pub fn model<M: Module<f32, D>, D: Backend<f32>>(device: &D, bytes: &[u8], source: &str) -> Result<M> {
     let mut found = from_bytes(bytes, source)?;
-    let mut model: M = build(device, 0, |_, _| Init::Constant(0.0))?;
-    import(&mut model, |name, shape| take(&mut found, name, shape, source))?;
-    Ok(model)
+    filled(device, |parameter| take(&mut found, &parameter.name, &parameter.shape, source))
 }
 
 #[cfg(test)]

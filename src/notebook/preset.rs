@@ -7,9 +7,9 @@ use super::table::Table;
 use crate::Result;
 use crate::harness::models;
 use crate::models::{clip::Clip, dvae::Dvae, transformer::Transformer};
-use crate::nn::describe;
+use crate::nn;
 use crate::shape::{ClipShape, DvaeShape, Preset, TextTowerShape, TransformerShape};
-use dfdx::prelude::{ConstDim, Cpu, TensorCollection};
+use dfdx::prelude::{ConstDim, Cpu};
 use std::fmt::{self, Display, Formatter};
 
 /// What the sizes of a preset's type come to.
@@ -41,13 +41,17 @@ impl Sizes {
             |stage: &str, shape: String, count: usize| table.row([stage.to_owned(), shape, count.to_string()]);
         let (side, grid) = (<P::Dvae as DvaeShape>::Side::SIZE, <P::Dvae as DvaeShape>::Grid::SIZE);
         let codes = <P::Dvae as DvaeShape>::Codes::SIZE;
-        row("dvae", format!("{side}² pixels, {grid}² of {codes} codes"), parameters::<Dvae<P::Dvae, f32, Cpu>>());
+        row(
+            "dvae",
+            format!("{side}² pixels, {grid}² of {codes} codes"),
+            nn::size::<Dvae<P::Dvae, f32, Cpu>, f32, Cpu>(),
+        );
         let text = <P::Transformer as TransformerShape>::Text::SIZE;
         let depth = <P::Transformer as TransformerShape>::DEPTH;
         let shape = format!("{depth} layers over {text} + {} slots", grid * grid);
-        row("transformer", shape, parameters::<Transformer<P::Transformer, f32, Cpu>>());
+        row("transformer", shape, nn::size::<Transformer<P::Transformer, f32, Cpu>, f32, Cpu>());
         let (layers, embed) = (<P::Clip as ClipShape>::VISION_DEPTH, <P::Clip as TextTowerShape>::Embed::SIZE);
-        row("clip", format!("{layers} layers, {embed} features"), parameters::<Clip<P::Clip, f32, Cpu>>());
+        row("clip", format!("{layers} layers, {embed} features"), nn::size::<Clip<P::Clip, f32, Cpu>, f32, Cpu>());
         Sizes { name: P::NAME, table, train: models::of::<P> }
     }
 
@@ -59,10 +63,6 @@ impl Sizes {
     pub fn start(&self, spec: &Spec) -> Result<Run> {
         Run::start_with(spec, self.name, self.train)
     }
-}
-
-fn parameters<M: TensorCollection<f32, Cpu>>() -> usize {
-    describe::<M, f32, Cpu>().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 impl Display for Sizes {

@@ -3,7 +3,7 @@
 
 use super::stage::{Batch, Learns, Stage, StepReport};
 use super::state::Files;
-use super::trainer::{Sum, Trainer};
+use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::inference::{Embedder, FrozenClip};
 use crate::models::clip::{self, Clip};
@@ -25,7 +25,7 @@ where
 {
     /// A fresh one.
     pub fn new(config: &Config, seed: u64, device: D) -> Result<Self> {
-        let model: Clip<S, f32, D> = nn::build(&device, seed, clip::init::<S>())?;
+        let model: Clip<S, f32, D> = nn::build(&device, seed)?;
         let trainer = Trainer::new("clip", model, device, config.optimizer, config.ema, config.steps)?
             .bounded("logit_scale", config.max_scale.ln() as f32);
         Ok(ClipTrainer { trainer })
@@ -54,9 +54,8 @@ where
         let plain = logits.with_empty_tape().split_tape().0;
         let right = argmax_rows(plain)?.iter().enumerate().filter(|&(pair, &best)| pair == best as usize).count();
         // One part: a pair is contrasted with all others of its batch.
-        let mut sum = Sum::default();
-        self.trainer.add(step, contrastive(logits)?, &mut sum)?;
-        let update = self.trainer.update(step, sum)?;
+        self.trainer.add(step, contrastive(logits)?)?;
+        let update = self.trainer.update(step)?;
         let accuracy = right as f64 / batch.size as f64;
         Ok(StepReport {
             loss: update.loss,

@@ -1,13 +1,12 @@
 //! Training: what a spec says of a stage, schedules, the optimiser, and the stages behind their erased traits.
 
-#[cfg(feature = "cuda")]
-mod adamw_on_gpu;
 pub mod clip_stage;
 mod ema;
 pub mod first_stage;
 mod plateau;
 pub mod stage;
 mod state;
+mod store;
 mod trainer;
 pub mod transformer_stage;
 

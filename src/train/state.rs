@@ -4,6 +4,7 @@ use super::plateau::Plateau;
 use crate::error::{Error, Result};
 use crate::inference::AVERAGED;
 use crate::nn::{Parameter, weights};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A checkpoint's files.
@@ -37,8 +38,6 @@ pub struct State {
     pub variance: Vec<Vec<f32>>,
     /// Of the weights; empty without one.
     pub average: Vec<Vec<f32>>,
-    /// The rest.
-    pub counts: Counts,
 }
 
 impl State {
@@ -46,14 +45,21 @@ impl State {
     pub fn new(weights: Vec<Parameter<f32>>, averaged: bool) -> State {
         let zeros: Vec<Vec<f32>> = weights.iter().map(|p| vec![0.0; p.values.len()]).collect();
         let average = if averaged { weights.iter().map(|p| p.values.clone()).collect() } else { Vec::new() };
-        State { weights, mean: zeros.clone(), variance: zeros, average, counts: Counts::default() }
+        State { weights, mean: zeros.clone(), variance: zeros, average }
+    }
+
+    /// The first weight that is not finite, by name with its value.
+    pub fn not_finite(&self) -> Option<(String, f32)> {
+        let broken = |weight: &&Parameter<f32>| !weight.values.par_iter().with_min_len(1 << 16).all(|v| v.is_finite());
+        let weight = self.weights.iter().find(broken)?;
+        weight.values.iter().find(|value| !value.is_finite()).map(|&value| (weight.name.clone(), value))
     }
 
     /// As the files of a checkpoint.
-    pub fn files(&self) -> Result<Files> {
+    pub fn files(&self, counts: &Counts) -> Result<Files> {
         let model = self.weights.iter().map(|p| (p.name.clone(), &p.shape[..], &p.values[..]));
         let moments = self.named(&self.mean, "mean.").chain(self.named(&self.variance, "variance."));
-        let counts = serde_json::to_vec(&self.counts).map_err(|error| Error::data(COUNTS, error.to_string()))?;
+        let counts = serde_json::to_vec(counts).map_err(|error| Error::data(COUNTS, error.to_string()))?;
         let mut files =
             vec![(MODEL, weights::to_bytes(model)?), (OPTIMIZER, weights::to_bytes(moments)?), (COUNTS, counts)];
         if !self.average.is_empty() {
@@ -79,26 +85,24 @@ impl State {
         self.weights.iter().map(|p| weights::take(&mut found, &p.name, &p.shape, AVERAGED)).collect()
     }
 
-    /// Takes everything back from [`State::files`], by name.
-    pub fn restore(&mut self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<()> {
+    /// What [`State::files`] wrote of a state like this one, by name.
+    pub fn read(&self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<(State, Counts)> {
         let mut model = weights::from_bytes(&read(MODEL)?, MODEL)?;
-        for weight in &mut self.weights {
-            weight.values = weights::take(&mut model, &weight.name, &weight.shape, MODEL)?;
-        }
         let mut moments = weights::from_bytes(&read(OPTIMIZER)?, OPTIMIZER)?;
-        for (index, weight) in self.weights.iter().enumerate() {
-            let mut take = |prefix: &str| {
-                weights::take(&mut moments, &format!("{prefix}{}", weight.name), &weight.shape, OPTIMIZER)
-            };
-            self.mean[index] = take("mean.")?;
-            self.variance[index] = take("variance.")?;
+        let mut found = State { weights: Vec::new(), mean: Vec::new(), variance: Vec::new(), average: Vec::new() };
+        for Parameter { name, shape, .. } in &self.weights {
+            let values = weights::take(&mut model, name, shape, MODEL)?;
+            found.weights.push(Parameter { name: name.clone(), shape: shape.clone(), values });
+            let mut moment = |prefix: &str| weights::take(&mut moments, &format!("{prefix}{name}"), shape, OPTIMIZER);
+            found.mean.push(moment("mean.")?);
+            found.variance.push(moment("variance.")?);
         }
-        self.counts = serde_json::from_slice(&read(COUNTS)?)
+        let counts = serde_json::from_slice(&read(COUNTS)?)
             .map_err(|error| Error::data(COUNTS, format!("expected the counts of a checkpoint: {error}")))?;
         if !self.average.is_empty() {
-            self.average = self.read_averaged(read)?;
+            found.average = self.read_averaged(read)?;
         }
-        Ok(())
+        Ok((found, counts))
     }
 
     /// A value for each parameter: (prefix and name, shape, values).

@@ -2,11 +2,11 @@
 
 use super::stage::{Batch, Learns, Stage, StepReport};
 use super::state::Files;
-use super::trainer::{Sum, Trainer};
+use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::inference::{FrozenTransformer, TokenModel, masks, text_targets};
 use crate::mask::{Layout, Pattern, paper_order};
-use crate::models::transformer::{self, Activations, Tokens, Transformer};
+use crate::models::transformer::{Activations, Tokens, Transformer};
 use crate::nn;
 use crate::ops::{Backend, Mask, scalar};
 use crate::shape::TransformerShape;
@@ -51,7 +51,7 @@ where
         let layout = Layout { text: S::Text::SIZE, grid: S::Grid::SIZE };
         let patterns = patterns(config, S::DEPTH)?;
         let masks = masks(&patterns, layout);
-        let model: Transformer<S, f32, D> = nn::build(&device, seed, transformer::init(S::DEPTH))?;
+        let model: Transformer<S, f32, D> = nn::build(&device, seed)?;
         let trainer = Trainer::new("transformer", model, device, config.optimizer, config.ema, config.steps)?;
         Ok(TransformerTrainer { config: config.clone(), patterns, masks, trainer })
     }
@@ -81,7 +81,7 @@ where
         let activations = if self.config.recompute { Activations::Recomputed } else { Activations::Kept };
         let text_share = self.config.text_weight as f32;
         let weights = self.text_weights(&batch.text);
-        let (mut sum, mut text_loss, mut image_loss) = (Sum::default(), 0.0, 0.0);
+        let (mut text_loss, mut image_loss) = (0.0, 0.0);
         for part in batch.parts(self.config.accumulate) {
             let slots = part.start * S::Text::SIZE..part.end * S::Text::SIZE;
             let positions = part.start * S::Image::SIZE..part.end * S::Image::SIZE;
@@ -95,9 +95,9 @@ where
             text_loss += f64::from(scalar(&text));
             image_loss += f64::from(scalar(&image));
             let loss = image.try_mul(1.0 - text_share)?.try_add(text.try_mul(text_share)?)?;
-            self.trainer.add(step, loss, &mut sum)?;
+            self.trainer.add(step, loss)?;
         }
-        let update = self.trainer.update(step, sum)?;
+        let update = self.trainer.update(step)?;
         Ok(StepReport {
             loss: update.loss,
             metrics: vec![

@@ -4,16 +4,15 @@ use dalle::models::clip::Clip;
 use dalle::models::dvae::Dvae;
 use dalle::models::presets::{paper, tiny};
 use dalle::models::transformer::Transformer;
-use dalle::nn;
-use dfdx::nn::TensorCollection;
+use dalle::nn::{self, Module};
 use dfdx::prelude::Cpu;
 use std::collections::BTreeMap;
 
 /// The shape of each parameter by its name.
-fn shapes<M: TensorCollection<f32, Cpu>>() -> BTreeMap<String, Vec<usize>> {
+fn shapes<M: Module<f32, Cpu>>() -> BTreeMap<String, Vec<usize>> {
     let described = nn::describe::<M, f32, Cpu>();
     let count = described.len();
-    let by_name: BTreeMap<_, _> = described.into_iter().collect();
+    let by_name: BTreeMap<_, _> = described.into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
     assert_eq!(by_name.len(), count, "two parameters of one name");
     by_name
 }

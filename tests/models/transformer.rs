@@ -48,7 +48,7 @@ fn logits(model: &Model, tokens: &[u32], order: &[Pattern]) -> Vec<Vec<u32>> {
 
 #[test]
 fn a_token_changes_no_logits_up_to_its_own() {
-    let model: Model = nn::build(&Cpu::default(), 2, |_, _| Init::Normal(0.2)).unwrap();
+    let model: Model = nn::build_with(&Cpu::default(), 2, |_| Init::Normal(0.2)).unwrap();
     let mut tokens = captions(3, 1);
     tokens[TEXT - 1] = 7; // a word in the last slot
     tokens.extend(ids(3, "codes", IMAGE, CODES));
@@ -70,7 +70,7 @@ fn a_token_changes_no_logits_up_to_its_own() {
 
 #[test]
 fn every_pattern_gives_other_logits() {
-    let model: Model = nn::build(&Cpu::default(), 2, |_, _| Init::Normal(0.2)).unwrap();
+    let model: Model = nn::build_with(&Cpu::default(), 2, |_| Init::Normal(0.2)).unwrap();
     let mut tokens = captions(3, 1);
     tokens.extend(ids(3, "codes", IMAGE, CODES));
     let all: Vec<_> = orders().iter().map(|order| logits(&model, &tokens, order)).collect();
@@ -81,7 +81,7 @@ fn every_pattern_gives_other_logits() {
 
 /// A model whose layers do nothing: the logits of a slot are those of the one table that is not zero.
 fn only(table: &'static str) -> Model {
-    nn::build(&Cpu::default(), 2, move |name, _| match name {
+    nn::build_with(&Cpu::default(), 2, move |parameter| match &parameter.name[..] {
         _ if name == table || name.contains("logits.weight") => Init::Normal(1.0),
         _ if name.ends_with("layernorm.weight") => Init::Constant(1.0),
         _ => Init::Constant(0.0),

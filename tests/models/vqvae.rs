@@ -16,7 +16,7 @@ type Init8 = <tiny::Dvae as DvaeShape>::Init;
 type Step = Quantised<tiny::Dvae, usize, f32, Cpu, OwnedTape<f32, Cpu>>;
 
 fn model() -> Model {
-    nn::build(&Cpu::default(), 1, vqvae::init).unwrap()
+    nn::build(&Cpu::default(), 1).unwrap()
 }
 
 fn tensor(seed: u64, size: usize) -> Tensor<(usize, Const<SIDE>, Const<SIDE>, Const<3>), f32, Cpu> {
@@ -65,7 +65,7 @@ fn codes_are_the_nearest_and_both_losses_their_distance() {
     let parameters = nn::export(&model).unwrap();
     let find = |name: &str| parameters.iter().find(|p| p.name == name).expect("a parameter").values.clone();
     let mut encoder: Encoder<tiny::Dvae, Init8, f32, Cpu> =
-        nn::build(&Cpu::default(), 0, |_, _| Init::Constant(0.0)).unwrap();
+        nn::build_with(&Cpu::default(), 0, |_| Init::Constant(0.0)).unwrap();
     nn::import(&mut encoder, |name, _| Ok(find(&format!("encoder.{name}")))).unwrap();
     let z = to_vec(encoder.forward(tensor(3, 2)).unwrap()).unwrap();
     let codebook = find("quantize.embed.weight");

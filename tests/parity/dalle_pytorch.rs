@@ -175,7 +175,7 @@ fn open<S: DallePytorchShape>(name: &str, meta: &Value) -> Case<S> {
     };
     let weights = fixture::open(&format!("dalle_pytorch/dalle_{name}.safetensors"));
     let mut left = names(&weights);
-    let mut model: Dalle<S, f32, Cpu> = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(0.0)).unwrap();
+    let mut model: Dalle<S, f32, Cpu> = nn::build_with(&Cpu::default(), 0, |_| Init::Constant(0.0)).unwrap();
     nn::import(&mut model, |name, shape| read(&weights, &mut left, name, shape)).unwrap();
     if S::SHARED {
         for (part, table) in ["weight", "bias"].into_iter().flat_map(|part| [(part, "text_emb"), (part, "image_emb")]) {

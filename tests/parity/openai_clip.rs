@@ -108,10 +108,7 @@ impl<S: TextTowerShape> Towers for ResNetClip<S> {
     }
 }
 
-fn taken<M: dfdx::nn::TensorCollection<f32, Cpu>>(
-    model: &mut M,
-    gradients: &mut Gradients<f32, Cpu>,
-) -> HashMap<String, Vec<f32>> {
+fn taken<M: nn::Module<f32, Cpu>>(model: &mut M, gradients: &mut Gradients<f32, Cpu>) -> HashMap<String, Vec<f32>> {
     let mut all = HashMap::new();
     nn::with_gradients(model, gradients, |name, gradient| drop(all.insert(name.to_owned(), gradient))).unwrap();
     all
@@ -120,9 +117,9 @@ fn taken<M: dfdx::nn::TensorCollection<f32, Cpu>>(
 /// A model built empty and filled by `find`; the shapes that it asks for must be the file's.
 fn filled<M>(mut find: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> M
 where
-    M: dfdx::nn::TensorCollection<f32, Cpu, To<f32, Cpu> = M>,
+    M: nn::Module<f32, Cpu>,
 {
-    let mut model: M = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(f64::NAN)).unwrap();
+    let mut model: M = nn::build_with(&Cpu::default(), 0, |_| Init::Constant(f64::NAN)).unwrap();
     nn::import(&mut model, &mut find).unwrap();
     model
 }

@@ -68,7 +68,7 @@ fn folder(file: &str) -> String {
 /// The model with the parameters of two files, all of which it takes.
 fn load<S: DvaeShape>(encoder: &str, decoder: &str) -> Model<S> {
     let [encoder, decoder] = [encoder, decoder].map(|file| Weights::open(fixture::root().join(folder(file))).unwrap());
-    let mut model: Model<S> = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(f64::NAN)).unwrap();
+    let mut model: Model<S> = nn::build_with(&Cpu::default(), 0, |_| Init::Constant(f64::NAN)).unwrap();
     let mut taken = 0;
     nn::import(&mut model, |name, shape| {
         taken += 1;

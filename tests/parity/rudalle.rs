@@ -82,7 +82,7 @@ fn open<S: RudalleShape>(name: &str, meta: &Value) -> Case<S> {
     assert!(kinds.eq(listed), "{name}: the kinds of the layers");
 
     let weights = fixture::open(&format!("rudalle/{name}.safetensors"));
-    let mut model: Rudalle<S, f32, Cpu> = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(0.0)).unwrap();
+    let mut model: Rudalle<S, f32, Cpu> = nn::build_with(&Cpu::default(), 0, |_| Init::Constant(0.0)).unwrap();
     let mut known = Vec::new();
     nn::import(&mut model, |parameter, shape| -> Result<Vec<f32>> {
         assert_eq!(weights.get(parameter).shape, shape, "{name}: {parameter}");

@@ -7,9 +7,9 @@ use super::{Emit, Work, counts};
 use crate::error::{Error, Result};
 use crate::harness::plan::walk;
 use crate::mask::paper_order;
+use crate::models::clip::Clip;
 use crate::models::clip::presets::VitB32;
-use crate::models::clip::{self, Clip};
-use crate::models::dvae::{self, Dvae};
+use crate::models::dvae::Dvae;
 use crate::models::presets::{bench_l, bench_s, paper};
 use crate::nn;
 use crate::ops::Backend;
@@ -132,7 +132,7 @@ where
     const SIDE: usize = 256;
     const GRID: usize = 32;
     let device = &bench.device;
-    let model: Dvae<paper::Dvae, f32, D> = nn::build(device, 0, dvae::init)?;
+    let model: Dvae<paper::Dvae, f32, D> = nn::build(device, 0)?;
     let parts = walk::dvae::<paper::Dvae>();
     let pixels = random("pixels", SIDE * SIDE * 3);
     let mut codes = Vec::new();
@@ -160,7 +160,7 @@ where
     const SIZE: usize = 16;
     const PIXELS: usize = 3 * VitB32::SIDE * VitB32::SIDE;
     let device = &bench.device;
-    let model: Clip<VitB32, f32, D> = nn::build(device, 0, clip::init::<VitB32>())?;
+    let model: Clip<VitB32, f32, D> = nn::build(device, 0)?;
     let pixels = random("pixels", SIZE * PIXELS);
     let seconds = bench.median(5, || {
         black_box(model.visual.forward(SIZE, &pixels, device, NoneTape)?);

@@ -11,7 +11,7 @@ use crate::inference::{Autoregressive, FrozenTransformer, Options, draw, masks};
 use crate::mask::{Layout, Pattern, paper_order};
 use crate::models::presets::bench_l;
 use crate::models::rudalle::{Malevich, Rudalle, Version, order};
-use crate::models::transformer::{self, Tokens};
+use crate::models::transformer::Tokens;
 use crate::nn::{self, Precision, Precision::*};
 use crate::random::Rng;
 use crate::shape::{BlockShape, RudalleShape, TransformerShape};
@@ -41,7 +41,7 @@ where
     let patterns = paper_order(<Shape as TransformerShape>::DEPTH, KERNEL);
     let layout =
         Layout { text: <Shape as TransformerShape>::Text::SIZE, grid: <Shape as TransformerShape>::Grid::SIZE };
-    let weights = nn::build(&bench.device, 0, transformer::init(<Shape as TransformerShape>::DEPTH))?;
+    let weights = nn::build(&bench.device, 0)?;
     let masks = masks(&patterns, layout);
     let transformer = FrozenTransformer::<Shape, D>::new(weights, patterns.clone(), masks, true);
     let model = Model { transformer: &transformer, patterns, words: <Shape as TransformerShape>::TextVocab::SIZE };
@@ -62,7 +62,7 @@ where
 {
     type Block = <Malevich as RudalleShape>::Block;
     const VERSION: Version = Version::V3;
-    let model: Rudalle<Malevich, f32, Cpu> = nn::build(&Cpu::default(), 0, transformer::init(Malevich::DEPTH))?;
+    let model: Rudalle<Malevich, f32, Cpu> = nn::build(&Cpu::default(), 0)?;
     let transformer = rudalle::sampled(model, VERSION);
     let words = <Malevich as RudalleShape>::TextVocab::SIZE;
     let model = Model { transformer: &transformer, patterns: order(Malevich::DEPTH, VERSION), words };

@@ -7,10 +7,9 @@ use crate::inference::{Embedder, FrozenClip, Reranker};
 use crate::models::clip::presets::{Rn50, VitB16, VitB32, VitL14};
 use crate::models::clip::resnet::{self, ResNet};
 use crate::models::clip::{Clip, Sizes, hf};
-use crate::nn::{self, Init};
+use crate::nn::{self, Module};
 use crate::shape::ClipShape;
 use crate::text::ClipBpe;
-use dfdx::nn::TensorCollection;
 use dfdx::prelude::Cpu;
 use std::path::{Path, PathBuf};
 
@@ -79,11 +78,8 @@ fn resnet(sizes: resnet::Sizes, find: Find<'_>) -> Result<Box<dyn Embedder>> {
     Ok(Box::new(FrozenClip::<_, Rn50, _>::of_towers(visual, filled(find)?, None, Cpu::default())))
 }
 
-/// A model built empty and filled by `find`.
-fn filled<M: TensorCollection<f32, Cpu, To<f32, Cpu> = M>>(find: Find<'_>) -> Result<M> {
-    let mut model: M = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(0.0))?;
-    nn::import(&mut model, find)?;
-    Ok(model)
+fn filled<M: Module<f32, Cpu>>(find: Find<'_>) -> Result<M> {
+    nn::filled(&Cpu::default(), |parameter| find(&parameter.name, &parameter.shape))
 }
 
 fn beside(path: &Path) -> Result<PathBuf> {

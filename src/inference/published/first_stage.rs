@@ -8,7 +8,7 @@ use crate::models::dvae::Dvae;
 use crate::models::feature_map::FeatureMap;
 use crate::models::presets::paper;
 use crate::models::vqgan::{self, Config, Vqgan};
-use crate::nn::{self, Init};
+use crate::nn;
 use crate::shape::DvaeShape;
 use dfdx::prelude::Cpu;
 use std::path::Path;
@@ -33,8 +33,8 @@ pub fn open(path: &Path) -> Result<Box<dyn Codec>> {
 pub fn dvae<S: DvaeShape>(weights: &Weights) -> Result<impl Codec + use<S>> {
     weights.fits(&nn::describe::<Dvae<S, f32, Cpu>, f32, Cpu>())?;
     let device = Cpu::default();
-    let mut model: Dvae<S, f32, Cpu> = nn::build(&device, 0, |_, _| Init::Constant(0.0))?;
-    nn::import(&mut model, |name, shape| weights.parameter(name, shape))?;
+    let model: Dvae<S, f32, Cpu> =
+        nn::filled(&device, |parameter| weights.parameter(&parameter.name, &parameter.shape))?;
     // What is only asked for codes and pictures has no use for a likelihood.
     Ok(FrozenFirstStage::<S, _, Cpu>::new(model, device, 0.0, false))
 }

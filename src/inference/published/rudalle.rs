@@ -8,7 +8,7 @@ use crate::inference::{Autoregressive, Generator, Sequence};
 use crate::mask::Layout;
 use crate::models::rudalle::{Malevich, Rudalle, Version, masks};
 use crate::models::transformer::Tokens;
-use crate::nn::{self, Init, Precision};
+use crate::nn::{self, Precision};
 use crate::ops::Mask;
 use crate::shape::{BlockShape, RudalleShape};
 use crate::text::Yttm;
@@ -68,9 +68,8 @@ struct Sampled<S: RudalleShape> {
 /// [`Error::Data`] where a tensor is missing or has another shape.
 pub fn transformer<S: RudalleShape>(weights: &Weights, version: Version) -> Result<impl Autoregressive + use<S>> {
     weights.fits(&nn::describe::<Rudalle<S, f32, Cpu>, f32, Cpu>())?;
-    let mut model: Rudalle<S, f32, Cpu> = nn::build(&Cpu::default(), 0, |_, _| Init::Constant(0.0))?;
-    nn::import(&mut model, |name, shape| weights.parameter(name, shape))?;
-    Ok(sampled(model, version))
+    let find = |parameter: &nn::Declared| weights.parameter(&parameter.name, &parameter.shape);
+    Ok(sampled::<S>(nn::filled(&Cpu::default(), find)?, version))
 }
 
 /// That of `model`.

@@ -21,10 +21,9 @@ pub use text::{Text, ends_of_text};
 pub use vision::Vision;
 
 use crate::kernels::Real;
-use crate::nn::{BlockNames, Init};
+use crate::nn::{BlockInit, BlockNames};
 use crate::ops::{Activation, Backend, retyped};
-use crate::shape::{BlockShape, ClipShape, Gelu, TextTowerShape};
-use dfdx::nn::{ModuleVisitor, TensorCollection};
+use crate::shape::{ClipShape, Gelu, TextTowerShape};
 use dfdx::prelude::*;
 use std::marker::PhantomData;
 
@@ -34,7 +33,7 @@ pub struct Names<G>(PhantomData<G>);
 
 impl<G: Gelu> BlockNames for Names<G> {
     const LN_1: &'static str = "ln_1";
-    const QKV: [&'static str; 2] = ["attn.in_proj_weight", "attn.in_proj_bias"];
+    const QKV: &'static str = "attn.in_proj_";
     const OUT: &'static str = "attn.out_proj";
     const LN_2: &'static str = "ln_2";
     const UP: &'static str = "mlp.c_fc";
@@ -48,28 +47,13 @@ type Features<S, E, D, T> = Tensor<(usize, <S as TextTowerShape>::Embed), E, D, 
 /// Rows without typed sides: what works on them is compiled once, not once per width.
 type Matrix<E, D, T> = Tensor<(usize, usize), E, D, T>;
 
-/// Both towers, the second with the learned temperature.
-#[derive(Debug, Clone)]
-pub struct Clip<S: ClipShape, E: Dtype, D: Storage<E>> {
-    /// The picture tower.
-    pub visual: Vision<S, E, D>,
-    /// The text tower.
-    pub text: Text<S, E, D>,
-}
-
-impl<S: ClipShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Clip<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Clip<S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let () = S::CHECK;
-        visitor.visit_fields(
-            (
-                Self::module("visual", |s| &s.visual, |s| &mut s.visual),
-                // The text tower's parameters have no prefix.
-                Self::module("", |s| &s.text, |s| &mut s.text),
-            ),
-            |(visual, text)| Clip { visual, text },
-        )
+crate::module! {
+    /// Both towers, the second with the learned temperature.
+    pub struct Clip<S: ClipShape> check S::CHECK, {
+        /// The picture tower.
+        pub visual: Vision<S, E, D> = "visual";
+        /// The text tower, whose parameters have no prefix.
+        pub text: Text<S, E, D> = "";
     }
 }
 
@@ -128,25 +112,9 @@ fn project<C: ConstDim, S: TextTowerShape, E: Real, D: Device<E>, T: Tape<E, D>>
     Ok(retyped(retyped::<_, (usize, usize), E, D, T>(x).try_matmul(projection)?))
 }
 
-/// The published initialisation.
-pub fn init<S: ClipShape>() -> impl Fn(&str, &[usize]) -> Init {
-    |name, shape| {
-        let (width, depth) = match name.starts_with("visual.") {
-            true => (<S::Vision as BlockShape>::Dim::SIZE as f64, S::VISION_DEPTH as f64),
-            false => (<S::Language as BlockShape>::Dim::SIZE as f64, S::LANGUAGE_DEPTH as f64),
-        };
-        match name {
-            "logit_scale" => Init::Constant((1.0f64 / 0.07).ln()),
-            "token_embedding.weight" => Init::Normal(0.02),
-            "positional_embedding" => Init::Normal(0.01),
-            "visual.conv1.weight" => Init::Normal((shape[1..].iter().product::<usize>() as f64).powf(-0.5)),
-            _ if name.ends_with("bias") => Init::Constant(0.0),
-            _ if name.contains("ln_") => Init::Constant(1.0),
-            _ if name.ends_with("out_proj.weight") || name.ends_with("c_proj.weight") => {
-                Init::Normal(width.powf(-0.5) * (2.0 * depth).powf(-0.5))
-            }
-            _ if name.ends_with("c_fc.weight") => Init::Normal((2.0 * width).powf(-0.5)),
-            _ => Init::Normal(width.powf(-0.5)),
-        }
-    }
+/// How the published code starts a tower's blocks.
+fn block_init(width: usize, depth: usize) -> BlockInit {
+    let (width, depth) = (width as f64, depth as f64);
+    let residual = width.powf(-0.5) * (2.0 * depth).powf(-0.5);
+    BlockInit { qkv: width.powf(-0.5), out: residual, up: (2.0 * width).powf(-0.5), down: residual }
 }

@@ -1,74 +1,29 @@
 //! CLIP's text tower: a causal transformer over a caption's tokens; the feature is read at the end of text.
 
-use super::{Features, Names, project};
+use super::{Features, Names, block_init, project};
 use crate::kernels::Real;
-use crate::nn::{Block, LayerNorm};
+use crate::nn::{Block, Init, LayerNorm, Role};
 use crate::ops::{Backend, Mask, scalar};
 use crate::shape::{BlockShape, TextTowerShape};
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
 
 type Dim<S> = <<S as TextTowerShape>::Language as BlockShape>::Dim;
 
-/// The text tower, and the temperature: all that the published checkpoints keep outside `visual.`.
-#[derive(Debug, Clone)]
-pub struct Text<S: TextTowerShape, E: Dtype, D: Storage<E>> {
-    tokens: Tensor<(S::Vocab, Dim<S>), E, D>,
-    position: Tensor<(S::Context, Dim<S>), E, D>,
-    blocks: Vec<Block<S::Language, Names<S::Gelu>, E, D>>,
-    ln_final: LayerNorm<Dim<S>, E, D>,
-    projection: Tensor<(Dim<S>, S::Embed), E, D>,
-    /// ln of the scale that cosines are multiplied by.
-    pub logit_scale: Tensor<(), E, D>,
-}
-
-impl<S: TextTowerShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Text<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Text<S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let names: Vec<String> = (0..S::LANGUAGE_DEPTH).map(|i| format!("transformer.resblocks.{i}")).collect();
-        visitor.visit_fields(
-            (
-                Self::tensor(
-                    "token_embedding.weight",
-                    |s| &s.tokens,
-                    |s| &mut s.tokens,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::tensor(
-                    "positional_embedding",
-                    |s| &s.position,
-                    |s| &mut s.position,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                names
-                    .iter()
-                    .enumerate()
-                    .map(|(i, name)| Self::module(name, move |s| &s.blocks[i], move |s| &mut s.blocks[i]))
-                    .collect::<Vec<_>>(),
-                Self::module("ln_final", |s| &s.ln_final, |s| &mut s.ln_final),
-                Self::tensor(
-                    "text_projection",
-                    |s| &s.projection,
-                    |s| &mut s.projection,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::tensor(
-                    "logit_scale",
-                    |s| &s.logit_scale,
-                    |s| &mut s.logit_scale,
-                    TensorOptions::reset_to_zeros(),
-                ),
-            ),
-            |(tokens, position, blocks, ln_final, projection, logit_scale)| Text {
-                tokens,
-                position,
-                blocks,
-                ln_final,
-                projection,
-                logit_scale,
-            },
-        )
+crate::module! {
+    /// The text tower, and the temperature: all that the published checkpoints keep outside `visual.`.
+    pub struct Text<S: TextTowerShape> {
+        tokens: Tensor<(S::Vocab, Dim<S>), E, D> =
+            "token_embedding.weight", (Role::Embedding, Init::Normal(0.02));
+        position: Tensor<(S::Context, Dim<S>), E, D> =
+            "positional_embedding", (Role::Embedding, Init::Normal(0.01));
+        blocks: Vec<Block<S::Language, Names<S::Gelu>, E, D>> =>
+            (0..S::LANGUAGE_DEPTH).map(|i| format!("transformer.resblocks.{i}")),
+            block_init(Dim::<S>::SIZE, S::LANGUAGE_DEPTH);
+        ln_final: LayerNorm<Dim<S>, E, D> = "ln_final";
+        projection: Tensor<(Dim<S>, S::Embed), E, D> =
+            "text_projection", (Role::Matrix, Init::Normal((Dim::<S>::SIZE as f64).powf(-0.5)));
+        /// ln of the scale that cosines are multiplied by.
+        pub logit_scale: Tensor<(), E, D> = "logit_scale", (Role::Gain, Init::Constant((1.0f64 / 0.07).ln()));
     }
 }
 

@@ -1,66 +1,35 @@
 //! CLIP's picture tower as a vision transformer: patches, a class slot before them, blocks that see everything; the feature is
 //! read at the class slot.
 
-use super::{Features, Names, project};
+use super::{Features, Names, block_init, project};
 use crate::kernels::Real;
-use crate::nn::{Block, LayerNorm};
+use crate::nn::{Block, Init, LayerNorm, Role};
 use crate::ops::{ABSENT, Backend, Mask};
 use crate::shape::{BlockShape, ClipShape};
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
 
 type Dim<S> = <<S as ClipShape>::Vision as BlockShape>::Dim;
 /// The published kernel of the patches' convolution, which is a linear map of each patch.
 type Kernel<S> = (Dim<S>, Const<3>, <S as ClipShape>::Patch, <S as ClipShape>::Patch);
 
-/// The picture tower: a vision transformer.
-#[derive(Debug, Clone)]
-pub struct Vision<S: ClipShape, E: Dtype, D: Storage<E>> {
-    patches: Tensor<Kernel<S>, E, D>,
-    class: Tensor<(Dim<S>,), E, D>,
-    position: Tensor<(S::VisionSeq, Dim<S>), E, D>,
-    ln_pre: LayerNorm<Dim<S>, E, D>,
-    blocks: Vec<Block<S::Vision, Names<S::Gelu>, E, D>>,
-    ln_post: LayerNorm<Dim<S>, E, D>,
-    projection: Tensor<(Dim<S>, S::Embed), E, D>,
+/// The standard deviation of whatever adds to the stream: 1/√Dim.
+fn std<S: ClipShape>() -> Init {
+    Init::Normal((Dim::<S>::SIZE as f64).powf(-0.5))
 }
 
-impl<S: ClipShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Vision<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Vision<S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let names: Vec<String> = (0..S::VISION_DEPTH).map(|i| format!("transformer.resblocks.{i}")).collect();
-        visitor.visit_fields(
-            (
-                Self::tensor("conv1.weight", |s| &s.patches, |s| &mut s.patches, TensorOptions::reset_to_zeros()),
-                Self::tensor("class_embedding", |s| &s.class, |s| &mut s.class, TensorOptions::reset_to_zeros()),
-                Self::tensor(
-                    "positional_embedding",
-                    |s| &s.position,
-                    |s| &mut s.position,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::module("ln_pre", |s| &s.ln_pre, |s| &mut s.ln_pre),
-                names
-                    .iter()
-                    .enumerate()
-                    .map(|(i, name)| Self::module(name, move |s| &s.blocks[i], move |s| &mut s.blocks[i]))
-                    .collect::<Vec<_>>(),
-                (
-                    Self::module("ln_post", |s| &s.ln_post, |s| &mut s.ln_post),
-                    Self::tensor("proj", |s| &s.projection, |s| &mut s.projection, TensorOptions::reset_to_zeros()),
-                ),
-            ),
-            |(patches, class, position, ln_pre, blocks, (ln_post, projection))| Vision {
-                patches,
-                class,
-                position,
-                ln_pre,
-                blocks,
-                ln_post,
-                projection,
-            },
-        )
+crate::module! {
+    /// The picture tower: a vision transformer.
+    pub struct Vision<S: ClipShape> {
+        patches: Tensor<Kernel<S>, E, D> =
+            "conv1.weight", (Role::Matrix, Init::Normal((S::PatchValues::SIZE as f64).powf(-0.5)));
+        class: Tensor<(Dim<S>,), E, D> = "class_embedding", (Role::Embedding, std::<S>());
+        position: Tensor<(S::VisionSeq, Dim<S>), E, D> = "positional_embedding", (Role::Embedding, std::<S>());
+        ln_pre: LayerNorm<Dim<S>, E, D> = "ln_pre";
+        blocks: Vec<Block<S::Vision, Names<S::Gelu>, E, D>> =>
+            (0..S::VISION_DEPTH).map(|i| format!("transformer.resblocks.{i}")),
+            block_init(Dim::<S>::SIZE, S::VISION_DEPTH);
+        ln_post: LayerNorm<Dim<S>, E, D> = "ln_post";
+        projection: Tensor<(Dim<S>, S::Embed), E, D> = "proj", (Role::Matrix, std::<S>());
     }
 }
 

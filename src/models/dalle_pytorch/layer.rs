@@ -2,12 +2,11 @@
 //!
 //! Legend: B batch, N slots, C channels.
 
-use super::Wiring;
+use super::{IMPORTED, Wiring};
 use crate::kernels::Real;
-use crate::nn::{LayerNorm, Linear};
+use crate::nn::{Init, LayerNorm, Linear, Role};
 use crate::ops::{ABSENT, Activation, Backend, Mask};
 use crate::shape::{BlockShape, DallePytorchShape};
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
 
 type Heads<S> = <<S as DallePytorchShape>::Attention as BlockShape>::Dim;
@@ -16,55 +15,30 @@ type Qkv<S> = <<S as DallePytorchShape>::Attention as BlockShape>::Qkv;
 pub(super) type Stream<S, E, D, T> = Tensor<(usize, usize, <S as DallePytorchShape>::Width), E, D, T>;
 type Scale<S, E, D> = Tensor<(Const<1>, Const<1>, <S as DallePytorchShape>::Width), E, D>;
 
-/// x + scale·attention(norm(x)), then x + scale·feed-forward(norm(x)).
-#[derive(Debug, Clone)]
-pub(super) struct Layer<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
-    attention_scale: Scale<S, E, D>,
-    attention_norm: LayerNorm<S::Width, E, D>,
-    to_qkv: Tensor<(Qkv<S>, S::Width), E, D>,
-    to_out: Linear<Heads<S>, S::Width, E, D>,
-    feed_scale: Scale<S, E, D>,
-    feed_norm: LayerNorm<S::Width, E, D>,
-    up: Linear<S::Width, S::Gated, E, D>,
-    down: Linear<S::Feed, S::Width, E, D>,
-    /// Of both branches' results, in a sandwich; else none.
-    after: Vec<LayerNorm<S::Width, E, D>>,
+/// The path of a part of attention's branch: the shift wraps what it stands before, for attention's cache twice.
+fn attention<S: DallePytorchShape>(part: &str) -> String {
+    format!("{}.{part}", if S::SHIFT { "0.fn.fn.fn.fn.fn" } else { "0.fn.fn.fn" })
 }
 
-impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Layer<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Layer<S, E2, D2>;
+/// The path of a part of the feed-forward's branch.
+fn feed<S: DallePytorchShape>(part: &str) -> String {
+    format!("{}.{part}", if S::SHIFT { "1.fn.fn.fn.fn" } else { "1.fn.fn" })
+}
 
-    #[rustfmt::skip] // a table of names and fields
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        // The shift wraps what it stands before, for attention's cache twice.
-        let (attention, feed) = if S::SHIFT { ("0.fn.fn.fn.fn.fn", "1.fn.fn.fn.fn") } else { ("0.fn.fn.fn", "1.fn.fn") };
-        let [qkv, out] = ["to_qkv.weight", "to_out.0"].map(|name| format!("{attention}.{name}"));
-        let after = if S::SANDWICH { ["0.fn.norm_out", "1.fn.norm_out"].as_slice() } else { &[] };
-        let [up, down] = ["net.0", "net.3"].map(|name| format!("{feed}.{name}"));
-        visitor.visit_fields(
-            (
-                (
-                    Self::tensor("0.scale", |s| &s.attention_scale, |s| &mut s.attention_scale, TensorOptions::reset_to_ones()),
-                    Self::module("0.fn.norm", |s| &s.attention_norm, |s| &mut s.attention_norm),
-                    Self::tensor(&qkv, |s| &s.to_qkv, |s| &mut s.to_qkv, TensorOptions::reset_to_zeros()),
-                    Self::module(&out, |s| &s.to_out, |s| &mut s.to_out),
-                ),
-                (
-                    Self::tensor("1.scale", |s| &s.feed_scale, |s| &mut s.feed_scale, TensorOptions::reset_to_ones()),
-                    Self::module("1.fn.norm", |s| &s.feed_norm, |s| &mut s.feed_norm),
-                    Self::module(&up, |s| &s.up, |s| &mut s.up),
-                    Self::module(&down, |s| &s.down, |s| &mut s.down),
-                ),
-                after
-                    .iter()
-                    .enumerate()
-                    .map(|(i, name)| Self::module(name, move |s| &s.after[i], move |s| &mut s.after[i]))
-                    .collect::<Vec<_>>(),
-            ),
-            |((attention_scale, attention_norm, to_qkv, to_out), (feed_scale, feed_norm, up, down), after)| Layer {
-                attention_scale, attention_norm, to_qkv, to_out, feed_scale, feed_norm, up, down, after,
-            },
-        )
+crate::module! {
+    /// x + scale·attention(norm(x)), then x + scale·feed-forward(norm(x)).
+    pub(super) struct Layer<S: DallePytorchShape> {
+        attention_scale: Scale<S, E, D> = "0.scale", (Role::Gain, Init::Constant(1.0));
+        attention_norm: LayerNorm<S::Width, E, D> = "0.fn.norm";
+        to_qkv: Tensor<(Qkv<S>, S::Width), E, D> = attention::<S>("to_qkv.weight"), (Role::Matrix, IMPORTED);
+        to_out: Linear<Heads<S>, S::Width, E, D> = attention::<S>("to_out.0"), IMPORTED;
+        feed_scale: Scale<S, E, D> = "1.scale", (Role::Gain, Init::Constant(1.0));
+        feed_norm: LayerNorm<S::Width, E, D> = "1.fn.norm";
+        up: Linear<S::Width, S::Gated, E, D> = feed::<S>("net.0"), IMPORTED;
+        down: Linear<S::Feed, S::Width, E, D> = feed::<S>("net.3"), IMPORTED;
+        /// Of both branches' results, in a sandwich; else none.
+        after: Vec<LayerNorm<S::Width, E, D>> =>
+            ["0.fn.norm_out", "1.fn.norm_out"].into_iter().filter(|_| S::SANDWICH);
     }
 }
 

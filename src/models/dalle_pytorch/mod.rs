@@ -23,105 +23,49 @@ use super::rudalle::scaled_gradient;
 use super::transformer::Tokens;
 use crate::kernels::{Real, cpu::argmax};
 use crate::mask::{Layout, Pattern};
-use crate::nn::{LayerNorm, Linear};
+use crate::nn::{Init, LayerNorm, Linear, Role};
 use crate::ops::{ABSENT, Backend, Mask, scalar, to_vec};
 use crate::shape::DallePytorchShape;
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
 use layer::{Layer, Stream};
 
 /// The reference's default of `loss_img_weight`: the image's weight against the text's 1.
 pub const IMAGE_WEIGHT: f64 = 7.0;
 
-/// Embeddings, layers, a norm and a head.
-#[derive(Debug, Clone)]
-pub struct Dalle<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
-    /// None where they are shared with the head.
-    embeddings: Vec<Embeddings<S, E, D>>,
-    /// Rotations or position embeddings: one of these vectors has an entry.
-    angles: Vec<Tensor<(Const<1>, S::Positions, S::Rotated), E, D>>,
-    positions: Vec<Positions<S, E, D>>,
-    layers: Vec<Layer<S, E, D>>,
-    head_norm: LayerNorm<S::Width, E, D>,
-    head: Linear<S::Width, S::Classes, E, D>,
-}
-
-/// Embeddings of text and codes.
-#[derive(Debug, Clone)]
-struct Embeddings<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
-    text: Tensor<(S::TextVocab, S::Width), E, D>,
-    image: Tensor<(S::Codes, S::Width), E, D>,
-}
-
-impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Embeddings<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Embeddings<S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor("text_emb.weight", |s| &s.text, |s| &mut s.text, TensorOptions::reset_to_zeros()),
-                Self::tensor("image_emb.weight", |s| &s.image, |s| &mut s.image, TensorOptions::reset_to_zeros()),
-            ),
-            |(text, image)| Embeddings { text, image },
-        )
+crate::module! {
+    /// Embeddings, layers, a norm and a head.
+    pub struct Dalle<S: DallePytorchShape> check S::CHECK, {
+        /// None where they are shared with the head.
+        embeddings: Vec<Embeddings<S, E, D>> => (!S::SHARED).then_some("");
+        /// Rotations or position embeddings: one of these vectors has an entry.
+        angles: Vec<Tensor<(Const<1>, S::Positions, S::Rotated), E, D>> =>
+            S::ROTARY.then_some("transformer.pos_emb"), (Role::Embedding, Init::Constant(0.0));
+        positions: Vec<Positions<S, E, D>> => (!S::ROTARY).then_some("");
+        layers: Vec<Layer<S, E, D>> => (0..S::DEPTH).map(|i| format!("transformer.layers.layers.{i}"));
+        head_norm: LayerNorm<S::Width, E, D> = "to_logits.0";
+        head: Linear<S::Width, S::Classes, E, D> = "to_logits.1", IMPORTED;
     }
 }
 
-/// Position embeddings: of the text, and of the image by row and column.
-#[derive(Debug, Clone)]
-struct Positions<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
-    text: Tensor<(S::TextPositions, S::Width), E, D>,
-    row: Tensor<(Const<1>, S::Grid, Const<1>, S::Width), E, D>,
-    column: Tensor<(Const<1>, Const<1>, S::Grid, S::Width), E, D>,
-}
+/// Its weights are imported; nothing here starts one.
+const IMPORTED: Init = Init::Constant(0.0);
 
-impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Positions<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Positions<S, E2, D2>;
-
-    #[rustfmt::skip] // a table of names and fields
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor("text_pos_emb.weight", |s| &s.text, |s| &mut s.text, TensorOptions::reset_to_zeros()),
-                Self::tensor("image_pos_emb.weights_0", |s| &s.row, |s| &mut s.row, TensorOptions::reset_to_zeros()),
-                Self::tensor("image_pos_emb.weights_1", |s| &s.column, |s| &mut s.column, TensorOptions::reset_to_zeros()),
-            ),
-            |(text, row, column)| Positions { text, row, column },
-        )
+crate::module! {
+    /// Embeddings of text and codes.
+    struct Embeddings<S: DallePytorchShape> {
+        text: Tensor<(S::TextVocab, S::Width), E, D> = "text_emb.weight", (Role::Embedding, IMPORTED);
+        image: Tensor<(S::Codes, S::Width), E, D> = "image_emb.weight", (Role::Embedding, IMPORTED);
     }
 }
 
-impl<S: DallePytorchShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Dalle<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Dalle<S, E2, D2>;
-
-    #[rustfmt::skip] // a table of names and fields
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let () = S::CHECK;
-        let names: Vec<String> = (0..S::DEPTH).map(|i| format!("transformer.layers.layers.{i}")).collect();
-        let [embeddings, angles, positions] = [!S::SHARED, S::ROTARY, !S::ROTARY].map(|there| 0..usize::from(there));
-        visitor.visit_fields(
-            (
-                embeddings
-                    .map(|i| Self::module("", move |s| &s.embeddings[i], move |s| &mut s.embeddings[i]))
-                    .collect::<Vec<_>>(),
-                angles
-                    .map(|i| Self::tensor("transformer.pos_emb", move |s| &s.angles[i], move |s| &mut s.angles[i], TensorOptions::reset_to_zeros()))
-                    .collect::<Vec<_>>(),
-                positions
-                    .map(|i| Self::module("", move |s| &s.positions[i], move |s| &mut s.positions[i]))
-                    .collect::<Vec<_>>(),
-                names
-                    .iter()
-                    .enumerate()
-                    .map(|(i, name)| Self::module(name, move |s| &s.layers[i], move |s| &mut s.layers[i]))
-                    .collect::<Vec<_>>(),
-                Self::module("to_logits.0", |s| &s.head_norm, |s| &mut s.head_norm),
-                Self::module("to_logits.1", |s| &s.head, |s| &mut s.head),
-            ),
-            |(embeddings, angles, positions, layers, head_norm, head)| Dalle {
-                embeddings, angles, positions, layers, head_norm, head,
-            },
-        )
+crate::module! {
+    /// Position embeddings: of the text, and of the image by row and column.
+    struct Positions<S: DallePytorchShape> {
+        text: Tensor<(S::TextPositions, S::Width), E, D> = "text_pos_emb.weight", (Role::Embedding, IMPORTED);
+        row: Tensor<(Const<1>, S::Grid, Const<1>, S::Width), E, D> =
+            "image_pos_emb.weights_0", (Role::Embedding, IMPORTED);
+        column: Tensor<(Const<1>, Const<1>, S::Grid, S::Width), E, D> =
+            "image_pos_emb.weights_1", (Role::Embedding, IMPORTED);
     }
 }
 

@@ -7,8 +7,7 @@ use crate::kernels::Real;
 use crate::nn::Conv;
 use crate::ops::{Backend, Input, retyped};
 use crate::shape::{DvaeShape, Groups, Ranked, Side};
-use dfdx::nn::{ModuleVisitor, TensorCollection};
-use dfdx::prelude::{Const, Device, Dim, Dtype, Storage, Tape, Tensor};
+use dfdx::prelude::{Const, Dim, Tape, Tensor};
 
 type First<S> = <S as DvaeShape>::Up;
 type Second<S> = <First<S> as Groups>::Rest;
@@ -17,43 +16,23 @@ type Fourth<S> = <Third<S> as Groups>::Rest;
 type Channels<G> = <G as Groups>::Channels;
 type DecoderGroup<S, I, G, E, D> = Group<S, I, G, 1, 3, E, D>;
 
-/// Codebook vectors to the statistics of a picture: what the decoders of the dVAE and the VQ-VAE share.
-/// Groups past the preset's count are empty.
-#[derive(Debug, Clone)]
-pub struct Trunk<S: DvaeShape, E: Dtype, D: Storage<E>> {
-    /// At the grid's resolution.
-    pub group_1: DecoderGroup<S, S::Init, First<S>, E, D>,
-    /// At twice that, and so on.
-    pub group_2: Vec<DecoderGroup<S, Channels<First<S>>, Second<S>, E, D>>,
-    /// At four times.
-    pub group_3: Vec<DecoderGroup<S, Channels<Second<S>>, Third<S>, E, D>>,
-    /// At eight times.
-    pub group_4: Vec<DecoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>>,
-    /// 1×1, after a ReLU.
-    pub output: Conv<<First<S> as Groups>::Last, Const<6>, 1, E, D>,
-}
-
-impl<S: DvaeShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Trunk<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Trunk<S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let there = |group: usize| 0..usize::from(S::Up::COUNT >= group);
-        visitor.visit_fields(
-            (
-                Self::module("group_1", |s| &s.group_1, |s| &mut s.group_1),
-                there(2)
-                    .map(|i| Self::module("group_2", move |s| &s.group_2[i], move |s| &mut s.group_2[i]))
-                    .collect::<Vec<_>>(),
-                there(3)
-                    .map(|i| Self::module("group_3", move |s| &s.group_3[i], move |s| &mut s.group_3[i]))
-                    .collect::<Vec<_>>(),
-                there(4)
-                    .map(|i| Self::module("group_4", move |s| &s.group_4[i], move |s| &mut s.group_4[i]))
-                    .collect::<Vec<_>>(),
-                Self::module("output.conv", |s| &s.output, |s| &mut s.output),
-            ),
-            |(group_1, group_2, group_3, group_4, output)| Trunk { group_1, group_2, group_3, group_4, output },
-        )
+crate::module! {
+    /// Codebook vectors to the statistics of a picture: what the decoders of the dVAE and the VQ-VAE share.
+    /// Groups past the preset's count are empty.
+    pub struct Trunk<S: DvaeShape> {
+        /// At the grid's resolution.
+        pub group_1: DecoderGroup<S, S::Init, First<S>, E, D> = "group_1";
+        /// At twice that, and so on.
+        pub group_2: Vec<DecoderGroup<S, Channels<First<S>>, Second<S>, E, D>> =>
+            (S::Up::COUNT >= 2).then_some("group_2");
+        /// At four times.
+        pub group_3: Vec<DecoderGroup<S, Channels<Second<S>>, Third<S>, E, D>> =>
+            (S::Up::COUNT >= 3).then_some("group_3");
+        /// At eight times.
+        pub group_4: Vec<DecoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>> =>
+            (S::Up::COUNT >= 4).then_some("group_4");
+        /// 1×1, after a ReLU.
+        pub output: Conv<<First<S> as Groups>::Last, Const<6>, 1, E, D> = "output.conv";
     }
 }
 
@@ -84,26 +63,13 @@ impl<S: DvaeShape, E: Real, D: Backend<E>> Trunk<S, E, D> {
     }
 }
 
-/// Codes, relaxed or one-hot, to the statistics (μ, ln b) of a picture.
-#[derive(Debug, Clone)]
-pub struct Decoder<S: DvaeShape, E: Dtype, D: Storage<E>> {
-    /// The codebook.
-    pub input: Conv<S::Codes, S::Init, 1, E, D>,
-    /// Codebook vectors to statistics.
-    pub trunk: Trunk<S, E, D>,
-}
-
-impl<S: DvaeShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Decoder<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Decoder<S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("blocks.input", |s| &s.input, |s| &mut s.input),
-                Self::module("blocks", |s| &s.trunk, |s| &mut s.trunk),
-            ),
-            |(input, trunk)| Decoder { input, trunk },
-        )
+crate::module! {
+    /// Codes, relaxed or one-hot, to the statistics (μ, ln b) of a picture.
+    pub struct Decoder<S: DvaeShape> {
+        /// The codebook.
+        pub input: Conv<S::Codes, S::Init, 1, E, D> = "blocks.input";
+        /// Codebook vectors to statistics.
+        pub trunk: Trunk<S, E, D> = "blocks";
     }
 }
 

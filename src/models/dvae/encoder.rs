@@ -6,8 +6,7 @@ use crate::kernels::Real;
 use crate::nn::Conv;
 use crate::ops::{Backend, Input, retyped};
 use crate::shape::{DvaeShape, Groups, Ranked, Side};
-use dfdx::nn::{ModuleVisitor, TensorCollection};
-use dfdx::prelude::{Const, ConstDim, Device, Dim, Dtype, Storage, Tape, Tensor};
+use dfdx::prelude::{Const, ConstDim, Dim, Tape, Tensor};
 
 type First<S> = <S as DvaeShape>::Down;
 type Second<S> = <First<S> as Groups>::Rest;
@@ -16,53 +15,25 @@ type Fourth<S> = <Third<S> as Groups>::Rest;
 type Channels<G> = <G as Groups>::Channels;
 type EncoderGroup<S, I, G, E, D> = Group<S, I, G, 3, 1, E, D>;
 
-/// Pictures to `O` maps on the grid: logits over the codes in the dVAE, vectors to quantise in the VQ-VAE.
-/// Groups past the preset's count are empty.
-#[derive(Debug, Clone)]
-pub struct Encoder<S: DvaeShape, O: ConstDim, E: Dtype, D: Storage<E>> {
-    /// 7×7.
-    pub input: Conv<Const<3>, Channels<First<S>>, 7, E, D>,
-    /// At the picture's resolution.
-    pub group_1: EncoderGroup<S, Channels<First<S>>, First<S>, E, D>,
-    /// At half of it, and so on.
-    pub group_2: Vec<EncoderGroup<S, Channels<First<S>>, Second<S>, E, D>>,
-    /// At a quarter.
-    pub group_3: Vec<EncoderGroup<S, Channels<Second<S>>, Third<S>, E, D>>,
-    /// At an eighth.
-    pub group_4: Vec<EncoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>>,
-    /// 1×1, after a ReLU.
-    pub output: Conv<<First<S> as Groups>::Last, O, 1, E, D>,
-}
-
-impl<S: DvaeShape, O: ConstDim, E: Dtype, D: Device<E>> TensorCollection<E, D> for Encoder<S, O, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Encoder<S, O, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let there = |group: usize| 0..usize::from(S::Down::COUNT >= group);
-        visitor.visit_fields(
-            (
-                Self::module("blocks.input", |s| &s.input, |s| &mut s.input),
-                Self::module("blocks.group_1", |s| &s.group_1, |s| &mut s.group_1),
-                there(2)
-                    .map(|i| Self::module("blocks.group_2", move |s| &s.group_2[i], move |s| &mut s.group_2[i]))
-                    .collect::<Vec<_>>(),
-                there(3)
-                    .map(|i| Self::module("blocks.group_3", move |s| &s.group_3[i], move |s| &mut s.group_3[i]))
-                    .collect::<Vec<_>>(),
-                there(4)
-                    .map(|i| Self::module("blocks.group_4", move |s| &s.group_4[i], move |s| &mut s.group_4[i]))
-                    .collect::<Vec<_>>(),
-                Self::module("blocks.output.conv", |s| &s.output, |s| &mut s.output),
-            ),
-            |(input, group_1, group_2, group_3, group_4, output)| Encoder {
-                input,
-                group_1,
-                group_2,
-                group_3,
-                group_4,
-                output,
-            },
-        )
+crate::module! {
+    /// Pictures to `O` maps on the grid: logits over the codes in the dVAE, vectors to quantise in the VQ-VAE.
+    /// Groups past the preset's count are empty.
+    pub struct Encoder<S: DvaeShape, O: ConstDim> {
+        /// 7×7.
+        pub input: Conv<Const<3>, Channels<First<S>>, 7, E, D> = "blocks.input";
+        /// At the picture's resolution.
+        pub group_1: EncoderGroup<S, Channels<First<S>>, First<S>, E, D> = "blocks.group_1";
+        /// At half of it, and so on.
+        pub group_2: Vec<EncoderGroup<S, Channels<First<S>>, Second<S>, E, D>> =>
+            (S::Down::COUNT >= 2).then_some("blocks.group_2");
+        /// At a quarter.
+        pub group_3: Vec<EncoderGroup<S, Channels<Second<S>>, Third<S>, E, D>> =>
+            (S::Down::COUNT >= 3).then_some("blocks.group_3");
+        /// At an eighth.
+        pub group_4: Vec<EncoderGroup<S, Channels<Third<S>>, Fourth<S>, E, D>> =>
+            (S::Down::COUNT >= 4).then_some("blocks.group_4");
+        /// 1×1, after a ReLU.
+        pub output: Conv<<First<S> as Groups>::Last, O, 1, E, D> = "blocks.output.conv";
     }
 }
 

@@ -1,8 +1,8 @@
 //! The discrete VAE (paper §2.1, A.1–A.3): pictures to a grid of codes and back.
 //!
 //! Encoder → logits over the codes at each grid position → (relaxed or one-hot) codes → decoder → μ and ln b of the
-//! logit-Laplace. No normalisation layers, ReLU only, residual blocks scaled by a post-gain; parameter names are those of
-//! the released checkpoints. Legend: B batch, H and W sides, C channels.
+//! logit-Laplace. No normalisation layers, ReLU only, residual blocks scaled by a post-gain; parameter names and
+//! initialisation are those of the released checkpoints and their code. Legend: B batch, H and W sides, C channels.
 
 mod block;
 mod decoder;
@@ -12,11 +12,9 @@ pub use decoder::{Decoder, Trunk};
 pub use encoder::Encoder;
 
 use crate::kernels::Real;
-use crate::nn::Init;
 use crate::ops::{Backend, argmax_rows};
 use crate::shape::{DvaeShape, Groups, Side};
-use dfdx::nn::{ModuleVisitor, TensorCollection};
-use dfdx::prelude::{Const, Device, Dim, Dtype, NoneTape, Storage, Tensor};
+use dfdx::prelude::{Const, Dim, NoneTape, Tensor};
 
 /// ε of the map φ(x) = (1−2ε)x + ε that keeps pictures off 0 and 1 (paper A.3).
 pub const EPSILON: f64 = 0.1;
@@ -26,27 +24,13 @@ pub type Grid<S, X> = <<S as DvaeShape>::Down as Groups>::Down<X>;
 /// The side of a decoder's picture over a grid of side `X`.
 pub type Picture<S, X> = <<S as DvaeShape>::Up as Groups>::Up<X>;
 
-/// Encoder and decoder.
-#[derive(Debug, Clone)]
-pub struct Dvae<S: DvaeShape, E: Dtype, D: Storage<E>> {
-    /// Pictures to logits.
-    pub encoder: Encoder<S, S::Codes, E, D>,
-    /// Codes to distributions of pictures.
-    pub decoder: Decoder<S, E, D>,
-}
-
-impl<S: DvaeShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Dvae<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Dvae<S, E2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let () = S::CHECK;
-        visitor.visit_fields(
-            (
-                Self::module("encoder", |s| &s.encoder, |s| &mut s.encoder),
-                Self::module("decoder", |s| &s.decoder, |s| &mut s.decoder),
-            ),
-            |(encoder, decoder)| Dvae { encoder, decoder },
-        )
+crate::module! {
+    /// Encoder and decoder.
+    pub struct Dvae<S: DvaeShape> check S::CHECK, {
+        /// Pictures to logits.
+        pub encoder: Encoder<S, S::Codes, E, D> = "encoder";
+        /// Codes to distributions of pictures.
+        pub decoder: Decoder<S, E, D> = "decoder";
     }
 }
 
@@ -71,15 +55,6 @@ impl<S: DvaeShape, E: Real, D: Backend<E>> Dvae<S, E, D> {
         }
         let z = device.try_tensor_from_vec(one_hot, (batch, height, width, S::Codes::default()))?;
         self.decoder.forward::<B, H, W, NoneTape>(z)
-    }
-}
-
-/// Every weight normal with standard deviation 1/√(n_in·k²), every bias 0 (facts §1.2).
-pub fn init(name: &str, shape: &[usize]) -> Init {
-    if name.ends_with(".w") {
-        Init::Normal(1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt())
-    } else {
-        Init::Constant(0.0)
     }
 }
 

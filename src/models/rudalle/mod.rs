@@ -21,12 +21,12 @@ pub use greedy::Generated;
 pub use masks::{KERNEL, masks, order};
 pub use presets::{Malevich, malevich};
 
-use super::transformer::{Tokens, add_rows};
+use super::token_embeddings::{Rows, TokenEmbeddings};
+use super::transformer::Tokens;
 use crate::kernels::Real;
-use crate::nn::{Block, BlockNames, Incremental, Init, LayerNorm, Linear, Packed, Precision};
+use crate::nn::{Block, BlockInit, BlockNames, Incremental, Init, LayerNorm, Linear, Packed, Precision};
 use crate::ops::{ABSENT, Activation, Backend, Mask, scalar, to_vec};
 use crate::shape::{BlockShape, RudalleShape};
-use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -37,7 +37,7 @@ pub struct Names<S>(PhantomData<S>);
 
 impl<S: RudalleShape> BlockNames for Names<S> {
     const LN_1: &'static str = "input_layernorm";
-    const QKV: [&'static str; 2] = ["attention.query_key_value.weight", "attention.query_key_value.bias"];
+    const QKV: &'static str = "attention.query_key_value";
     const OUT: &'static str = "attention.dense";
     const LN_2: &'static str = "post_attention_layernorm";
     const UP: &'static str = "mlp.dense_h_to_4h";
@@ -65,49 +65,29 @@ type Width<S> = <<S as RudalleShape>::Block as BlockShape>::Dim;
 type Layer<S, E, D> = Block<<S as RudalleShape>::Block, Names<S>, E, D>;
 type Stream<B, N, S, E, D, T> = Tensor<(B, N, Width<S>), E, D, T>;
 
-/// Embeddings, blocks, two norms and a head.
-#[derive(Debug, Clone)]
-pub struct Rudalle<S: RudalleShape, E: Dtype, D: Storage<E>> {
-    text: Tensor<(S::TextVocab, Width<S>), E, D>,
-    text_position: Tensor<(S::TextPositions, Width<S>), E, D>,
-    image: Tensor<(S::Codes, Width<S>), E, D>,
-    row: Tensor<(S::Grid, Width<S>), E, D>,
-    column: Tensor<(S::Grid, Width<S>), E, D>,
-    layers: Vec<Layer<S, E, D>>,
-    norm: LayerNorm<Width<S>, E, D>,
-    head_norm: LayerNorm<Width<S>, E, D>,
-    head: Linear<Width<S>, S::Classes, E, D>,
-}
+/// The reference's initialisation: weights and embeddings normal with this standard deviation, biases 0, gains 1.
+const STD: f64 = 0.02;
 
-impl<S: RudalleShape, E: Dtype, D: Device<E>> TensorCollection<E, D> for Rudalle<S, E, D> {
-    type To<E2: Dtype, D2: Device<E2>> = Rudalle<S, E2, D2>;
+type Embeddings<S, E, D> = TokenEmbeddings<
+    <S as RudalleShape>::TextVocab,
+    <S as RudalleShape>::TextPositions,
+    <S as RudalleShape>::Codes,
+    <S as RudalleShape>::Grid,
+    Width<S>,
+    E,
+    D,
+>;
 
-    #[rustfmt::skip] // a table of names and fields
-    fn iter_tensors<V: ModuleVisitor<Self, E, D>>(visitor: &mut V) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        let () = S::CHECK;
-        let names: Vec<String> = (0..S::DEPTH).map(|i| format!("transformer.layers.{i}")).collect();
-        visitor.visit_fields(
-            (
-                (
-                    Self::tensor("text_embeddings.weight", |s| &s.text, |s| &mut s.text, TensorOptions::reset_to_zeros()),
-                    Self::tensor("text_pos_embeddings.weight", |s| &s.text_position, |s| &mut s.text_position, TensorOptions::reset_to_zeros()),
-                    Self::tensor("image_embeddings.weight", |s| &s.image, |s| &mut s.image, TensorOptions::reset_to_zeros()),
-                    Self::tensor("image_row_embeddings.weight", |s| &s.row, |s| &mut s.row, TensorOptions::reset_to_zeros()),
-                    Self::tensor("image_col_embeddings.weight", |s| &s.column, |s| &mut s.column, TensorOptions::reset_to_zeros()),
-                ),
-                names
-                    .iter()
-                    .enumerate()
-                    .map(|(i, name)| Self::module(name, move |s| &s.layers[i], move |s| &mut s.layers[i]))
-                    .collect::<Vec<_>>(),
-                Self::module("transformer.final_layernorm", |s| &s.norm, |s| &mut s.norm),
-                Self::module("to_logits.0", |s| &s.head_norm, |s| &mut s.head_norm),
-                Self::module("to_logits.1", |s| &s.head, |s| &mut s.head),
-            ),
-            |((text, text_position, image, row, column), layers, norm, head_norm, head)| Rudalle {
-                text, text_position, image, row, column, layers, norm, head_norm, head,
-            },
-        )
+crate::module! {
+    /// Embeddings, blocks, two norms and a head.
+    pub struct Rudalle<S: RudalleShape> check S::CHECK, {
+        embeddings: Embeddings<S, E, D> = "", Init::Normal(STD);
+        layers: Vec<Layer<S, E, D>> =>
+            (0..S::DEPTH).map(|i| format!("transformer.layers.{i}")),
+            BlockInit { qkv: STD, out: STD, up: STD, down: STD };
+        norm: LayerNorm<Width<S>, E, D> = "transformer.final_layernorm";
+        head_norm: LayerNorm<Width<S>, E, D> = "to_logits.0";
+        head: Linear<Width<S>, S::Classes, E, D> = "to_logits.1", Init::Normal(STD);
     }
 }
 
@@ -183,13 +163,7 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
         let (width, text) = (Width::<S>::SIZE, S::TextVocab::SIZE);
         let (weight, bias) = (to_vec(self.head.weight.clone())?, to_vec(self.head.bias.clone())?);
         Ok(Incremental {
-            tables: vec![
-                to_vec(self.text.clone())?,
-                to_vec(self.text_position.clone())?,
-                to_vec(self.image.clone())?,
-                to_vec(self.row.clone())?,
-                to_vec(self.column.clone())?,
-            ],
+            tables: self.embeddings.tables()?,
             blocks: self.layers.iter().map(|layer| layer.incremental(precision)).collect::<Result<_, _>>()?,
             norms: vec![self.norm.packed()?, self.head_norm.packed()?],
             head: Packed::new(weight[text * width..].to_vec(), bias[text..].to_vec(), width, precision),
@@ -206,18 +180,12 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
         slots: Range<usize>,
         tape: T,
     ) -> Result<Stream<B, N, S, E, D, T>, D::Err> {
-        let [text, position, image, row, column] = Self::step_ids(version, batch.size(), tokens, slots);
-        let shape = (batch, count, Width::<S>::default());
-        let x = D::gather_rows(self.text.clone().put_tape(tape), &text, shape)?;
-        let x = add_rows(x, &self.text_position, &position, shape)?;
-        let x = add_rows(x, &self.image, &image, shape)?;
-        let x = add_rows(x, &self.row, &row, shape)?;
-        add_rows(x, &self.column, &column, shape)
+        self.embeddings.forward(&Self::step_ids(version, batch.size(), tokens, slots), (batch, count), tape)
     }
 
     /// The rows of the tables (text, text position, image, row, column) that are summed for `slots` of each sequence: (B, N)
     /// each.
-    pub fn step_ids(version: Version, batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> [Vec<u32>; 5] {
+    pub fn step_ids(version: Version, batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> Rows {
         let (text, grid) = (S::Text::SIZE, S::Grid::SIZE);
         let starts = usize::from(version == Version::V2);
         let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {
@@ -251,24 +219,13 @@ fn filled<S: RudalleShape>(text: &[u32], b: usize, at: usize) -> u32 {
     }
 }
 
-type Rows<B, N, C> = (B, N, C);
-
 /// 0.1·x + 0.9·x without a gradient through the second, as the reference sums them: the value of x, a tenth of its gradient.
 pub(super) fn scaled_gradient<B: Dim, N: Dim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(
-    x: Tensor<Rows<B, N, C>, E, D, T>,
-) -> Result<Tensor<Rows<B, N, C>, E, D, T>, D::Err> {
+    x: Tensor<(B, N, C), E, D, T>,
+) -> Result<Tensor<(B, N, C), E, D, T>, D::Err> {
     let (device, shape) = (x.device().clone(), *x.shape());
     let mut still = to_vec(x.with_empty_tape().split_tape().0)?;
     still.iter_mut().for_each(|value| *value *= E::of(1.0 - EMBEDDING_GRADIENT));
     let still = device.try_tensor_from_vec(still, shape)?;
     D::add_scaled(still.retaped::<T>(), x, EMBEDDING_GRADIENT)
-}
-
-/// The reference's initialisation: weights and embeddings normal with a standard deviation of 0.02, biases 0, gains 1.
-pub fn init(name: &str, _: &[usize]) -> Init {
-    match name {
-        _ if name.ends_with("layernorm.weight") || name == "to_logits.0.weight" => Init::Constant(1.0),
-        _ if name.ends_with("bias") => Init::Constant(0.0),
-        _ => Init::Normal(0.02),
-    }
 }

@@ -2,17 +2,12 @@
 
 use super::{Losses, Step, Traced, Trainable};
 use crate::inference::first_stage::gumbel_noise;
-use crate::models::dvae::{Dvae, init};
-use crate::nn::Init;
+use crate::models::dvae::Dvae;
 use crate::ops::{Backend, argmax_rows, scalar};
 use crate::shape::DvaeShape;
 use dfdx::prelude::*;
 
 impl<S: DvaeShape, D: Backend<f32>> Trainable<S, D> for Dvae<S, f32, D> {
-    fn init(name: &str, shape: &[usize]) -> Init {
-        init(name, shape)
-    }
-
     fn losses(&self, x: Traced<S, D>, step: Step<'_>) -> Result<Losses<D>, D::Err> {
         let spec = step.spec;
         let (tau, beta) = (spec.temperature.at(step.step, spec.steps), spec.kl_weight.at(step.step, spec.steps));

@@ -8,13 +8,13 @@ mod vqvae;
 
 use super::stage::{Batch, Learns, Metrics, Stage, StepReport};
 use super::state::Files;
-use super::trainer::{Sum, Trainer};
+use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::inference::first_stage::{PictureModel, Pictures, pictures, usage};
 use crate::inference::{FrozenFirstStage, ImageTokenizer};
 use crate::models::dvae::Dvae;
 use crate::models::vqvae::Vqvae;
-use crate::nn::{self, Init};
+use crate::nn;
 use crate::ops::{Backend, scalar, to_vec};
 use crate::shape::DvaeShape;
 use crate::spec::{FirstStageConfig, FirstStageKind};
@@ -64,7 +64,6 @@ struct Losses<D: Backend<f32>> {
 
 /// A model between pictures and codes, in training.
 trait Trainable<S: DvaeShape, D: Backend<f32>>: PictureModel<S, D> {
-    fn init(name: &str, shape: &[usize]) -> Init;
     fn losses(&self, x: Traced<S, D>, step: Step<'_>) -> std::result::Result<Losses<D>, D::Err>;
 }
 
@@ -81,7 +80,7 @@ where
     Error: From<D::Err>,
 {
     fn new(spec: &FirstStageConfig, seed: u64, device: D) -> Result<Self> {
-        let model: M = nn::build(&device, seed, M::init)?;
+        let model: M = nn::build(&device, seed)?;
         let trainer = Trainer::new(M::NAME, model, device, spec.optimizer, spec.ema, spec.steps)?;
         Ok(FirstStageTrainer { spec: spec.clone(), seed, trainer, shape: PhantomData })
     }
@@ -107,14 +106,14 @@ where
     fn step(&mut self, step: u64, batch: &Batch) -> Result<StepReport> {
         let values = batch.pixels.len() as f64;
         let each = batch.pixels.len() / batch.size.max(1);
-        let (mut sum, mut nll_value, mut all_codes, mut means) = (Sum::default(), 0.0, Vec::new(), Metrics::new());
+        let (mut nll_value, mut all_codes, mut means) = (0.0, Vec::new(), Metrics::new());
         for part in batch.parts(self.spec.accumulate) {
             let x = pictures::<S, D>(self.trainer.device(), &batch.pixels[part.start * each..part.end * each])?;
             let target = to_vec(x.clone())?;
             let inputs = Step { spec: &self.spec, seed: self.seed, step, first: part.start, target };
             let Losses { nll, penalty, codes, metrics } = self.trainer.model().losses(x.leaky_traced(), inputs)?;
             nll_value += f64::from(scalar(&nll)) / values;
-            self.trainer.add(step, nll.try_add(penalty)?.try_div(values as f32)?, &mut sum)?;
+            self.trainer.add(step, nll.try_add(penalty)?.try_div(values as f32)?)?;
             all_codes.extend(codes);
             let share = part.len() as f64 / batch.size as f64;
             means.resize(metrics.len(), ("", 0.0));
@@ -122,7 +121,7 @@ where
                 *mean = (name, mean.1 + share * value);
             }
         }
-        let update = self.trainer.update(step, sum)?;
+        let update = self.trainer.update(step)?;
         let (used, perplexity) = usage(&all_codes, S::Codes::SIZE);
         let mut metrics = vec![("nll", nll_value)];
         metrics.extend(means);

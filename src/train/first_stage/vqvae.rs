@@ -1,17 +1,12 @@
 //! The VQ-VAE's step: −ln p(x | e) with the nearest codes e, the codebook's loss and the commitment loss (arXiv 1711.00937).
 
 use super::{Losses, Step, Traced, Trainable};
-use crate::models::vqvae::{Vqvae, init};
-use crate::nn::Init;
+use crate::models::vqvae::Vqvae;
 use crate::ops::Backend;
 use crate::shape::DvaeShape;
 use dfdx::prelude::*;
 
 impl<S: DvaeShape, D: Backend<f32>> Trainable<S, D> for Vqvae<S, f32, D> {
-    fn init(name: &str, shape: &[usize]) -> Init {
-        init(name, shape)
-    }
-
     fn losses(&self, x: Traced<S, D>, step: Step<'_>) -> Result<Losses<D>, D::Err> {
         let quantised = self.forward(x)?;
         let nll = D::logit_laplace(quantised.stats, step.target, Some(step.spec.clamp_log_b))?.try_sum::<(), _>()?;
