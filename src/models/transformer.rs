@@ -1,8 +1,8 @@
 //! The autoregressive transformer over text and image tokens (paper §2.2, B.1).
 //!
 //! Slots: start-of-text, text 0 … T−2, start-of-image, image 0 … G²−2. Slot j predicts text token j, slot T + i image token i,
-//! so row and column embeddings index the position being *predicted* (facts §1.7). Unused text slots hold pads, each with an
-//! embedding of its own and no position embedding. Separate heads for text and image. Parameter names follow ru-dalle's.
+//! so row and column embeddings index the position being *predicted* (paper, figure 10). Unused text slots hold pads, each with
+//! an embedding of its own and no position embedding. Separate heads for text and image. Parameter names follow ru-dalle's.
 //!
 //! Legend: B batch, T text slots, G grid side, N slots in the call, Dim width.
 
@@ -253,8 +253,8 @@ pub(super) fn add_rows<B: Dim, N: Dim, V: ConstDim, C: ConstDim, E: Real, D: Bac
     D::add_scaled(x, D::gather_rows(table.retaped::<T>(), ids, shape)?, 1.0)
 }
 
-/// Child et al.'s initialisation (facts §1.7): weights 0.125/√n_in, residual outputs scaled by 1/√(2·layers), embeddings
-/// 0.125/√d, zero biases, zero logits.
+/// The initialisation of Child et al. (arXiv 1904.10509), whose kind of transformer the paper's B.1 names: weights 0.125/√n_in,
+/// residual outputs scaled by 1/√(2·layers), embeddings 0.125/√d, zero biases, zero logits.
 pub fn init(depth: usize) -> impl Fn(&str, &[usize]) -> Init {
     move |name, shape| {
         let fan_in = *shape.last().unwrap_or(&1) as f64;

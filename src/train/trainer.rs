@@ -304,7 +304,8 @@ where
     }
 }
 
-/// What weight decay and Muon are for; gains, biases and embeddings are exempt (facts §3, 11).
+/// What weight decay and Muon are for; gains, biases and embeddings are exempt. The paper does not say which;
+/// users of dalle-pytorch got brown pictures from AdamW with the decay of B.2 (lucidrains/DALLE-pytorch 169, 170, 394).
 fn is_matrix(name: &str, shape: &[usize]) -> bool {
     shape.len() > 1 && !name.contains("embed")
 }

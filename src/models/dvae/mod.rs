@@ -74,7 +74,7 @@ impl<S: DvaeShape, E: Real, D: Backend<E>> Dvae<S, E, D> {
     }
 }
 
-/// Every weight normal with standard deviation 1/√(n_in·k²), every bias 0 (facts §1.2).
+/// Every weight normal with standard deviation 1/√(n_in·k²), every bias 0 (the released code: `Conv2d` of openai/DALL-E).
 pub fn init(name: &str, shape: &[usize]) -> Init {
     if name.ends_with(".w") {
         Init::Normal(1.0 / (shape[1..].iter().product::<usize>() as f64).sqrt())
