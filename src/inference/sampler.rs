@@ -1,6 +1,6 @@
-//! Sampling image tokens with cached keys and values (paper §2.6; facts §1.9): temperature, top-k, top-p, classifier-free
-//! guidance, forced tokens. Each picture has a seed of its own, and every number on the way to it is summed in an order that
-//! does not depend on its batch: so a picture is the same whatever it is sampled together with.
+//! Sampling image tokens with cached keys and values (paper §2.6): temperature, top-k, top-p, classifier-free guidance, forced
+//! tokens. Each picture has a seed of its own, and every number on the way to it is summed in an order that does not depend on
+//! its batch: so a picture is the same whatever it is sampled together with.
 
 use super::Autoregressive;
 use crate::error::{Error, Result};

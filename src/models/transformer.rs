@@ -1,8 +1,8 @@
 //! The autoregressive transformer over text and image tokens (paper §2.2, B.1).
 //!
 //! Slots: start-of-text, text 0 … T−2, start-of-image, image 0 … G²−2. Slot j predicts text token j, slot T + i image token i,
-//! so row and column embeddings index the position being *predicted* (facts §1.7). Unused text slots hold pads, each with an
-//! embedding of its own and no position embedding. Separate heads for text and image. Parameter names follow ru-dalle's.
+//! so row and column embeddings index the position being *predicted* (paper, figure 10). Unused text slots hold pads, each with
+//! an embedding of its own and no position embedding. Separate heads for text and image. Parameter names follow ru-dalle's.
 //!
 //! Legend: B batch, T text slots, G grid side, N slots in the call, Dim width.
 
@@ -30,7 +30,7 @@ impl BlockNames for Names {
 
 type Width<S> = <<S as TransformerShape>::Block as BlockShape>::Dim;
 
-/// Child et al.'s initialisation (Sparse Transformers, arXiv 1904.10509): weights 0.125/√n_in, those that add to the stream by
+/// The initialisation of Child et al. (arXiv 1904.10509), whose kind of transformer the paper's B.1 names: weights 0.125/√n_in, those that add to the stream by
 /// 1/√(2·layers) of it.
 fn block_init<S: TransformerShape>() -> BlockInit {
     let std = |fan_in: usize| 0.125 / (fan_in as f64).sqrt();

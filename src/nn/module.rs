@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Real;
 use dfdx::prelude::{ConstShape, Device, Tensor};
 
-/// What a parameter is for. Weight decay and Muon are for matrices alone (paper B.2 exempts gains, biases and embeddings).
+/// What a parameter is for. Weight decay and Muon are for matrices alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The weight of a linear map or of a convolution; its first side is the output's.

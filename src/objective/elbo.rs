@@ -1,4 +1,4 @@
-//! The evidence lower bound of both stages together (paper §2, eq. 1; facts §1.1).
+//! The evidence lower bound of both stages together (paper §2, equation 1).
 //!
 //! ln p(x, y) ≥ E_q[ln p(x | y, z)] − β·KL(q(y, z | x), p(y, z)), a bound for β = 1. With the argmax codes z* the posterior is
 //! deterministic and the KL is −ln p(y, z*), so

@@ -140,7 +140,8 @@ impl<M: Module<f32, D>, D: Backend<f32>> Trainer<M, D> {
     }
 
     /// What the optimiser does to each parameter. Weight decay and Muon are for matrices; gains, biases and embeddings are
-    /// exempt (paper B.2).
+    /// exempt. The paper does not say which; users of dalle-pytorch got brown pictures from AdamW with the decay of B.2 on
+    /// everything (lucidrains/DALLE-pytorch 169, 170, 394).
     fn moves(&self, step: u64, lr: f64, grad_norm: f64) -> Vec<Move> {
         let o = self.optimizer;
         let grad_scale = if o.clip > 0.0 { clip_scale(grad_norm, o.clip) } else { 1.0 };

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From what knows nothing to what knows everything.
-const ORDER: [&str; 22] = [
+pub(super) const ORDER: [&str; 22] = [
     "error",
     "files",
     "checkpoint",

@@ -1,14 +1,14 @@
-//! Everything between a spec and a report: specs and their messages, plans, run directories, reports, masks, the README, and the
-//! one way in which modules name each other.
+//! Everything between a spec and a report: specs and their messages, plans, run directories, reports, masks; what README and docs
+//! say; and the one way in which modules name each other.
 
 mod alone;
+mod docs;
 mod layering;
 mod masks;
 mod network;
 #[path = "../onnx/mod.rs"]
 mod onnx;
 mod plan;
-mod readme;
 mod report;
 mod run_dir;
 mod specs;
