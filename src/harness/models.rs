@@ -12,7 +12,7 @@ use crate::ops::Backend;
 use crate::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
 use crate::spec::FirstStageKind;
 use crate::spec::Spec;
-use crate::spec::schema::did_you_mean;
+use crate::spec::problem::did_you_mean;
 use crate::text::{Bpe, ClipVocab, TextVocab};
 use crate::train::clip_stage::ClipTrainer;
 use crate::train::transformer_stage::{TransformerTrainer, patterns};
