@@ -144,6 +144,9 @@ fn parameters<M: TensorCollection<f32, Cpu>>() -> usize {
     describe::<M, f32, Cpu>().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
+/// Whose models a spec's are: those that it names ([`named`]), or a preset's of one's own ([`of`]).
+pub type Build = fn(&Spec) -> Result<Box<dyn Family>>;
+
 /// The family of a preset's type on the CPU, whatever the spec calls it.
 ///
 /// # Errors
