@@ -19,6 +19,7 @@ pub mod preprocess;
 mod read;
 pub mod sample;
 pub mod shapes;
+mod source;
 mod webdataset;
 
 pub use augment::{Crop, Flip, View};
@@ -29,6 +30,7 @@ pub use folder::Folder;
 pub use joined::{Joined, Part, hold_out};
 pub use loader::{Example, Loader, pixels};
 pub use order::Order;
-pub use sample::{BadSample, Picture, Sample, Source};
+pub use sample::{BadSample, Picture, Sample};
 pub use shapes::Shapes;
+pub use source::Source;
 pub use webdataset::WebDataset;

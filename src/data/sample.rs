@@ -1,6 +1,4 @@
-//! One picture with its captions, and the trait of everything that yields them.
-
-use super::Tally;
+//! One picture with its captions, or why there is none.
 
 /// An 8-bit RGB picture, row-major, three bytes a pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,33 +38,5 @@ impl BadSample {
     /// Whether the sample is whole and left out only for its size or shape.
     pub fn is_filtered(&self) -> bool {
         matches!(self.reason, "too-small" | "too-large" | "aspect")
-    }
-}
-
-/// A finite, indexed collection of pairs; reading one never changes another, so any order and any thread will do.
-pub trait Source: Send + Sync {
-    /// How many samples there are, broken ones included.
-    fn len(&self) -> usize;
-
-    /// True where there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Sample `index`, decoded; a broken one says why and is skipped and counted by the caller.
-    fn get(&self, index: usize) -> std::result::Result<Sample, BadSample>;
-
-    /// The captions of sample `index`, without decoding its picture: what a tokenizer learns from.
-    ///
-    /// # Errors
-    /// A sample that has no captions, or no picture to go with them.
-    fn captions(&self, index: usize) -> std::result::Result<Vec<String>, BadSample> {
-        self.get(index).map(|sample| sample.captions)
-    }
-
-    /// What was found beside the samples and belongs to none: folders that cannot be listed, pictures that another one
-    /// stands for.
-    fn left_out(&self) -> Tally {
-        Tally::default()
     }
 }

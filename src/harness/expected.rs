@@ -5,8 +5,7 @@ use super::evaluators;
 use crate::spec::Spec;
 use crate::spec::expect::{keys, parse};
 use crate::spec::parse::{Data, Node};
-use crate::spec::problem::Problem;
-use crate::spec::schema::did_you_mean;
+use crate::spec::problem::{Problem, did_you_mean};
 use serde_json::{Value, json};
 
 /// Every expectation of `spec` whose path leads to no number of its results; `root` is where it was read from.

@@ -12,7 +12,7 @@ use crate::ops::Backend;
 use crate::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
 use crate::spec::FirstStageKind;
 use crate::spec::Spec;
-use crate::spec::schema::did_you_mean;
+use crate::spec::problem::did_you_mean;
 use crate::text::{Bpe, ClipVocab, TextVocab};
 use crate::train::clip_stage::ClipTrainer;
 use crate::train::transformer_stage::{TransformerTrainer, patterns};
@@ -138,6 +138,9 @@ where
         Ok(Box::new(FrozenClip::<_, P::Clip, D>::new(model, self.device.clone())))
     }
 }
+
+/// Whose models a spec's are: those that it names ([`named`]), or a preset's of one's own ([`of`]).
+pub type Build = fn(&Spec) -> Result<Box<dyn Family>>;
 
 /// The family of a preset's type on the CPU, whatever the spec calls it.
 ///

@@ -2,7 +2,7 @@
 //! from an imported file.
 
 use super::device::Device;
-use super::load::Loaded;
+use super::loaded::Loaded;
 use super::models::{Architecture, Family, Models};
 use super::notice;
 use super::run_dir::{self, TOKENIZER};

@@ -5,16 +5,16 @@
 use super::captions::{record, tokenizer};
 use super::device::Device;
 use super::evaluators;
-use super::load::Loaded;
+use super::loaded::Loaded;
 use super::measure;
 use super::models::{Architecture, Family, Models};
 use super::notice;
 use super::preview::Preview;
 use super::progress::Tasks;
 use super::run_dir::{RunDir, TOKENIZER, write_atomic};
-use super::signals::Stop;
 use super::sources::{Sources, view};
 use super::training::{Plan, Trained, train};
+pub use super::watch::Watch;
 use crate::data::{Counts, Example, Loader, Picture, Tally, View, pixels};
 use crate::error::{Error, Result};
 use crate::evaluate::results::Results;
@@ -33,14 +33,6 @@ use std::time::Instant;
 const FEW_CODES: f64 = 8.0;
 /// So many nats a value between the relaxed and the hard bound want a warning.
 const RELAXATION_GAP: f64 = 0.3;
-
-/// How a run is watched and stopped.
-pub struct Watch {
-    /// Polled at every step.
-    pub stop: Stop,
-    /// Draws bars or lines on stderr.
-    pub progress: bool,
-}
 
 /// Runs `loaded` on `device` in `run` to the end; `run.json` says how it went whatever happens.
 ///

@@ -1,7 +1,7 @@
 //! The sources that a spec's `data:` names, and a look at them before anything is trained.
 
 use super::identity;
-use super::load::Loaded;
+use super::loaded::Loaded;
 use super::run_dir::RunDir;
 use crate::data::shapes::Split;
 use crate::data::{

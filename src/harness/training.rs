@@ -1,10 +1,10 @@
 //! The loop that trains a stage: restore, step, log, measure, keep the best, checkpoint, stop.
 
 use super::memory::Peak;
-use super::pipeline::Watch;
 use super::progress::Progress;
 use super::run_dir::RunDir;
 use super::validation::{self, Validations};
+use super::watch::Watch;
 use crate::checkpoint;
 use crate::checkpoint::{BEST, Older};
 use crate::error::{Error, Result};

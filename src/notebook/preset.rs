@@ -17,7 +17,7 @@ use std::fmt::{self, Display, Formatter};
 pub struct Sizes {
     name: &'static str,
     table: Table,
-    train: super::run::Build,
+    train: models::Build,
 }
 
 impl Sizes {

@@ -1,8 +1,8 @@
 //! One walk over the tree of a spec: it holds every value against the schema and collects all problems.
 
 use super::parse::{Data, Key, Node};
-use super::problem::{Place, Problem};
-use super::schema::{self, Kind, Row, did_you_mean};
+use super::problem::{Place, Problem, did_you_mean};
+use super::schema::{self, Kind, Row};
 use super::{across, expect};
 use crate::mask::is_kernel;
 use std::ops::RangeBounds;

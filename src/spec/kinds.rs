@@ -1,6 +1,5 @@
 //! What values may be, as parts of the schema: each says what JSON Schema can say of it, and a `format` for the rest.
 
-use super::{Curve, schema};
 use crate::mask::{MOST_KERNEL, Pattern};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -9,6 +8,15 @@ pub const ATTENTION: [&str; 7] = ["full", "row", "col", "conv", "axial_row", "ax
 
 /// The largest whole number of a spec that every reader of its JSON keeps exactly.
 pub const LARGEST: u64 = 1 << 53;
+
+/// The formats of text that JSON Schema has no word for.
+pub const NAME: &str = "name";
+/// A row of the preset table.
+pub const PRESET: &str = "preset";
+/// A file, a folder or a pattern.
+pub const GLOB: &str = "files";
+/// A line of the `expect:` block.
+pub const EXPECTATION: &str = "expectation";
 
 /// Functions that give a number's schema.
 macro_rules! numbers {
@@ -57,66 +65,33 @@ pub fn odd(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "minimum": 1, "maximum": MOST_KERNEL, "format": "odd"})
 }
 
-/// Text of a kind that [`schema::Kind`] knows.
+/// Text of a kind that [`Kind`](super::schema::Kind) knows.
 fn text(format: &str) -> Schema {
     json_schema!({"type": "string", "format": format})
 }
 
 pub fn run_name(_: &mut SchemaGenerator) -> Schema {
-    text(schema::NAME)
+    text(NAME)
 }
 
 pub fn preset(_: &mut SchemaGenerator) -> Schema {
-    text(schema::PRESET)
+    text(PRESET)
 }
 
 pub fn expectations(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": text(schema::EXPECTATION)})
+    json_schema!({"type": "array", "items": text(EXPECTATION)})
 }
 
 pub fn globs(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "items": text(schema::GLOB)})
+    json_schema!({"type": "array", "items": text(GLOB)})
 }
 
 pub fn named_globs(_: &mut SchemaGenerator) -> Schema {
-    let files = json_schema!({"type": "array", "items": text(schema::GLOB), "minItems": 1});
+    let files = json_schema!({"type": "array", "items": text(GLOB), "minItems": 1});
     json_schema!({"type": "object", "additionalProperties": files})
 }
 
 pub fn attention(_: &mut SchemaGenerator) -> Schema {
     debug_assert!(ATTENTION.iter().all(|name| name.parse::<Pattern>().is_ok()));
     json_schema!({"type": "array", "items": {"type": "string", "enum": ATTENTION}})
-}
-
-pub fn schedule_above_zero(generator: &mut SchemaGenerator) -> Schema {
-    schedule(positive(generator), generator)
-}
-
-pub fn schedule_from_zero(generator: &mut SchemaGenerator) -> Schema {
-    schedule(not_negative(generator), generator)
-}
-
-/// A number of `range`, or how it goes from one to another.
-fn schedule(range: Schema, generator: &mut SchemaGenerator) -> Schema {
-    let described = |schema: Schema, text: &str| {
-        let mut schema = schema;
-        schema.insert("description".into(), text.into());
-        schema
-    };
-    let curve = generator.subschema_for::<Curve>();
-    let parts = json_schema!({
-        "type": "object",
-        "additionalProperties": false,
-        "properties": {
-            "from": described(range.clone(), "The value at step 0 (after the warm-up)."),
-            "to": described(range.clone(), "The value from step `steps` on."),
-            "steps": described(any(generator), "When `to` is reached; 0: at the end of the stage."),
-            "curve": described(curve, "The shape between."),
-            "warmup": described(
-                any(generator),
-                "A linear rise from 0 to `from` over this many first steps (learning rates only)."
-            ),
-        },
-    });
-    json_schema!({"anyOf": [range, parts]})
 }

@@ -19,8 +19,9 @@ pub mod set;
 mod stages;
 
 pub use data::{DataKind, DataSpec, ExtensionsSpec, TextSpec};
-pub use optimizer::{Curve, Ema, Keep, Method, Optimizer, Plateau, Schedule};
+pub use optimizer::{Ema, Keep, Method, Optimizer, Plateau};
 pub use sampling::{EvaluateSpec, GpuSpec, SampleSpec};
+pub use schedule::{Curve, Schedule};
 pub use stages::{ClipConfig, FirstStageConfig, FirstStageKind, TransformerConfig, updates};
 
 use crate::data::shapes::Prompts;

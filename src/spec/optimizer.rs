@@ -1,82 +1,9 @@
 //! What a spec may say of an optimiser: schedules, constants, the average of the weights, and which weights are kept.
 
 use super::kinds::*;
+use super::schedule::{Curve, Schedule, schedule_from_zero};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// How a value goes from `from` to `to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Curve {
-    /// to + (from − to)·½(1 + cos πt): the paper's for all of stage 1.
-    Cosine,
-    /// from + (to − from)·t.
-    Linear,
-}
-
-/// A value as a closed-form function of the step: `from` until `warmup` is over, then along `curve` to `to` at step `steps`, then
-/// constant. A number alone is a value that never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Written")]
-pub struct Schedule {
-    /// The value at step 0 (after the warm-up).
-    pub from: f64,
-    /// The value from step `steps` on.
-    pub to: f64,
-    /// When `to` is reached; 0: at the end of the stage.
-    pub steps: u64,
-    /// The shape between.
-    pub curve: Curve,
-    /// A linear rise from 0 to `from` over this many first steps (learning rates only).
-    pub warmup: u64,
-}
-
-/// A [`Schedule`] as it may be written.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Constant(f64),
-    Whole(Parts),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Parts {
-    from: f64,
-    to: f64,
-    steps: u64,
-    curve: Curve,
-    warmup: u64,
-}
-
-impl Default for Parts {
-    fn default() -> Self {
-        let Schedule { from, to, steps, curve, warmup } = Schedule::default();
-        Parts { from, to, steps, curve, warmup }
-    }
-}
-
-impl From<Written> for Schedule {
-    fn from(written: Written) -> Self {
-        match written {
-            Written::Constant(value) => Schedule::cosine(value, value, 0),
-            Written::Whole(Parts { from, to, steps, curve, warmup }) => Schedule { from, to, steps, curve, warmup },
-        }
-    }
-}
-
-impl Default for Schedule {
-    fn default() -> Self {
-        Schedule { from: 1.0, to: 1.0, steps: 0, curve: Curve::Cosine, warmup: 0 }
-    }
-}
-
-impl Schedule {
-    /// `from` → `to` along a cosine over `steps` (0: the whole stage).
-    pub const fn cosine(from: f64, to: f64, steps: u64) -> Self {
-        Schedule { from, to, steps, curve: Curve::Cosine, warmup: 0 }
-    }
-}
 
 /// How a gradient becomes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]

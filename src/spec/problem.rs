@@ -105,6 +105,13 @@ fn snippet(line: &str, number: usize, range: Range<usize>, hint: &str) -> String
     Renderer::plain().render(&[Group::with_level(Level::ERROR).element(source)])
 }
 
+/// "did you mean `x`?" for the known word nearest to `word`, if one is near.
+pub fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
+    let score = |name: &&&str| strsim::jaro_winkler(word, name);
+    let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
+    (score(&best) > 0.75).then(|| format!("did you mean `{best}`?"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

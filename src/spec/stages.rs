@@ -3,7 +3,8 @@
 //! together in `experiments/paper.yaml`.
 
 use super::kinds::*;
-use super::optimizer::{Ema, Keep, Method, Optimizer, Schedule};
+use super::optimizer::{Ema, Keep, Method, Optimizer};
+use super::schedule::{Schedule, schedule_above_zero, schedule_from_zero};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

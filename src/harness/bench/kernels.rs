@@ -1,6 +1,6 @@
 //! Works of the processor's own kernels, on random numbers.
 
-use super::models::random;
+use super::inputs::random;
 use super::timing::{Bench, product};
 use super::{Emit, Work, counts};
 use crate::error::Result;

@@ -3,6 +3,7 @@
 //! processor's own kernels (`kernels.rs`); what a work asks for at the least is in `counts.rs`, what a GPU can do in `rates.rs`.
 
 mod counts;
+mod inputs;
 mod kernels;
 mod models;
 mod rates;

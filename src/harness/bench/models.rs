@@ -1,8 +1,9 @@
 //! The works of models, one function each, on any device; those that draw tokens are in `sampling.rs`. Models have random weights;
 //! inputs are random too.
 
+use super::inputs::{ids, random};
 use super::sampling::{malevich, sample_l};
-use super::timing::Bench;
+use super::timing::{Bench, Timed};
 use super::{Emit, Work, counts};
 use crate::error::{Error, Result};
 use crate::harness::plan::walk;
@@ -12,14 +13,12 @@ use crate::models::clip::presets::VitB32;
 use crate::models::dvae::Dvae;
 use crate::models::presets::{bench_l, bench_s, paper};
 use crate::nn;
-use crate::ops::Backend;
 use crate::random::Rng;
 use crate::shape::{ClipShape, DvaeShape, TextTowerShape, TransformerShape};
 use crate::spec::{Ema, FirstStageConfig, Optimizer, Plateau, Schedule, TransformerConfig as Config};
 use crate::train::transformer_stage::TransformerTrainer;
 use crate::train::{Batch, Stage, first_stage};
 use dfdx::prelude::*;
-use dfdx::tensor::Synchronize;
 use std::hint::black_box;
 
 /// The optimiser of every training work: AdamW with clipping.
@@ -35,11 +34,6 @@ const OPTIMIZER: Optimizer = Optimizer {
     max_variance: 0.0,
 };
 const NO_AVERAGE: Ema = Ema { decay: 0.0, every: 1 };
-
-/// A device that works run on and that can be waited for.
-pub trait Timed: Backend<f32> + Synchronize {}
-
-impl<D: Backend<f32> + Synchronize> Timed for D {}
 
 /// In the order in which they are measured.
 pub fn works<D: Timed>() -> [Work<D>; 7]
@@ -169,16 +163,4 @@ where
     let values = PIXELS + <VitB32 as TextTowerShape>::Embed::SIZE;
     let rate = counts::forward(&walk::clip::<VitB32>(1), "image tower", SIZE, values) / seconds;
     emit(bench.bounded("$-images", SIZE as f64 / seconds, "images/s", rate))
-}
-
-/// Normal numbers.
-pub fn random(stream: &str, count: usize) -> Vec<f32> {
-    let mut rng = Rng::new(0, stream, 0, 0);
-    (0..count).map(|_| rng.normal() as f32).collect()
-}
-
-/// Numbers below `below`.
-pub fn ids(stream: &str, count: usize, below: usize) -> Vec<u32> {
-    let mut rng = Rng::new(0, stream, 0, 0);
-    (0..count).map(|_| rng.below(below) as u32).collect()
 }

@@ -1,8 +1,8 @@
 //! The works that draw image tokens, one after the other, from cached keys and values: a step gives each candidate of one prompt a
 //! token. Drawing is the host's, and timed.
 
-use super::models::{Timed, ids};
-use super::timing::{Bench, Measurement};
+use super::inputs::ids;
+use super::timing::{Bench, Measurement, Timed};
 use super::{Emit, counts};
 use crate::error::{Error, Result};
 use crate::inference::decoder::Place;

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::harness::memory::Peak;
 use crate::kernels::Products;
 use crate::kernels::cpu::matmul::{View, matmul};
+use crate::ops::Backend;
 use dfdx::tensor::Synchronize;
 use serde::Serialize;
 use std::hint::black_box;
@@ -46,6 +47,11 @@ pub struct Gpu {
     /// What products round their factors to.
     pub products: Products,
 }
+
+/// A device that works run on and that can be waited for.
+pub trait Timed: Backend<f32> + Synchronize {}
+
+impl<D: Backend<f32> + Synchronize> Timed for D {}
 
 /// What works run on, and what their figures are held against.
 pub struct Bench<D> {

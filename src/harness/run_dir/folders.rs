@@ -1,7 +1,8 @@
 //! The folders of a spec's runs: named by time and hash, made one at a time, and swept of those that died before they began.
 
 use super::lock::{Holder, holder};
-use super::{FOLDERS, METRICS, RESOLVED, RUN, notice};
+use super::{FOLDERS, METRICS, RESOLVED, RUN};
+use crate::harness::notice;
 use crate::spec::check::is_name;
 use crate::{Error, Result};
 use std::cmp::Reverse;

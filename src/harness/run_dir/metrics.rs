@@ -3,7 +3,7 @@
 use super::{METRICS, write_atomic};
 use crate::{Error, Result};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -62,4 +62,10 @@ impl Lines {
         let what = "as a killed process leaves it: it is dropped, and steps after the checkpoint are written again";
         self.torn.then(|| format!("{METRICS}: line {line}, the last, is cut short, {what}"))
     }
+}
+
+/// The file, to append to.
+pub(super) fn open_metrics(run: &Path) -> Result<File> {
+    let path = run.join(METRICS);
+    OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))
 }

@@ -1,0 +1,152 @@
+//! The one writer of a run: what it appends, and what it replaces.
+
+use super::lock::Lock;
+use super::metrics::{Lines, open_metrics};
+use super::seal::{SEALS, seal_of, unchanged};
+use super::utc::utc;
+use super::{METRICS, RUN, write_atomic};
+use crate::harness::notice;
+use crate::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+/// A run that this process writes.
+#[derive(Debug)]
+pub struct RunDir {
+    pub(super) path: PathBuf,
+    pub(super) run: Value,
+    pub(super) metrics: File,
+    /// Time of the sessions before this one.
+    pub(super) earlier: Duration,
+    pub(super) started: Instant,
+    pub(super) speaks: bool,
+    /// What this process has warned of.
+    pub(super) warned: Vec<Value>,
+    pub(super) _lock: Lock,
+}
+
+impl RunDir {
+    /// Writes a file that never changes from then on, and keeps its blake3 in `run.json`: whoever opens the run holds it to
+    /// that.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_sealed(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        write_atomic(self.path.join(name), bytes)?;
+        self.seal(name)
+    }
+
+    /// Keeps the blake3 of a file that is there, if it is not kept yet.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if another one is kept.
+    pub fn seal(&mut self, name: &str) -> Result<()> {
+        unchanged(&self.path, &self.run, name)?;
+        match seal_of(&self.path, name)? {
+            Some(seal) if self.run[SEALS][name].is_null() => self.update(|run| run[SEALS][name] = json!(seal)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The run's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the checkpoints of `stage` lie.
+    pub fn checkpoints(&self, stage: &str) -> PathBuf {
+        self.path.join("checkpoints").join(stage)
+    }
+
+    /// Time since the start of the run, earlier sessions included.
+    pub fn elapsed(&self) -> Duration {
+        self.earlier + self.started.elapsed()
+    }
+
+    /// Appends one line to `metrics.jsonl`: stage, step, time in seconds, then the values; one that is not finite is null.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn metrics(&mut self, stage: &str, step: u64, values: &[(&str, f64)]) -> Result<()> {
+        let mut line = Map::new();
+        line.insert("stage".into(), json!(stage));
+        line.insert("step".into(), json!(step));
+        line.insert("time".into(), json!((self.elapsed().as_secs_f64() * 1e3).round() / 1e3));
+        line.extend(values.iter().map(|&(name, value)| (name.to_owned(), json!(value))));
+        // One write a line: a reader, or a crash, sees all of it or a part that `open` drops.
+        let text = format!("{}\n", Value::Object(line));
+        self.metrics.write_all(text.as_bytes()).map_err(Error::io("write", self.path.join(METRICS)))
+    }
+
+    /// Drops the lines of `stage` after `step`: a resumed stage writes them again. The others keep their bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn rewind(&mut self, stage: &str, step: u64) -> Result<()> {
+        let after = |line: &Value| line["stage"] == stage && line["step"].as_u64().is_some_and(|at| at > step);
+        Lines::read(&self.path)?.write(&self.path, |line| !line.value.as_ref().is_some_and(after))?;
+        self.metrics = open_metrics(&self.path)?;
+        Ok(())
+    }
+
+    /// Changes `run.json`, which is replaced atomically; `timings.total` becomes the time of all sessions so far.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then the file is as it was.
+    pub fn update(&mut self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        change(&mut self.run);
+        self.run["timings"]["total"] = json!(self.elapsed().as_secs_f64());
+        write_atomic(self.path.join(RUN), format!("{:#}\n", self.run).as_bytes())
+    }
+
+    /// What `run.json` holds.
+    pub fn run(&self) -> &Value {
+        &self.run
+    }
+
+    /// Says on stderr, and keeps in `run.json`'s `warnings`, that something in `stage` wants a look: `kind` is a word for
+    /// programs ("few-codes"), `text` says what is wrong and what to do. A process says it once; `run.json` keeps it once.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn warn(&mut self, stage: &str, kind: &str, text: &str) -> Result<()> {
+        let warning = json!({"stage": stage, "kind": kind, "text": text});
+        if self.speaks && !self.warned.contains(&warning) {
+            notice::line(format_args!("warning: {stage}: {text}"));
+            self.warned.push(warning.clone());
+        }
+        if self.run["warnings"].as_array().is_some_and(|known| known.contains(&warning)) {
+            return Ok(());
+        }
+        self.update(|run| match run["warnings"].as_array_mut() {
+            Some(warnings) => warnings.push(warning),
+            None => run["warnings"] = json!([warning]),
+        })
+    }
+
+    /// Whether warnings go to stderr too.
+    pub fn speak(&mut self, speaks: bool) {
+        self.speaks = speaks;
+    }
+
+    /// Ends the run with the exit code that the process will return.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(&mut self, exit: u8) -> Result<()> {
+        let finished = utc(SystemTime::now());
+        self.update(|run| {
+            run["status"] = json!(match exit {
+                0 => "done",
+                3 => "expectation failed",
+                75 | 130 => "interrupted",
+                _ => "failed",
+            });
+            run["exit"] = json!(exit);
+            run["finished"] = json!(finished);
+        })
+    }
+}
