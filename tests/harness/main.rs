@@ -4,10 +4,13 @@
 mod alone;
 mod layering;
 mod masks;
+#[cfg(feature = "onnx")]
 mod network;
+#[cfg(feature = "onnx")]
 #[path = "../onnx/mod.rs"]
 mod onnx;
 mod plan;
+#[cfg(feature = "cli")]
 mod readme;
 mod report;
 mod run_dir;
