@@ -1,7 +1,6 @@
 //! The models: discrete VAE and VQ-VAE (first stage), transformer (second), CLIP (reranker), and the preset table.
 
 pub mod clip;
-pub mod dalle_pytorch;
 pub mod dvae;
 pub mod feature_map;
 pub mod presets;

@@ -2,23 +2,31 @@
 //!
 //! Legend: B batch, N slots, C channels.
 
-use super::Wiring;
-use crate::kernels::Real;
-use crate::nn::{LayerNorm, Linear};
-use crate::ops::{ABSENT, Activation, Backend, Mask};
-use crate::shape::{BlockShape, DallePytorchShape};
+use super::shape::DallePytorchShape;
+use dalle::kernels::Real;
+use dalle::nn::{LayerNorm, Linear};
+use dalle::ops::{ABSENT, Activation, Backend, Mask};
+use dalle::shape::BlockShape;
 use dfdx::nn::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::prelude::*;
 
 type Heads<S> = <<S as DallePytorchShape>::Attention as BlockShape>::Dim;
 type Qkv<S> = <<S as DallePytorchShape>::Attention as BlockShape>::Qkv;
 /// (B, N, C)
-pub(super) type Stream<S, E, D, T> = Tensor<(usize, usize, <S as DallePytorchShape>::Width), E, D, T>;
+pub type Stream<S, E, D, T> = Tensor<(usize, usize, <S as DallePytorchShape>::Width), E, D, T>;
 type Scale<S, E, D> = Tensor<(Const<1>, Const<1>, <S as DallePytorchShape>::Width), E, D>;
+
+/// What all layers share beside their masks.
+pub struct Wiring<E> {
+    /// For each slot, where its first two quarters of channels come from; none without a shift.
+    pub sources: Option<Vec<[Option<usize>; 2]>>,
+    /// (N, Rotated) in radians; none without rotations.
+    pub angles: Option<Vec<E>>,
+}
 
 /// x + scale·attention(norm(x)), then x + scale·feed-forward(norm(x)).
 #[derive(Debug, Clone)]
-pub(super) struct Layer<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
+pub struct Layer<S: DallePytorchShape, E: Dtype, D: Storage<E>> {
     attention_scale: Scale<S, E, D>,
     attention_norm: LayerNorm<S::Width, E, D>,
     to_qkv: Tensor<(Qkv<S>, S::Width), E, D>,
