@@ -110,6 +110,11 @@ impl Error {
         let path = path.as_ref().to_owned();
         move |source| Error::Io { action, path, source }
     }
+
+    /// `what` was asked for, which only a build with `feature` has.
+    pub fn without(feature: &str, what: &str) -> Self {
+        Error::Usage(format!("no {what} in this build: build it with --features {feature}"))
+    }
 }
 
 impl From<dfdx::tensor::CpuError> for Error {

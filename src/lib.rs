@@ -30,6 +30,15 @@
 //!
 //! A module names only those above it.
 //!
+//! Every model is in every build. Features bring what not everybody needs; whatever asks for one that is missing is told its name:
+//!
+//! | feature | what it brings | default |
+//! |---|---|---|
+//! | `cli` | the program `experiment`, its benchmark with the presets `bench-s` and `bench-l`, its selftest | yes |
+//! | `emoji` | `experiment data emoji`, which renders the emoji dataset; the dataset itself is read without | yes |
+//! | `onnx` | `experiment eval --network`, which measures with a network of yours | yes |
+//! | `cuda` | NVIDIA GPUs; `cuda-check` type-checks that without a toolkit | no |
+//!
 //! From a caption to a picture, with an untrained model:
 //!
 //! ```

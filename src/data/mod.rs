@@ -8,6 +8,7 @@ mod captions;
 pub mod colour;
 mod counts;
 mod decode;
+#[cfg(feature = "emoji")]
 pub mod emoji;
 mod extensions;
 mod folder;

@@ -2,13 +2,13 @@
 
 pub mod blur;
 pub mod clip_score;
+mod engine;
 pub mod estimate;
 pub mod frechet;
 pub mod inception_score;
-#[cfg(feature = "cli")]
 pub mod network;
-#[cfg(feature = "cli")]
-mod onnx_frame;
+#[cfg(feature = "onnx")]
+mod onnx;
 pub mod oracle;
 pub mod reading;
 pub mod results;

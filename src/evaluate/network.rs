@@ -4,12 +4,10 @@
 //!
 //! Legend: B pictures, C channels of an output.
 
-use super::onnx_frame;
+use super::engine::Engine;
 use crate::data::Picture;
-use crate::error::{Error, Result, without_panic};
+use crate::error::{Error, Result};
 use image::imageops::{self, FilterType};
-use rten::{Dimension, Model, NodeId, Value};
-use rten_tensor::Layout;
 use std::path::Path;
 
 /// The features and the classes of the network behind the published FID, told from others by both.
@@ -37,13 +35,21 @@ impl Default for Reading {
 
 /// A network.
 pub struct Network {
-    model: Model,
+    engine: Box<dyn Engine>,
     name: String,
-    input: NodeId,
-    /// Channels before rows and columns, as PyTorch has them.
-    channels_first: bool,
     side: usize,
     reading: Reading,
+}
+
+/// The network of the file at `path`.
+#[cfg(feature = "onnx")]
+fn engine(path: &Path) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(super::onnx::Onnx::open(path)?))
+}
+
+#[cfg(not(feature = "onnx"))]
+fn engine(_: &Path) -> Result<Box<dyn Engine>> {
+    Err(Error::without("onnx", "ONNX"))
 }
 
 /// What it saw in B pictures.
@@ -64,35 +70,11 @@ impl Network {
     /// whose second is class scores; a single output is both. Outputs of (B, C, rows, columns) are averaged over the last two.
     ///
     /// # Errors
-    /// [`Error::Data`] where it is none; [`Error::Usage`] where neither the file nor `reading` says the side.
+    /// [`Error::Data`] where it is none; [`Error::Usage`] where neither the file nor `reading` says the side, or in a build without
+    /// the feature `onnx`.
     pub fn open(path: &Path, reading: Reading) -> Result<Network> {
-        const MOST: u64 = 4 << 30;
-        let bytes = crate::files::read(path, MOST)?;
-        let bad = |what: String| Error::data(path, what);
-        let no_network = |what: String| bad(format!("expected an ONNX network: {what}"));
-        onnx_frame::check(&bytes).map_err(|what| no_network(what.to_string()))?;
-        let loaded = without_panic(|| Model::load(bytes)).map_err(no_network)?;
-        let model = loaded.map_err(|error| no_network(error.to_string()))?;
-        let &[input] = model.input_ids() else {
-            return Err(bad(format!("expected a network with one input, got {}", model.input_ids().len())));
-        };
-        if !(1..=2).contains(&model.output_ids().len()) {
-            return Err(bad(format!("expected one or two outputs, got {}", model.output_ids().len())));
-        }
-        let shape: Vec<Option<usize>> = model
-            .input_shape(0)
-            .unwrap_or_default()
-            .iter()
-            .map(|side| match side {
-                Dimension::Fixed(side) => Some(*side),
-                Dimension::Symbolic(_) => None,
-            })
-            .collect();
-        let (channels_first, stated) = match shape[..] {
-            [_, Some(3), side, _] => (true, side),
-            [_, side, _, Some(3)] => (false, side),
-            _ => return Err(bad(format!("expected an input of 3 channels and 4 axes, got {shape:?}"))),
-        };
+        let engine = engine(path)?;
+        let stated = engine.side();
         if let (Some(asked), Some(stated)) = (reading.side, stated)
             && asked != stated
         {
@@ -102,7 +84,7 @@ impl Network {
             Error::Usage(format!("{}: the network takes pictures of any side: say which, 1 to 4096", path.display()))
         })?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Network { model, name, input, channels_first, side, reading })
+        Ok(Network { engine, name, side, reading })
     }
 
     /// "FID" for features of the FID Inception, else "FID-like (name)".
@@ -135,27 +117,10 @@ impl Network {
 
     /// Each output, a row per picture.
     fn run(&self, pictures: &[Picture]) -> Result<Vec<Vec<f64>>> {
-        let bad = |what: String| Error::data(&self.name, format!("the network: {what}"));
         let (side, size) = (self.side, pictures.len());
         let values: Vec<f32> = pictures.iter().flat_map(|picture| self.values(picture)).collect();
-        let shape = if self.channels_first { [size, 3, side, side] } else { [size, side, side, 3] };
-        let input = Value::from_shape(&shape, values).map_err(|e| bad(e.to_string()))?;
-        let run = || self.model.run(vec![(self.input, input.into())], self.model.output_ids(), None);
-        let outputs = without_panic(run).map_err(bad)?;
-        let rows = |output: Value| -> Result<Vec<f64>> {
-            let shape = output.shape().to_vec();
-            let tensor = output.into_tensor::<f32>().ok_or_else(|| bad("expected floating-point outputs".into()))?;
-            let values = tensor.into_data();
-            match shape[..] {
-                [rows, _] if rows == size => Ok(values.iter().map(|&v| f64::from(v)).collect()),
-                [rows, _, height, width] if rows == size && height * width > 0 => {
-                    let mean = |map: &[f32]| map.iter().map(|&v| f64::from(v)).sum::<f64>() / map.len() as f64;
-                    Ok(values.chunks(height * width).map(mean).collect())
-                }
-                _ => Err(bad(format!("expected outputs of {size} rows, got {shape:?}"))),
-            }
-        };
-        outputs.map_err(|e| bad(e.to_string()))?.into_iter().map(rows).collect()
+        let shape = if self.engine.channels_first() { [size, 3, side, side] } else { [size, side, side, 3] };
+        self.engine.run(shape, values).map_err(|what| Error::data(&self.name, format!("the network: {what}")))
     }
 
     /// A picture as the network takes it.
@@ -170,7 +135,7 @@ impl Network {
         let Reading { mean, std, .. } = self.reading;
         let value = |(i, &v): (usize, &u8)| (f32::from(v) / 255.0 - mean[i % 3]) / std[i % 3];
         let values: Vec<f32> = resized.iter().enumerate().map(value).collect();
-        match self.channels_first {
+        match self.engine.channels_first() {
             true => (0..3).flat_map(|channel| values.iter().skip(channel).step_by(3)).copied().collect(),
             false => values,
         }

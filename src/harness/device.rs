@@ -5,7 +5,6 @@ use super::plan::{self, Machine, plan_on};
 use crate::error::{Error, Result, without_panic};
 use crate::kernels::Kernels;
 use crate::spec::Spec;
-#[cfg(feature = "cli")]
 use std::{fmt::Display, path::Path};
 
 /// A device that can be asked for.
@@ -72,7 +71,6 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Usage`] for a GPU with other kernels; [`Error::Device`] where there is none.
-    #[cfg(feature = "cli")]
     pub(super) fn own_kernels(self, what: impl Display) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
@@ -88,7 +86,6 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Usage`].
-    #[cfg(feature = "cli")]
     pub(super) fn only_cpu(self, path: &Path) -> Result<()> {
         if self == Device::Cpu {
             return Ok(());
@@ -131,12 +128,12 @@ fn on_gpu(_: &Spec, _: Kernels, _: bool) -> Result<Box<dyn Family>> {
     Err(Device::no_cuda())
 }
 
-#[cfg(all(feature = "cli", not(feature = "cuda")))]
+#[cfg(not(feature = "cuda"))]
 fn open(_: Kernels) -> Result<()> {
     Err(Device::no_cuda())
 }
 
-#[cfg(all(feature = "cli", feature = "cuda"))]
+#[cfg(feature = "cuda")]
 use crate::kernels::cuda::open;
 
 #[cfg(feature = "cuda")]

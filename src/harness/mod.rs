@@ -8,7 +8,6 @@
 pub mod bench;
 pub mod captions;
 pub mod device;
-#[cfg(feature = "cli")]
 pub mod eval;
 pub mod evaluators;
 pub mod expected;
@@ -33,7 +32,6 @@ pub mod signals;
 pub mod sources;
 pub mod survey;
 pub mod table;
-#[cfg(feature = "cli")]
 pub mod tokens;
 mod training;
 pub mod validation;

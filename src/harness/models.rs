@@ -153,7 +153,7 @@ pub fn of<P: Preset>(_: &Spec) -> Result<Box<dyn Family>> {
 /// The family that the spec names, on the CPU.
 ///
 /// # Errors
-/// [`Error::Usage`] for an unknown preset, or one that is only planned.
+/// [`Error::Usage`] for an unknown preset, one that is only planned, or one that this build was made without.
 pub fn named(spec: &Spec) -> Result<Box<dyn Family>> {
     on_device(spec, &Cpu::default())
 }
@@ -173,9 +173,23 @@ where
     let preset = spec.preset.as_str();
     // The paper's would only lengthen the build.
     let found = with_preset!(preset, P => boxed::<P, D>(device); "tiny" Tiny, "mini" Mini, "emoji" Emoji);
-    #[cfg(feature = "cli")]
-    let found = found.or_else(|| with_preset!(preset, P => boxed::<P, D>(device); "bench-s" BenchS, "bench-l" BenchL));
+    found.map_or_else(|| of_the_benchmark(preset, device), Ok)
+}
+
+/// The benchmark's presets, which would only lengthen the build of whoever measures no speed.
+#[cfg(feature = "cli")]
+fn of_the_benchmark<D: Backend<f32>>(preset: &str, device: &D) -> Result<Box<dyn Family>>
+where
+    Error: From<D::Err>,
+{
+    let found = with_preset!(preset, P => boxed::<P, D>(device); "bench-s" BenchS, "bench-l" BenchL);
     found.ok_or_else(|| unknown(preset))
+}
+
+#[cfg(not(feature = "cli"))]
+fn of_the_benchmark<D>(preset: &str, _: &D) -> Result<Box<dyn Family>> {
+    let known = presets::NAMES.contains(&preset);
+    Err(if known { Error::without("cli", &format!("preset {preset}")) } else { unknown(preset) })
 }
 
 fn boxed<P: Preset, D: Backend<f32>>(device: &D) -> Box<dyn Family>

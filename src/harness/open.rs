@@ -8,7 +8,8 @@ use super::notice;
 use super::run_dir::{self, TOKENIZER};
 use crate::checkpoint::{self, BEST, Older};
 use crate::error::{Error, Result};
-use crate::inference::{AVERAGED, Embedder, ImageTokenizer, TokenModel};
+use crate::inference::published::{clip, first_stage, rudalle};
+use crate::inference::{AVERAGED, Codec, Embedder, Generator, ImageTokenizer, Reranker, TokenModel};
 use crate::models::presets;
 use crate::spec::Keep;
 use crate::text::Bpe;
@@ -212,60 +213,51 @@ pub fn missing(run: &Path, stage: &str) -> Error {
     Error::data(run.join(CHECKPOINTS), what)
 }
 
-#[cfg(feature = "cli")]
-mod used {
-    use super::*;
-    use crate::inference::published::{clip, first_stage, rudalle};
-    use crate::inference::{Codec, Generator, Reranker};
-
-    /// What codes pictures: the first stage of the run at `path`, on `device`, or of the file there that `experiment import`
-    /// wrote, OpenAI's dVAE or a Gumbel VQGAN.
-    ///
-    /// # Errors
-    /// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] for a file on a GPU.
-    pub fn codec(path: &Path, device: Device, which: Which) -> Result<Box<dyn Codec>> {
-        if path.is_file() {
-            device.only_cpu(path)?;
-            return first_stage::open(path);
-        }
-        let mut run = RunModels::open(path, device)?;
-        let found = run.told(which, |run, older| run.first_stage(older))?;
-        Ok(run.trained(found, run.loaded.spec.first_stage.kind.name())?)
+/// What codes pictures: the first stage of the run at `path`, on `device`, or of the file there that `experiment import`
+/// wrote, OpenAI's dVAE or a Gumbel VQGAN.
+///
+/// # Errors
+/// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] for a file on a GPU.
+pub fn codec(path: &Path, device: Device, which: Which) -> Result<Box<dyn Codec>> {
+    if path.is_file() {
+        device.only_cpu(path)?;
+        return first_stage::open(path);
     }
-
-    /// What ranks pictures: the CLIP of the run at `path`, on `device`, or of the file there that `experiment import` wrote. `merges`
-    /// is the published tokenizer's file; left out, it lies beside the imported one under its published name.
-    ///
-    /// # Errors
-    /// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] for a file on a GPU.
-    pub fn reranker(path: &Path, merges: Option<&Path>, device: Device, which: Which) -> Result<Reranker> {
-        if path.is_file() {
-            device.only_cpu(path)?;
-            return clip::open(path, merges);
-        }
-        let mut run = RunModels::open(path, device)?;
-        let found = run.told(which, |run, older| run.clip(older))?;
-        let clip = run.trained(found, "clip")?;
-        Ok(Reranker::trained(clip.into(), run.tokenizer()?, run.architecture.clip_text))
-    }
-
-    /// What draws pictures: the models of the run at `path`, on `device`.
-    ///
-    /// # Errors
-    /// Those of [`Opened::open`].
-    pub fn generator(path: &Path, device: Device, which: Which) -> Result<Generator> {
-        let Opened { loaded, models, bpe, .. } = Opened::open(path, device, which)?;
-        Ok(models.generator(&loaded.spec, &bpe))
-    }
-
-    /// ruDALL-E. On a GPU it samples there; everything else runs on the CPU.
-    ///
-    /// # Errors
-    /// Those of [`rudalle::open`]; [`Error::Usage`] for a GPU without kernels of our own.
-    pub fn rudalle(files: rudalle::Files<'_>, device: Device) -> Result<Generator> {
-        device.own_kernels("ruDALL-E")?;
-        rudalle::open(files)
-    }
+    let mut run = RunModels::open(path, device)?;
+    let found = run.told(which, |run, older| run.first_stage(older))?;
+    Ok(run.trained(found, run.loaded.spec.first_stage.kind.name())?)
 }
-#[cfg(feature = "cli")]
-pub use used::{codec, generator, reranker, rudalle};
+
+/// What ranks pictures: the CLIP of the run at `path`, on `device`, or of the file there that `experiment import` wrote. `merges`
+/// is the published tokenizer's file; left out, it lies beside the imported one under its published name.
+///
+/// # Errors
+/// [`Error::Data`] where there is neither, or the file holds another model; [`Error::Usage`] for a file on a GPU.
+pub fn reranker(path: &Path, merges: Option<&Path>, device: Device, which: Which) -> Result<Reranker> {
+    if path.is_file() {
+        device.only_cpu(path)?;
+        return clip::open(path, merges);
+    }
+    let mut run = RunModels::open(path, device)?;
+    let found = run.told(which, |run, older| run.clip(older))?;
+    let clip = run.trained(found, "clip")?;
+    Ok(Reranker::trained(clip.into(), run.tokenizer()?, run.architecture.clip_text))
+}
+
+/// What draws pictures: the models of the run at `path`, on `device`.
+///
+/// # Errors
+/// Those of [`Opened::open`].
+pub fn generator(path: &Path, device: Device, which: Which) -> Result<Generator> {
+    let Opened { loaded, models, bpe, .. } = Opened::open(path, device, which)?;
+    Ok(models.generator(&loaded.spec, &bpe))
+}
+
+/// ruDALL-E. On a GPU it samples there; everything else runs on the CPU.
+///
+/// # Errors
+/// Those of [`rudalle::open`]; [`Error::Usage`] for a GPU without kernels of our own.
+pub fn rudalle(files: rudalle::Files<'_>, device: Device) -> Result<Generator> {
+    device.own_kernels("ruDALL-E")?;
+    rudalle::open(files)
+}

@@ -1,5 +1,8 @@
-//! The tensors that each published checkpoint must hold, and the configuration that their shapes tell: the published readers
-//! take it from there too.
+//! What a checkpoint must hold to be imported as its kind, and the configuration that its shapes tell, which the VQGAN's reader
+//! takes from there.
+//!
+//! A checkpoint may have any size, and Hugging Face's has other names than the model: no type describes what it holds. Only what has
+//! one of the sizes that are types can be opened, and then every name and shape is compared with the model's.
 
 use super::Weights;
 use crate::error::Result;

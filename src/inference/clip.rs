@@ -2,6 +2,7 @@
 
 use super::{Embedder, by_chunk};
 use crate::error::{Error, Result};
+use crate::models::clip::resnet::ResNet;
 use crate::models::clip::{Clip, Text, Vision, ends_of_text, normalised, unit};
 use crate::ops::{Backend, retyped, to_vec};
 use crate::shape::{ClipShape, TextTowerShape};
@@ -32,8 +33,7 @@ impl<S: ClipShape, D: Backend<f32>> PictureTower<D> for Vision<S, f32, D> {
     }
 }
 
-#[cfg(feature = "cli")]
-impl<D: Backend<f32>> PictureTower<D> for crate::models::clip::resnet::ResNet<f32, D> {
+impl<D: Backend<f32>> PictureTower<D> for ResNet<f32, D> {
     fn side(&self) -> usize {
         self.sizes().side
     }

@@ -14,7 +14,6 @@ pub mod decoder;
 pub mod first_stage;
 mod generator;
 mod prime;
-#[cfg(feature = "cli")]
 pub mod published;
 mod rerank;
 mod reranker;

@@ -1,6 +1,5 @@
-//! Feature maps of the convolutional models that only infer ([`vqgan`](super::vqgan), [`dalle_pytorch`](super::dalle_pytorch)):
-//! run-time sides, no tape, f32. Their shapes come from a published configuration, not from a preset, and nothing here is
-//! compiled more than once.
+//! Feature maps of convolutional models that only infer, as [`vqgan`](super::vqgan): run-time sides, no tape, f32. Their shapes
+//! come from a published configuration, not from a preset, and nothing here is compiled more than once.
 //!
 //! A layer takes its parameters by name from whoever loads it, so the same code reads a file and lists what it needs.
 

@@ -6,14 +6,12 @@
 //!
 //! Legend: B batch, S sequence, C channels, H and W image height and width, V codes or vocabulary.
 
-mod dalle_pytorch;
 mod models;
 mod preset;
 mod ranked;
 mod rudalle;
 mod sides;
 
-pub use dalle_pytorch::DallePytorchShape;
 pub use models::{
     BlockShape, ClipShape, DvaeShape, ErfGelu, Gelu, Preset, QuickGelu, TextTowerShape, TransformerShape,
 };

@@ -1,12 +1,16 @@
 //! `experiment eval` on a tiny run.
 
+#[cfg(feature = "onnx")]
 #[path = "../onnx/mod.rs"]
 mod onnx;
 
 use crate::support::*;
+#[cfg(feature = "onnx")]
 use serde_json::Value;
+#[cfg(feature = "onnx")]
 use std::fs;
 
+#[cfg(feature = "onnx")]
 #[test]
 fn a_run_is_measured_and_the_report_shows_it() {
     let place = Place::with_run().write("means.onnx", onnx::means(8));
@@ -43,12 +47,26 @@ fn a_run_is_measured_and_the_report_shows_it() {
 
 #[test]
 fn wrong_arguments_are_refused() {
+    let place = Place::with_run().write("a.onnx", "no network");
+    place.experiment(&["eval", "nowhere"]).failed(4, "nowhere");
+    place.experiment(&["eval", "results/tiny", "--clip", "a.onnx"]).failed(4, "a.onnx");
+    let eval = ["eval", "results/tiny", "--network", "a.onnx", "--side", "8"];
+    place.experiment(&[&eval[..], &["--mean", "1,2"]].concat()).failed(2, "--mean");
+    place.experiment(&[&eval[..], &["--std", "0"]].concat()).failed(2, "--std");
+}
+
+#[cfg(not(feature = "onnx"))]
+#[test]
+fn a_network_is_refused_with_the_feature_that_brings_it() {
+    let place = Place::with_run().write("a.onnx", "no network");
+    place.experiment(&["eval", "results/tiny", "--network", "a.onnx"]).failed(2, "build it with --features onnx");
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn wrong_networks_are_refused() {
     let place = Place::with_run().write("means.onnx", onnx::means(0));
     let eval = ["eval", "results/tiny", "--network"];
     place.experiment(&[&eval[..], &["means.onnx"]].concat()).failed(2, "say which");
     place.experiment(&[&eval[..], &["missing.onnx"]].concat()).failed(4, "missing.onnx");
-    place.experiment(&[&eval[..], &["means.onnx", "--side", "8", "--mean", "1,2"]].concat()).failed(2, "--mean");
-    place.experiment(&[&eval[..], &["means.onnx", "--side", "8", "--std", "0"]].concat()).failed(2, "--std");
-    place.experiment(&["eval", "nowhere"]).failed(4, "nowhere");
-    place.experiment(&["eval", "results/tiny", "--clip", "means.onnx"]).failed(4, "means.onnx");
 }

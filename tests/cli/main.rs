@@ -1,5 +1,7 @@
 //! The command line end to end: the built binary, in temporary folders, on the tiny preset.
 
+#![cfg(feature = "cli")]
+
 mod bad_input;
 mod bench;
 mod datasets;

@@ -81,6 +81,12 @@ fn a_run_is_used_on_the_device_that_is_asked_for() {
     }
 }
 
+#[cfg(not(feature = "emoji"))]
+#[test]
+fn emoji_are_refused_with_the_feature_that_brings_them() {
+    Place::new().experiment(&["data", "emoji"]).failed(2, "no emoji in this build: build it with --features emoji");
+}
+
 #[test]
 fn a_primed_sample_keeps_the_rows_it_was_given() {
     let place = Place::with_run().write("given.png", png(16, 16, 90));

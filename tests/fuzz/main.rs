@@ -7,8 +7,11 @@
 
 mod counts;
 mod edits;
+#[cfg(feature = "onnx")]
+mod networks;
+#[cfg(feature = "onnx")]
 #[path = "../onnx/mod.rs"]
-mod onnx_file;
+mod onnx;
 mod targets;
 
 use counts::Counts;

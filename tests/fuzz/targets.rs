@@ -1,10 +1,9 @@
 //! One test a kind of file.
 
+use crate::Target;
 use crate::edits::{png_sums, tar_sums};
-use crate::{Target, onnx_file};
 use dalle::checkpoint;
 use dalle::data::{Picture, Source, WebDataset};
-use dalle::evaluate::network::{Network, Reading};
 use dalle::harness::tokens::TokenGrid;
 use dalle::harness::{load, run_dir};
 use dalle::import::Weights;
@@ -209,24 +208,5 @@ fn manifest() {
             fs::write(step.join(name), bytes).unwrap();
         }
         checkpoint::latest(step.parent().unwrap(), &mut checkpoint::Older::Refused).map(drop)
-    });
-}
-
-#[test]
-fn onnx() {
-    // The library that reads networks looped on the second without end.
-    let corpus = [
-        ("good-means".to_owned(), onnx_file::means(8)),
-        ("bad-number-without-end".to_owned(), vec![0xf5; 46]),
-        ("bad-empty".to_owned(), Vec::new()),
-    ];
-    let picture = Picture { width: 8, height: 8, rgb: vec![9; 192] };
-    Target::new("onnx", 4).read(&corpus, |path| {
-        // Whether the side that was asked for is the network's is the caller's business, not the file's.
-        let network = match Network::open(path, Reading { side: Some(8), ..Reading::default() }) {
-            Err(Error::Usage(what)) => return Err(Error::data(path, what)),
-            opened => opened?,
-        };
-        network.see(std::slice::from_ref(&picture)).map(drop)
     });
 }

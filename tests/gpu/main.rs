@@ -1,7 +1,7 @@
 //! The whole CUDA path without a GPU: a driver and a cuBLAS of software (driver.cpp, blas.cpp) run dfdx's kernels and ours from
 //! their sources, so that launches, parameters, memory and arithmetic are tested on any machine. It needs g++.
 
-#![cfg(feature = "cuda")]
+#![cfg(all(feature = "cli", feature = "cuda"))]
 
 mod absent;
 

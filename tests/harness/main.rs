@@ -2,10 +2,13 @@
 //! say; and the one way in which modules name each other.
 
 mod alone;
+#[cfg(feature = "cli")]
 mod docs;
 mod layering;
 mod masks;
+#[cfg(feature = "onnx")]
 mod network;
+#[cfg(feature = "onnx")]
 #[path = "../onnx/mod.rs"]
 mod onnx;
 mod plan;

@@ -1,17 +1,26 @@
-//! dalle-pytorch's models against their implementation. Which switches are supported is said in the module's head.
+//! dalle-pytorch's models against their implementation: two published models that are built differently from the same layers,
+//! operations and masks, which so prove these. Nothing in the library needs them, so they are here.
+
+#[macro_use]
+mod shape;
+mod layer;
+mod model;
+mod vae;
 
 use crate::fixture::{self, Entry, Tensors, assert_forward, assert_gradients, assert_near};
+use dalle::Result;
 use dalle::mask::{Layout, Pattern};
-use dalle::models::dalle_pytorch::{Dalle, DiscreteVae, IMAGE_WEIGHT, VaeConfig, masks, normalised};
 use dalle::models::feature_map::FeatureMap;
 use dalle::models::transformer::Tokens;
 use dalle::nn::{self, Init};
 use dalle::ops::{Mask, scalar, to_vec};
-use dalle::shape::{BlockShape, DallePytorchShape};
-use dalle::{Result, dalle_pytorch};
+use dalle::shape::BlockShape;
 use dfdx::prelude::{Backward, ConstDim, Cpu, NoneTape, OwnedTape};
+use model::{Dalle, IMAGE_WEIGHT, masks};
 use serde_json::Value;
+use shape::DallePytorchShape;
 use std::collections::BTreeSet;
+use vae::{DiscreteVae, VaeConfig, normalised};
 
 dalle_pytorch!(
     /// plain

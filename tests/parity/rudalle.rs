@@ -1,4 +1,8 @@
-//! ru-dalle's transformer against its official implementation.
+//! ru-dalle's transformer against its official implementation. Its training loss and the reference's own way to sample are here,
+//! where alone they are used.
+
+mod greedy;
+mod losses;
 
 use crate::fixture::{self, Tensors, assert_forward, assert_gradients, assert_near};
 use dalle::Result;
@@ -13,6 +17,8 @@ use dalle::ops::{Mask, to_vec};
 use dalle::shape::RudalleShape;
 use dalle::text::Yttm;
 use dfdx::prelude::{Backward, ConstDim, Cpu, Gradients, NoneTape, OwnedTape};
+use greedy::greedy;
+use losses::losses;
 use serde_json::Value;
 
 dalle::rudalle!(
@@ -45,7 +51,7 @@ fn every_listed_model() {
 struct Case<S: RudalleShape> {
     name: String,
     version: Version,
-    weight: f64,
+    weight: f32,
     masks: Vec<Mask>,
     model: Rudalle<S, f32, Cpu>,
     io: Tensors,
@@ -58,7 +64,7 @@ fn check<S: RudalleShape>(name: &str, meta: &Value) {
     let case = open::<S>(name, meta);
     forward(&case);
     loss_and_gradients(&case);
-    greedy(&case);
+    drawn_greedily(&case);
     sampled(&case);
 }
 
@@ -101,7 +107,7 @@ fn open<S: RudalleShape>(name: &str, meta: &Value) -> Case<S> {
         image.extend_from_slice(&row[layout.text..]);
     }
     let masks = masks(S::DEPTH, layout, version);
-    let weight = number("loss_img_weight") as f64;
+    let weight = number("loss_img_weight") as f32;
     Case { name: name.to_owned(), version, weight, masks, model, batch: io.get("input_ids").shape[0], io, text, image }
 }
 
@@ -118,8 +124,8 @@ fn forward<S: RudalleShape>(case: &Case<S>) {
 
 fn loss_and_gradients<S: RudalleShape>(case: &Case<S>) {
     let mut model = case.model.clone();
-    let losses =
-        model.losses(case.version, case.batch, case.tokens(), &case.masks, case.weight, OwnedTape::default()).unwrap();
+    let batch = (case.batch, case.tokens());
+    let losses = losses(&case.model, case.version, batch, &case.masks, case.weight, OwnedTape::default()).unwrap();
     let total = dalle::ops::scalar(&losses.total);
     for (name, got) in [("loss", total), ("loss_text", losses.text), ("loss_image", losses.image)] {
         for stored in [name.to_owned(), format!("{name}_f64")] {
@@ -131,13 +137,13 @@ fn loss_and_gradients<S: RudalleShape>(case: &Case<S>) {
     assert_gradients(&case.name, &case.io, &mut model, &mut gradients);
 }
 
-fn greedy<S: RudalleShape>(case: &Case<S>) {
+fn drawn_greedily<S: RudalleShape>(case: &Case<S>) {
     let (slots, sequence) = (S::Text::SIZE, S::Seq::SIZE);
     for (stored, cached) in [("greedy_cached", true), ("greedy_uncached", false)] {
         let expected = case.io.ids(stored);
         let text: Vec<u32> = expected.chunks(sequence).flat_map(|row| &row[..slots]).copied().collect();
         let codes: Vec<u32> = expected.chunks(sequence).flat_map(|row| &row[slots..]).copied().collect();
-        let got = case.model.greedy(case.version, &text, &case.masks, cached).unwrap();
+        let got = greedy(&case.model, case.version, &text, &case.masks, cached).unwrap();
         assert_eq!(got.codes, codes, "{}: {stored}", case.name);
         let expected = &case.io.get("greedy_cached_logits").values;
         assert_forward(&format!("{}: logits of {stored}", case.name), &got.logits, expected);

@@ -3,8 +3,7 @@
 use crate::{say, usage};
 use clap::{Args, ValueEnum};
 use dalle::data::shapes::{Captions, Prompts, Split, prompts};
-use dalle::data::{Shapes, Source, emoji};
-use dalle::harness::notice;
+use dalle::data::{Shapes, Source};
 use dalle::report::grid;
 use dalle::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -48,10 +47,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
             return usage("--count: emoji are as many as there are");
         }
         let cache = args.cache.clone().unwrap_or_else(|| out.with_file_name(".emoji-cache"));
-        let mut options = emoji::EmojiOptions::new(&out, cache);
-        options.size = args.size.unwrap_or(options.size);
-        let report = emoji::build(&options, &mut |line| notice::line(line))?;
-        return say(format_args!("{} pairs in {} shards under {}", report.pairs(), report.shards.len(), out.display()));
+        return emoji(&out, cache, args.size);
     }
     let side = args.size.unwrap_or(32) as usize;
     if ![16, 32, 64].contains(&side) {
@@ -61,6 +57,21 @@ pub fn data(args: &DataArgs) -> Result<()> {
         Some(count) => folder(args, side, count, &out),
         None => sheet(side, &out),
     }
+}
+
+/// The emoji as shards in `out`, from packages that are kept in `cache`.
+#[cfg(feature = "emoji")]
+fn emoji(out: &Path, cache: PathBuf, size: Option<u32>) -> Result<()> {
+    use dalle::data::emoji::{EmojiOptions, build};
+    let mut options = EmojiOptions::new(out, cache);
+    options.size = size.unwrap_or(options.size);
+    let report = build(&options, &mut |line| dalle::harness::notice::line(line))?;
+    say(format_args!("{} pairs in {} shards under {}", report.pairs(), report.shards.len(), out.display()))
+}
+
+#[cfg(not(feature = "emoji"))]
+fn emoji(_: &Path, _: PathBuf, _: Option<u32>) -> Result<()> {
+    Err(Error::without("emoji", "emoji"))
 }
 
 /// A folder that a spec of kind `folder` can train on.

@@ -8,7 +8,6 @@ mod reranking;
 mod sheet;
 mod zero_shot;
 
-#[cfg(feature = "cli")]
 pub(super) use bounds::bounds;
 pub use drawn::DrawnSet;
 

@@ -5,11 +5,8 @@
 //!
 //! Legend: B batch, P patches, S slots of a tower, Dim its width, Embed the shared width.
 
-#[cfg(feature = "cli")]
 pub mod hf;
-#[cfg(feature = "cli")]
 pub mod presets;
-#[cfg(feature = "cli")]
 pub mod resnet;
 mod sizes;
 mod text;

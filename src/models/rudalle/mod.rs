@@ -7,17 +7,13 @@
 //! and its clamp of attention's output to ±65504. Masked scores are −10⁴ there and excluded here; both give a weight of 0.
 //!
 //! **Version 2** puts a start of text before the text, so slot j reads token j − 1. **Version 3** has none: slot j reads
-//! token j, nothing predicts token 0, and slot T − 1 predicts the first image token. Its loss has two quirks that this
-//! module keeps: the text loss counts slot T − 1 with the first image token's code read as a *text* class, and the image
-//! loss leaves that token out.
+//! token j, nothing predicts token 0, and slot T − 1 predicts the first image token.
 //!
 //! Legend: B batch, T text slots, G grid side, N slots in the call, Dim width, V text classes.
 
-mod greedy;
 mod masks;
 mod presets;
 
-pub use greedy::Generated;
 pub use masks::{KERNEL, masks, order};
 pub use presets::{Malevich, malevich};
 
@@ -25,7 +21,7 @@ use super::token_embeddings::{Rows, TokenEmbeddings};
 use super::transformer::Tokens;
 use crate::kernels::Real;
 use crate::nn::{Block, BlockInit, BlockNames, Incremental, Init, LayerNorm, Linear, Packed, Precision};
-use crate::ops::{ABSENT, Activation, Backend, Mask, scalar, to_vec};
+use crate::ops::{ABSENT, Activation, Backend, Mask, to_vec};
 use crate::shape::{BlockShape, RudalleShape};
 use dfdx::prelude::*;
 use std::marker::PhantomData;
@@ -50,7 +46,7 @@ impl<S: RudalleShape> BlockNames for Names<S> {
 /// `hf_version` of the published configurations: where the start of text is, and how the convolution's mask ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// A start of text; the loss counts every image token.
+    /// A start of text.
     V2,
     /// No start of text.
     V3,
@@ -91,19 +87,9 @@ crate::module! {
     }
 }
 
-/// The loss of a batch, in nats.
-#[derive(Debug)]
-pub struct Losses<E: Dtype, D: Storage<E>, T> {
-    /// (text + weight·image)/(1 + weight), on the tape.
-    pub total: Tensor<(), E, D, T>,
-    /// The mean over the text's slots.
-    pub text: E,
-    /// The mean over the image's slots.
-    pub image: E,
-}
-
 impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
-    /// Logits of whole sequences: (B, N, V + Codes), classes of text first. Text ids of 0 are pads; one mask a layer.
+    /// Logits of whole sequences: (B, N, V + Codes), classes of text first. Text ids of 0 are pads; one mask a layer. On
+    /// a tape the embeddings get a tenth of their gradient.
     #[allow(clippy::type_complexity)] // the shape is the documentation
     pub fn forward<B: Dim, T: Tape<E, D>>(
         &self,
@@ -119,42 +105,6 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
             x = layer.forward(x, mask)?;
         }
         self.head.forward(self.head_norm.forward(self.norm.forward(x)?)?)
-    }
-
-    /// The published loss; `weight` (7 in the published models) is the image's against the text's 1.
-    pub fn losses<B: Dim, T: Tape<E, D>>(
-        &self,
-        version: Version,
-        batch: B,
-        tokens: Tokens<'_>,
-        masks: &[Mask],
-        weight: f64,
-        tape: T,
-    ) -> Result<Losses<E, D, T>, D::Err> {
-        let logits = self.forward(version, batch, tokens, masks, tape)?;
-        let (text, image) = (S::Text::SIZE, S::Grid::SIZE * S::Grid::SIZE);
-        // What each slot predicts: the next token, or its own where a start of text comes first.
-        let (shift, last) = match version {
-            Version::V2 => (0, S::Seq::SIZE),
-            Version::V3 => (1, S::Seq::SIZE - 1),
-        };
-        let label = |b: usize, slot: usize| match slot + shift {
-            at if at < text => filled::<S>(tokens.text, b, at),
-            at => tokens.image[b * image + at - text],
-        };
-        let labels = |slots: Range<usize>| -> Vec<u32> {
-            (0..batch.size()).flat_map(|b| slots.clone().map(move |slot| label(b, slot))).collect()
-        };
-        let words = S::TextVocab::SIZE;
-        let b = batch.size();
-        let wide = logits.try_reshape_like(&(b, S::Seq::SIZE, S::Classes::SIZE))?;
-        let of_text = wide.with_empty_tape().try_slice((0..b, 0..text, 0..words))?;
-        let of_image = wide.try_slice((0..b, text..last, words..S::Classes::SIZE))?;
-        let of_text = D::cross_entropy(of_text, &labels(0..text))?.try_mean()?;
-        let of_image = D::cross_entropy(of_image, &labels(text..last))?.try_mean()?;
-        let (text, image) = (scalar(&of_text), scalar(&of_image));
-        let total = of_image.try_mul(E::of(weight))?.try_add(of_text)?.try_div(E::of(1.0 + weight))?;
-        Ok(Losses { total, text, image })
     }
 
     /// As sampling reads it: of the head the image's classes alone. [`step_ids`](Rudalle::step_ids) says which rows of its
@@ -219,8 +169,9 @@ fn filled<S: RudalleShape>(text: &[u32], b: usize, at: usize) -> u32 {
     }
 }
 
-/// 0.1·x + 0.9·x without a gradient through the second, as the reference sums them: the value of x, a tenth of its gradient.
-pub(super) fn scaled_gradient<B: Dim, N: Dim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(
+/// 0.1·x + 0.9·x without a gradient through the second, as the reference sums them: the value of x (B, N, C), a tenth of its
+/// gradient.
+pub fn scaled_gradient<B: Dim, N: Dim, C: ConstDim, E: Real, D: Backend<E>, T: Tape<E, D>>(
     x: Tensor<(B, N, C), E, D, T>,
 ) -> Result<Tensor<(B, N, C), E, D, T>, D::Err> {
     let (device, shape) = (x.device().clone(), *x.shape());

@@ -11,7 +11,7 @@ mod halves;
 mod layers;
 mod quantiser;
 
-pub use quantiser::{Kind, codes, gumbel_divergence, quantisation_loss};
+pub use quantiser::{Kind, codes};
 
 use super::feature_map::{Conv, FeatureMap, Find};
 use crate::{Error, Result};

@@ -1,7 +1,7 @@
 //! From latents to codes: the largest logit (GumbelVQ) or the nearest code (VQModel).
 
 use super::Config;
-use crate::kernels::cpu::{argmax, softmax};
+use crate::kernels::cpu::argmax;
 use crate::models::feature_map::{Conv, FeatureMap, Find, take};
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -79,22 +79,4 @@ pub fn codes(scores: &FeatureMap, noise: Option<&[f32]>) -> Result<Vec<u32>> {
             Err(Error::Usage(format!("noise for {} logits: got {} values", scores.values.len(), noise.len())))
         }
     }
-}
-
-/// GumbelVQ's regulariser: the mean over positions of Σ q·ln(q·V + 10⁻¹⁰) with q the softmax of V logits, in nats, times
-/// its `weight` in the configuration.
-pub fn gumbel_divergence(logits: &FeatureMap, weight: f64) -> f64 {
-    let count = logits.channels as f64;
-    let mut probabilities = vec![0.0; logits.values.len()];
-    softmax::forward(&logits.values, logits.channels, &mut probabilities);
-    let total: f64 = probabilities.iter().map(|&q| f64::from(q) * (f64::from(q) * count + 1e-10).ln()).sum();
-    weight * total * count / probabilities.len() as f64
-}
-
-/// VQModel's loss of latents z and their codes' vectors e: mean (sg(e) − z)² + `beta`·mean (e − sg(z))². The reference keeps
-/// this order, which weighs the commitment by 1 and the codebook by β, for the sake of its published weights.
-pub fn quantisation_loss(latents: &FeatureMap, quantised: &FeatureMap, beta: f64) -> f64 {
-    let pairs = latents.values.iter().zip(&quantised.values);
-    let total: f64 = pairs.map(|(&z, &e)| f64::from(e - z).powi(2)).sum();
-    (1.0 + beta) * total / latents.values.len() as f64
 }

@@ -1,6 +1,7 @@
 //! The readers of published weights: every layout that there is, to the bit, and files that are broken in every way.
 
 mod broken;
+#[cfg(feature = "cli")]
 mod command;
 mod crafted;
 mod layouts;

@@ -1,9 +1,9 @@
 //! What a preset must say of dalle-pytorch's transformer.
 
-use super::BlockShape;
+use dalle::shape::BlockShape;
 use dfdx::shapes::ConstDim;
 
-/// The dimensions of dalle-pytorch's `DALLE`; [`dalle_pytorch!`](crate::dalle_pytorch) writes them from its numbers.
+/// The dimensions of dalle-pytorch's `DALLE`; `dalle_pytorch!` writes them from its numbers.
 pub trait DallePytorchShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
     /// Width of the residual stream.
     type Width: ConstDim;
@@ -66,7 +66,6 @@ pub trait DallePytorchShape: 'static + std::fmt::Debug + Clone + Copy + Default 
 /// `dalle_pytorch!(Name in module: width 32, depth 4, heads 2 of 32, text 8, vocab 38, grid 8, codes 24, switches [rotary true,
 /// shift true, stable false, sandwich false, shared false])`. The heads' `of` is all their channels together; `vocab` counts
 /// the pads.
-#[macro_export]
 macro_rules! dalle_pytorch {
     ($(#[$doc:meta])* $name:ident in $module:ident: width $width:literal, depth $depth:literal, heads $heads:literal of $inner:literal,
      text $text:literal, vocab $vocab:literal, grid $grid:literal, codes $codes:literal, switches [rotary $rotary:literal,
@@ -77,12 +76,12 @@ macro_rules! dalle_pytorch {
 
         /// The attention of this shape.
         pub mod $module {
-            $crate::block!(
+            dalle::block!(
                 /// Heads and their channels.
                 Attention: dim $inner, heads $heads);
         }
 
-        impl $crate::shape::DallePytorchShape for $name {
+        impl $crate::dalle_pytorch::shape::DallePytorchShape for $name {
             type Width = dfdx::shapes::Const<$width>;
             type Attention = $module::Attention;
             type Feed = dfdx::shapes::Const<{ 4 * $width }>;

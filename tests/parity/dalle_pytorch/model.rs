@@ -1,11 +1,11 @@
-//! dalle-pytorch's models ([DALLE-pytorch](https://github.com/lucidrains/DALLE-pytorch), commit 58c1e1a), under its
-//! parameters' names: [`DiscreteVae`] for inference, [`Dalle`] with gradients.
+//! `DALLE` of [DALLE-pytorch](https://github.com/lucidrains/DALLE-pytorch), commit 58c1e1a, with gradients and under its parameters'
+//! names.
 //!
-//! Of `DALLE`'s switches these are supported: `depth`, `heads`, `dim_head`, `attn_types` in any cycle of `full`, `axial_row`,
+//! Of its switches these are supported: `depth`, `heads`, `dim_head`, `attn_types` in any cycle of `full`, `axial_row`,
 //! `axial_col` and `conv_like`, `rotary_emb`, `shift_tokens`, `stable`, `sandwich_norm` and `share_input_output_emb` on and off,
 //! and `loss_img_weight`. **Not supported**: `reversible`, `shared_attn_ids` and `shared_ff_ids`, the types `sparse` and
-//! `mlp`, dropout, another `ff_mult`, null conditioning, and caches in sampling. Of `DiscreteVAE`'s, all but `channels`,
-//! `normalization` and `reinmax`. The rescaled softmax of `stable` is without effect in f32 and left out.
+//! `mlp`, dropout, another `ff_mult`, null conditioning, and caches in sampling. The rescaled softmax of `stable` is without effect
+//! in f32 and left out.
 //!
 //! A sequence is a start of text (id 0), the text, and the image without its last token: slot j reads what slot j − 1
 //! predicts. The masks place a slot by what it *reads*, see [`Pattern`]. Rotations act on values too; their angles, a buffer
@@ -14,25 +14,20 @@
 //!
 //! Legend: B batch, T text slots, G grid side, N slots, V text classes.
 
-mod layer;
-mod vae;
-
-pub use vae::{DiscreteVae, VaeConfig, VaeLosses, normalised};
-
-use super::rudalle::scaled_gradient;
-use super::transformer::Tokens;
-use crate::kernels::{Real, cpu::argmax};
-use crate::mask::{Layout, Pattern};
-use crate::nn::{Init, LayerNorm, Linear, Role};
-use crate::ops::{ABSENT, Backend, Mask, scalar, to_vec};
-use crate::shape::DallePytorchShape;
+use super::layer::{Layer, Stream, Wiring};
+use super::shape::DallePytorchShape;
+use dalle::kernels::{Real, cpu::argmax};
+use dalle::mask::{Layout, Pattern};
+use dalle::models::rudalle::scaled_gradient;
+use dalle::models::transformer::Tokens;
+use dalle::nn::{Init, LayerNorm, Linear, Role};
+use dalle::ops::{ABSENT, Backend, Mask, scalar, to_vec};
 use dfdx::prelude::*;
-use layer::{Layer, Stream};
 
 /// The reference's default of `loss_img_weight`: the image's weight against the text's 1.
 pub const IMAGE_WEIGHT: f64 = 7.0;
 
-crate::module! {
+dalle::module! {
     /// Embeddings, layers, a norm and a head.
     pub struct Dalle<S: DallePytorchShape> check S::CHECK, {
         /// None where they are shared with the head.
@@ -48,9 +43,9 @@ crate::module! {
 }
 
 /// Its weights are imported; nothing here starts one.
-const IMPORTED: Init = Init::Constant(0.0);
+pub const IMPORTED: Init = Init::Constant(0.0);
 
-crate::module! {
+dalle::module! {
     /// Embeddings of text and codes.
     struct Embeddings<S: DallePytorchShape> {
         text: Tensor<(S::TextVocab, S::Width), E, D> = "text_emb.weight", (Role::Embedding, IMPORTED);
@@ -58,7 +53,7 @@ crate::module! {
     }
 }
 
-crate::module! {
+dalle::module! {
     /// Position embeddings: of the text, and of the image by row and column.
     struct Positions<S: DallePytorchShape> {
         text: Tensor<(S::TextPositions, S::Width), E, D> = "text_pos_emb.weight", (Role::Embedding, IMPORTED);
@@ -67,14 +62,6 @@ crate::module! {
         column: Tensor<(Const<1>, Const<1>, S::Grid, S::Width), E, D> =
             "image_pos_emb.weights_1", (Role::Embedding, IMPORTED);
     }
-}
-
-/// What all layers share beside their masks.
-struct Wiring<E> {
-    /// For each slot, where its first two quarters of channels come from; none without a shift.
-    sources: Option<Vec<[Option<usize>; 2]>>,
-    /// (N, Rotated) in radians; none without rotations.
-    angles: Option<Vec<E>>,
 }
 
 /// Logits of the text's and the image's slots, over their own classes: (B, T, V) and (B, G², Codes).

@@ -2,18 +2,27 @@
 //!
 //! Legend: B batch, N slots, C channels.
 
-use super::{IMPORTED, Wiring};
-use crate::kernels::Real;
-use crate::nn::{Init, LayerNorm, Linear, Role};
-use crate::ops::{ABSENT, Activation, Backend, Mask};
-use crate::shape::{BlockShape, DallePytorchShape};
+use super::model::IMPORTED;
+use super::shape::DallePytorchShape;
+use dalle::kernels::Real;
+use dalle::nn::{Init, LayerNorm, Linear, Role};
+use dalle::ops::{ABSENT, Activation, Backend, Mask};
+use dalle::shape::BlockShape;
 use dfdx::prelude::*;
 
 type Heads<S> = <<S as DallePytorchShape>::Attention as BlockShape>::Dim;
 type Qkv<S> = <<S as DallePytorchShape>::Attention as BlockShape>::Qkv;
 /// (B, N, C)
-pub(super) type Stream<S, E, D, T> = Tensor<(usize, usize, <S as DallePytorchShape>::Width), E, D, T>;
+pub type Stream<S, E, D, T> = Tensor<(usize, usize, <S as DallePytorchShape>::Width), E, D, T>;
 type Scale<S, E, D> = Tensor<(Const<1>, Const<1>, <S as DallePytorchShape>::Width), E, D>;
+
+/// What all layers share beside their masks.
+pub struct Wiring<E> {
+    /// For each slot, where its first two quarters of channels come from; none without a shift.
+    pub sources: Option<Vec<[Option<usize>; 2]>>,
+    /// (N, Rotated) in radians; none without rotations.
+    pub angles: Option<Vec<E>>,
+}
 
 /// The path of a part of attention's branch: the shift wraps what it stands before, for attention's cache twice.
 fn attention<S: DallePytorchShape>(part: &str) -> String {
@@ -25,9 +34,9 @@ fn feed<S: DallePytorchShape>(part: &str) -> String {
     format!("{}.{part}", if S::SHIFT { "1.fn.fn.fn.fn" } else { "1.fn.fn" })
 }
 
-crate::module! {
+dalle::module! {
     /// x + scale·attention(norm(x)), then x + scale·feed-forward(norm(x)).
-    pub(super) struct Layer<S: DallePytorchShape> {
+    pub struct Layer<S: DallePytorchShape> {
         attention_scale: Scale<S, E, D> = "0.scale", (Role::Gain, Init::Constant(1.0));
         attention_norm: LayerNorm<S::Width, E, D> = "0.fn.norm";
         to_qkv: Tensor<(Qkv<S>, S::Width), E, D> = attention::<S>("to_qkv.weight"), (Role::Matrix, IMPORTED);

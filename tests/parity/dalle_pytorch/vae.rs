@@ -1,10 +1,11 @@
-//! `DiscreteVAE`: strided 4×4 convolutions to logits, a codebook, transposed ones back. Inference only, on slices.
+//! `DiscreteVAE`: strided 4×4 convolutions to logits, a codebook, transposed ones back. Inference only, on slices; of its switches
+//! all but `channels`, `normalization` and `reinmax`.
 
-use crate::kernels::cpu::matmul::{View, matmul};
-use crate::kernels::cpu::{argmax, gumbel, one_hot_rows};
-use crate::models::feature_map::{Conv, FeatureMap, Find, take};
-use crate::ops::Activation;
-use crate::{Error, Result};
+use dalle::kernels::cpu::matmul::{View, matmul};
+use dalle::kernels::cpu::{argmax, gumbel, one_hot_rows};
+use dalle::models::feature_map::{Conv, FeatureMap, Find, take};
+use dalle::ops::Activation;
+use dalle::{Error, Result};
 
 /// The published configuration's arguments; pictures have three channels and the normalisation (x − 0.5)/0.5.
 #[derive(Debug, Clone, PartialEq)]
