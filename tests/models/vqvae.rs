@@ -3,7 +3,7 @@
 use crate::common::*;
 use dalle::models::dvae::{self, Encoder};
 use dalle::models::presets::tiny;
-use dalle::models::vqvae::{self, Quantised, Vqvae};
+use dalle::models::vqvae::{Quantised, Vqvae};
 use dalle::nn::{self, Init};
 use dalle::ops::to_vec;
 use dalle::shape::DvaeShape;
