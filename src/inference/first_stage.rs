@@ -2,14 +2,14 @@
 
 use super::{Codec, Geometry, ImageTokenizer, Reconstruction, by_chunk};
 use crate::error::{Error, Result};
-use crate::models::dvae::{Dvae, Picture, reconstruction, squash};
+use crate::models::dvae::{Dvae, Map, Stats, reconstruction, squash};
 use crate::models::vqvae::Vqvae;
 use crate::nn::Module;
 use crate::objective::discrete::nll_of_values;
 use crate::ops::{Backend, to_vec};
 use crate::random::Rng;
-use crate::shape::{DvaeShape, Side};
-use dfdx::prelude::{Const, ConstDim, Dim, HasErr, HasShape, NoneTape, ReshapeTo, Tensor};
+use crate::shape::DvaeShape;
+use dfdx::prelude::{Const, ConstDim, HasErr, HasShape, NoneTape};
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
@@ -17,12 +17,8 @@ use std::marker::PhantomData;
 const CHUNK: usize = 32;
 const PIXELS: usize = CHUNK * 64 * 64;
 
-/// Pictures of the preset's size: (B, Side, Side, 3), values φ(pixels).
-pub type Pictures<S, D, T> = Tensor<(usize, <S as DvaeShape>::Side, <S as DvaeShape>::Side, Const<3>), f32, D, T>;
-/// Statistics of a picture over a grid of sides `H` and `W`.
-type Stats<S, B, H, W, D> = Tensor<(B, Picture<S, H>, Picture<S, W>, Const<6>), f32, D>;
-/// Those of pictures of the preset's size.
-type Reconstructed<S, D> = Tensor<(usize, <S as DvaeShape>::Side, <S as DvaeShape>::Side, Const<6>), f32, D>;
+/// Pictures (B, H, W, 3), values φ(pixels).
+pub type Pictures<D, T> = Map<Const<3>, f32, D, T>;
 type Tried<T, D> = std::result::Result<T, <D as HasErr>::Err>;
 
 /// A model between pictures and codes.
@@ -30,24 +26,19 @@ pub trait PictureModel<S: DvaeShape, D: Backend<f32>>: Module<f32, D> {
     /// In specs, metrics and checkpoints.
     const NAME: &'static str;
     /// The codes of pictures, B·h·w.
-    fn encode<B: Dim, H: Side, W: Side>(&self, x: Tensor<(B, H, W, Const<3>), f32, D>) -> Tried<Vec<u32>, D>;
+    fn encode(&self, x: Pictures<D, NoneTape>) -> Tried<Vec<u32>, D>;
     /// Statistics (μ, ln b) of the pictures of B·h·w codes.
-    fn decode<B: Dim, H: Side, W: Side>(
-        &self,
-        codes: &[u32],
-        grid: (B, H, W),
-        device: &D,
-    ) -> Tried<Stats<S, B, H, W, D>, D>;
+    fn decode(&self, codes: &[u32], grid: [usize; 3], device: &D) -> Tried<Stats<f32, D, NoneTape>, D>;
     /// Logits of the posterior over codes, B·grid²·codes, where there is one.
-    fn posterior(&self, _: Pictures<S, D, NoneTape>) -> Tried<Option<Vec<f32>>, D> {
+    fn posterior(&self, _: Pictures<D, NoneTape>) -> Tried<Option<Vec<f32>>, D> {
         Ok(None)
     }
     /// Statistics of pictures through codes relaxed as `how` says, where codes can be relaxed.
-    fn relaxed(&self, _: Pictures<S, D, NoneTape>, _how: Relaxation) -> Tried<Option<Reconstructed<S, D>>, D> {
+    fn relaxed(&self, _: Pictures<D, NoneTape>, _how: Relaxation) -> Tried<Option<Stats<f32, D, NoneTape>>, D> {
         Ok(None)
     }
     /// KL of the posterior to the uniform prior, nats per picture.
-    fn kl(&self, x: Pictures<S, D, NoneTape>) -> Tried<Vec<f64>, D>;
+    fn kl(&self, x: Pictures<D, NoneTape>) -> Tried<Vec<f64>, D>;
 }
 
 /// How codes are relaxed (Gumbel-softmax, paper §2.1).
@@ -75,31 +66,24 @@ pub fn gumbel_noise<S: DvaeShape>((seed, step): (u64, u64), first: usize, size: 
 impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Dvae<S, f32, D> {
     const NAME: &'static str = "dvae";
 
-    fn encode<B: Dim, H: Side, W: Side>(&self, x: Tensor<(B, H, W, Const<3>), f32, D>) -> Tried<Vec<u32>, D> {
+    fn encode(&self, x: Pictures<D, NoneTape>) -> Tried<Vec<u32>, D> {
         Dvae::encode(self, x)
     }
 
-    fn decode<B: Dim, H: Side, W: Side>(
-        &self,
-        codes: &[u32],
-        grid: (B, H, W),
-        device: &D,
-    ) -> Tried<Stats<S, B, H, W, D>, D> {
+    fn decode(&self, codes: &[u32], grid: [usize; 3], device: &D) -> Tried<Stats<f32, D, NoneTape>, D> {
         Dvae::decode(self, codes, grid, device)
     }
 
-    fn posterior(&self, x: Pictures<S, D, NoneTape>) -> Tried<Option<Vec<f32>>, D> {
+    fn posterior(&self, x: Pictures<D, NoneTape>) -> Tried<Option<Vec<f32>>, D> {
         to_vec(self.encoder.forward(x)?).map(Some)
     }
 
-    fn relaxed(&self, x: Pictures<S, D, NoneTape>, how: Relaxation) -> Tried<Option<Reconstructed<S, D>>, D> {
-        let size = x.shape().0;
+    fn relaxed(&self, x: Pictures<D, NoneTape>, how: Relaxation) -> Tried<Option<Stats<f32, D, NoneTape>>, D> {
         let (z, _) = D::relax(self.encoder.forward(x)?, how.noise, how.temperature, how.straight_through)?;
-        let stats = self.decoder.forward(z)?;
-        stats.try_reshape_like(&(size, S::Side::default(), S::Side::default(), Const)).map(Some)
+        self.decoder.forward(z).map(Some)
     }
 
-    fn kl(&self, x: Pictures<S, D, NoneTape>) -> Tried<Vec<f64>, D> {
+    fn kl(&self, x: Pictures<D, NoneTape>) -> Tried<Vec<f64>, D> {
         let rows = to_vec(D::kl_uniform(self.encoder.forward(x)?)?)?;
         let positions = S::Grid::SIZE * S::Grid::SIZE;
         Ok(rows.chunks(positions).map(|rows| rows.iter().map(|&v| f64::from(v)).sum()).collect())
@@ -109,21 +93,16 @@ impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Dvae<S, f32, D> {
 impl<S: DvaeShape, D: Backend<f32>> PictureModel<S, D> for Vqvae<S, f32, D> {
     const NAME: &'static str = "vqvae";
 
-    fn encode<B: Dim, H: Side, W: Side>(&self, x: Tensor<(B, H, W, Const<3>), f32, D>) -> Tried<Vec<u32>, D> {
+    fn encode(&self, x: Pictures<D, NoneTape>) -> Tried<Vec<u32>, D> {
         Vqvae::encode(self, x)
     }
 
-    fn decode<B: Dim, H: Side, W: Side>(
-        &self,
-        codes: &[u32],
-        grid: (B, H, W),
-        _: &D,
-    ) -> Tried<Stats<S, B, H, W, D>, D> {
+    fn decode(&self, codes: &[u32], grid: [usize; 3], _: &D) -> Tried<Stats<f32, D, NoneTape>, D> {
         Vqvae::decode(self, codes, grid)
     }
 
     /// A nearest code has no posterior: all of ln V at each position.
-    fn kl(&self, x: Pictures<S, D, NoneTape>) -> Tried<Vec<f64>, D> {
+    fn kl(&self, x: Pictures<D, NoneTape>) -> Tried<Vec<f64>, D> {
         let positions = (S::Grid::SIZE * S::Grid::SIZE) as f64;
         Ok(vec![positions * (S::Codes::SIZE as f64).ln(); x.shape().0])
     }
@@ -147,12 +126,12 @@ where
         FrozenFirstStage { model, device, clamp_log_b, straight_through, shape: PhantomData }
     }
 
-    fn pictures(&self, pixels: &[f32]) -> Result<Pictures<S, D, NoneTape>> {
+    fn pictures(&self, pixels: &[f32]) -> Result<Pictures<D, NoneTape>> {
         pictures::<S, D>(&self.device, pixels)
     }
 
     /// Codes, likelihood and pictures, decoded as `decode` says.
-    fn through(&self, size: usize, pixels: &[f32], decode: Decode<'_, S, D>) -> Result<Reconstruction> {
+    fn through(&self, size: usize, pixels: &[f32], decode: Decode<'_, D>) -> Result<Reconstruction> {
         let mut out = Reconstruction::default();
         let values = 3 * S::Side::SIZE * S::Side::SIZE;
         for (chunk, pixels) in pixels.chunks((CHUNK * (pixels.len() / size.max(1))).max(1)).enumerate() {
@@ -174,18 +153,18 @@ where
 }
 
 /// From (number of the first picture, pictures, their codes) to statistics.
-type Decode<'a, S, D> = &'a dyn Fn(usize, Pictures<S, D, NoneTape>, &[u32]) -> Result<Reconstructed<S, D>>;
+type Decode<'a, D> = &'a dyn Fn(usize, Pictures<D, NoneTape>, &[u32]) -> Result<Stats<f32, D, NoneTape>>;
 
 /// Values in [0, 1] of pictures of the preset's size as the model reads them.
 ///
 /// # Errors
 /// What the device says.
-pub fn pictures<S: DvaeShape, D: Backend<f32>>(device: &D, pixels: &[f32]) -> Result<Pictures<S, D, NoneTape>>
+pub fn pictures<S: DvaeShape, D: Backend<f32>>(device: &D, pixels: &[f32]) -> Result<Pictures<D, NoneTape>>
 where
     Error: From<D::Err>,
 {
     let size = pixels.len() / (S::Side::SIZE * S::Side::SIZE * 3);
-    let shape = (size, S::Side::default(), S::Side::default(), Const);
+    let shape = (size, S::Side::SIZE, S::Side::SIZE, Const);
     Ok(device.try_tensor_from_vec(squash(pixels), shape)?)
 }
 
@@ -209,7 +188,7 @@ where
 
     fn decode_any(&self, [_, height, width]: [usize; 3], codes: &[u32]) -> Result<Vec<f32>> {
         by_chunk(codes, height * width, chunk(height * width * self.stride().pow(2)), |codes, size| {
-            let stats = self.model.decode(codes, (size, height, width), &self.device)?;
+            let stats = self.model.decode(codes, [size, height, width], &self.device)?;
             Ok(reconstruction(&to_vec(stats)?))
         })
     }
@@ -232,7 +211,7 @@ where
     fn decode(&self, codes: &[u32]) -> Result<Vec<f32>> {
         let positions = S::Grid::SIZE * S::Grid::SIZE;
         by_chunk(codes, positions, CHUNK, |codes, size| {
-            let grid = (size, S::Grid::default(), S::Grid::default());
+            let grid = [size, S::Grid::SIZE, S::Grid::SIZE];
             Ok(reconstruction(&to_vec(self.model.decode(codes, grid, &self.device)?)?))
         })
     }
@@ -240,9 +219,7 @@ where
     fn reconstruct(&self, size: usize, pixels: &[f32]) -> Result<Reconstruction> {
         self.through(size, pixels, &|_, _, codes| {
             let size = codes.len() / (S::Grid::SIZE * S::Grid::SIZE);
-            let grid = (size, S::Grid::default(), S::Grid::default());
-            let stats = self.model.decode(codes, grid, &self.device)?;
-            Ok(stats.try_reshape_like(&(size, S::Side::default(), S::Side::default(), Const))?)
+            Ok(self.model.decode(codes, [size, S::Grid::SIZE, S::Grid::SIZE], &self.device)?)
         })
     }
 

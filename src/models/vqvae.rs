@@ -1,11 +1,11 @@
 //! The alternative first stage: a VQ-VAE (arXiv 1711.00937) with the dVAE's encoder and decoder around a nearest-code
 //! quantiser, so that the two differ in nothing but the bottleneck.
 
-use super::dvae::{Encoder, Grid, Picture, Trunk};
+use super::dvae::{Encoder, Map, Stats, Trunk};
 use crate::kernels::Real;
 use crate::nn::{Init, Role};
 use crate::ops::{ABSENT, Backend, nearest_rows, to_vec};
-use crate::shape::{DvaeShape, Side};
+use crate::shape::DvaeShape;
 use dfdx::prelude::*;
 
 crate::module! {
@@ -20,9 +20,9 @@ crate::module! {
 }
 
 /// What a training step of the VQ-VAE needs: statistics (B, H, W, 6), codes, and per picture the two quantisation losses.
-pub struct Quantised<S: DvaeShape, B: Dim, E: Dtype, D: Storage<E>, T> {
+pub struct Quantised<E: Dtype, D: Storage<E>, T> {
     /// μ and ln b of the picture.
-    pub stats: Tensor<(B, S::Side, S::Side, Const<6>), E, D, T>,
+    pub stats: Stats<E, D, T>,
     /// Σ‖sg(z) − e‖² over the batch: moves the codes.
     pub codebook_loss: Tensor<(), E, D, T>,
     /// Σ‖z − sg(e)‖² over the batch: holds the encoder to its codes.
@@ -32,12 +32,8 @@ pub struct Quantised<S: DvaeShape, B: Dim, E: Dtype, D: Storage<E>, T> {
 }
 
 impl<S: DvaeShape, E: Real, D: Backend<E>> Vqvae<S, E, D> {
-    /// Quantises with straight-through gradients. x (B, Side, Side, 3), values φ(pixels).
-    pub fn forward<B: Dim, T: Tape<E, D>>(
-        &self,
-        x: Tensor<(B, S::Side, S::Side, Const<3>), E, D, T>,
-    ) -> Result<Quantised<S, B, E, D, T>, D::Err> {
-        let batch = x.shape().0;
+    /// Quantises with straight-through gradients. x (B, H, W, 3), values φ(pixels).
+    pub fn forward<T: Tape<E, D>>(&self, x: Map<Const<3>, E, D, T>) -> Result<Quantised<E, D, T>, D::Err> {
         let z = self.encoder.forward(x)?;
         let shape = *z.shape();
         let device = z.with_empty_tape().split_tape().0.device().clone();
@@ -54,27 +50,19 @@ impl<S: DvaeShape, E: Real, D: Backend<E>> Vqvae<S, E, D> {
         // Straight-through: the value of e, the gradient of z.
         let gap = e_values.iter().zip(&z_values).map(|(&e, &z)| e - z).collect();
         let through = D::add_scaled(z, constant(gap)?.retaped::<T>(), 1.0)?;
-        let grid = (batch, S::Grid::default(), S::Grid::default(), S::Init::default());
-        let stats = self.decoder.forward(through.try_reshape_like(&grid)?)?;
-        let stats = stats.try_reshape_like(&(batch, S::Side::default(), S::Side::default(), Const))?;
+        let stats = self.decoder.forward(through)?;
         Ok(Quantised { stats, codebook_loss, commitment_loss, codes })
     }
 
-    /// The nearest codes of pictures. x (B, H, W, 3) → B·grid² ids.
-    pub fn encode<B: Dim, H: Side, W: Side>(&self, x: Tensor<(B, H, W, Const<3>), E, D>) -> Result<Vec<u32>, D::Err> {
-        let z: Tensor<(B, Grid<S, H>, Grid<S, W>, S::Init), E, D> = self.encoder.forward(x)?;
-        nearest_rows(z, &self.codebook)
+    /// The nearest codes of pictures. x (B, H, W, 3) → B·h·w ids.
+    pub fn encode(&self, x: Map<Const<3>, E, D, NoneTape>) -> Result<Vec<u32>, D::Err> {
+        nearest_rows(self.encoder.forward(x)?, &self.codebook)
     }
 
     /// Statistics of the pictures of `codes`, as [`Dvae::decode`](super::dvae::Dvae::decode).
-    #[allow(clippy::type_complexity)] // the shape is the documentation
-    pub fn decode<B: Dim, H: Side, W: Side>(
-        &self,
-        codes: &[u32],
-        (batch, height, width): (B, H, W),
-    ) -> Result<Tensor<(B, Picture<S, H>, Picture<S, W>, Const<6>), E, D>, D::Err> {
+    pub fn decode(&self, codes: &[u32], [batch, height, width]: [usize; 3]) -> Result<Stats<E, D, NoneTape>, D::Err> {
         debug_assert!(codes.iter().all(|&code| code != ABSENT));
         let shape = (batch, height, width, S::Init::default());
-        self.decoder.forward::<B, H, W, NoneTape>(D::gather_rows(self.codebook.clone(), codes, shape)?)
+        self.decoder.forward(D::gather_rows(self.codebook.clone(), codes, shape)?)
     }
 }

@@ -2,72 +2,69 @@
 
 use super::tape::{Keep, erase, slot, typed, unary};
 use crate::kernels::{Real, Values, cpu::pool};
-use crate::shape::Side;
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
 
-/// A picture of half the side.
-pub type Halved<B, H, W, C> = (B, <H as Side>::Half, <W as Side>::Half, C);
-/// A picture of twice the side.
-pub type Doubled<B, H, W, C> = (B, <H as Side>::Twice, <W as Side>::Twice, C);
+/// A batch of feature maps: their sides are run-time numbers.
+pub type Maps<B, C> = (B, usize, usize, C);
 
 /// Changes of resolution by two. Shapes: (B, H, W, C); sides must be even to be halved.
 pub trait PoolOp<E: Real>: Device<E> {
     /// The largest of each 2×2; the first one takes the gradient on ties.
-    fn max_pool<B: Dim, H: Side, W: Side, C: ConstDim, T: Tape<E, Self>>(
+    fn max_pool<B: Dim, H: Dim, W: Dim, C: ConstDim, T: Tape<E, Self>>(
         x: Tensor<(B, H, W, C), E, Self, T>,
-    ) -> Result<Tensor<Halved<B, H, W, C>, E, Self, T>, Self::Err> {
+    ) -> Result<Tensor<Maps<B, C>, E, Self, T>, Self::Err> {
         max_composed(x)
     }
 
     /// Each value four times.
-    fn upsample<B: Dim, H: Side, W: Side, C: ConstDim, T: Tape<E, Self>>(
+    fn upsample<B: Dim, H: Dim, W: Dim, C: ConstDim, T: Tape<E, Self>>(
         x: Tensor<(B, H, W, C), E, Self, T>,
-    ) -> Result<Tensor<Doubled<B, H, W, C>, E, Self, T>, Self::Err> {
+    ) -> Result<Tensor<Maps<B, C>, E, Self, T>, Self::Err> {
         nearest_composed(x)
     }
 }
 
 /// The composition of dfdx operations that [`PoolOp::max_pool`] equals where no two values of a 2×2 are the same.
-pub fn max_composed<B: Dim, H: Side, W: Side, C: ConstDim, E: Real, D: Device<E>, T: Tape<E, D>>(
+pub fn max_composed<B: Dim, H: Dim, W: Dim, C: ConstDim, E: Real, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(B, H, W, C), E, D, T>,
-) -> Result<Tensor<Halved<B, H, W, C>, E, D, T>, D::Err> {
+) -> Result<Tensor<Maps<B, C>, E, D, T>, D::Err> {
     let (b, h, w, c) = *x.shape();
-    let halved = (b, h.half(), w.half(), c);
+    let halved = (b, h.size() / 2, w.size() / 2, c);
     let split = (b.size(), h.size() / 2, 2usize, w.size() / 2, 2usize, c.size());
     let y: Tensor<(usize, usize, usize, usize), E, D, T> = x.try_reshape_like(&split)?.try_max::<_, Axes2<2, 4>>()?;
     y.try_reshape_like(&halved)
 }
 
 /// The composition of dfdx operations that [`PoolOp::upsample`] equals.
-pub fn nearest_composed<B: Dim, H: Side, W: Side, C: ConstDim, E: Real, D: Device<E>, T: Tape<E, D>>(
+pub fn nearest_composed<B: Dim, H: Dim, W: Dim, C: ConstDim, E: Real, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(B, H, W, C), E, D, T>,
-) -> Result<Tensor<Doubled<B, H, W, C>, E, D, T>, D::Err> {
+) -> Result<Tensor<Maps<B, C>, E, D, T>, D::Err> {
     let (b, h, w, c) = *x.shape();
     let split = (b.size(), h.size(), 2usize, w.size(), 2usize, c.size());
     let x = x.try_reshape_like(&(b.size(), h.size(), w.size(), c.size()))?;
     let y = BroadcastTo::try_broadcast_like::<_, Axes2<2, 4>>(x, &split)?;
-    y.try_reshape_like(&(b, h.twice(), w.twice(), c))
+    y.try_reshape_like(&(b, 2 * h.size(), 2 * w.size(), c))
 }
 
 impl<E: Real> PoolOp<E> for Cpu
 where
     Cpu: Device<E>,
 {
-    fn max_pool<B: Dim, H: Side, W: Side, C: ConstDim, T: Tape<E, Self>>(
+    fn max_pool<B: Dim, H: Dim, W: Dim, C: ConstDim, T: Tape<E, Self>>(
         x: Tensor<(B, H, W, C), E, Self, T>,
-    ) -> Result<Tensor<Halved<B, H, W, C>, E, Self, T>, Self::Err> {
+    ) -> Result<Tensor<Maps<B, C>, E, Self, T>, Self::Err> {
         Ok(typed(max_on_cpu(erase(x))?))
     }
 
-    fn upsample<B: Dim, H: Side, W: Side, C: ConstDim, T: Tape<E, Self>>(
+    fn upsample<B: Dim, H: Dim, W: Dim, C: ConstDim, T: Tape<E, Self>>(
         x: Tensor<(B, H, W, C), E, Self, T>,
-    ) -> Result<Tensor<Doubled<B, H, W, C>, E, Self, T>, Self::Err> {
+    ) -> Result<Tensor<Maps<B, C>, E, Self, T>, Self::Err> {
         let (b, h, w, c) = *x.shape();
         let large = (b.size(), 2 * h.size(), 2 * w.size(), c.size());
         unary(
             x,
-            (b, h.twice(), w.twice(), c),
+            (b, 2 * h.size(), 2 * w.size(), c),
             Keep::Nothing,
             move |x, y| pool::nearest_forward(large, x, y),
             move |dy, _, dx| pool::nearest_backward(large, dy, dx),

@@ -6,15 +6,15 @@
 //!
 //! Legend: B batch, S sequence, C channels, H and W image height and width, V codes or vocabulary.
 
+mod groups;
 mod models;
 mod preset;
 mod ranked;
 mod rudalle;
-mod sides;
 
+pub use groups::{Group, Groups};
 pub use models::{
     BlockShape, ClipShape, DvaeShape, ErfGelu, Gelu, Preset, QuickGelu, TextTowerShape, TransformerShape,
 };
 pub use ranked::{Ranked, Rows};
 pub use rudalle::RudalleShape;
-pub use sides::{Group, Groups, Side};

@@ -1,14 +1,14 @@
 //! What a preset must say of each model, and what must hold between its numbers.
 
-use super::{Groups, Side};
+use super::Groups;
 use dfdx::shapes::ConstDim;
 
 /// The discrete VAE's dimensions (paper A.1, A.2).
 pub trait DvaeShape: 'static + std::fmt::Debug + Clone + Copy + Default + Send + Sync {
     /// Side of the training pictures.
-    type Side: Side + ConstDim;
+    type Side: ConstDim;
     /// Side of the token grid.
-    type Grid: Side + ConstDim;
+    type Grid: ConstDim;
     /// Codes.
     type Codes: ConstDim;
     /// Channels of the codebook vectors, the decoder's input (n_init; 128 in the paper's).

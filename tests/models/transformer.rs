@@ -5,7 +5,7 @@ use dalle::inference::{Autoregressive, FrozenTransformer, TokenModel, masks};
 use dalle::mask::{Layout, Pattern, paper_order};
 use dalle::models::presets::tiny;
 use dalle::models::transformer::{Activations, Tokens, Transformer};
-use dalle::nn::{self, Init, Precision};
+use dalle::nn::{self, Init, Precision, Role};
 use dalle::ops::to_vec;
 use dalle::spec::TransformerConfig as Spec;
 use dalle::train::transformer_stage::{TransformerTrainer, patterns};

@@ -13,14 +13,14 @@ use dfdx::prelude::*;
 
 type Model = Vqvae<tiny::Dvae, f32, Cpu>;
 type Init8 = <tiny::Dvae as DvaeShape>::Init;
-type Step = Quantised<tiny::Dvae, usize, f32, Cpu, OwnedTape<f32, Cpu>>;
+type Step = Quantised<f32, Cpu, OwnedTape<f32, Cpu>>;
 
 fn model() -> Model {
     nn::build(&Cpu::default(), 1).unwrap()
 }
 
-fn tensor(seed: u64, size: usize) -> Tensor<(usize, Const<SIDE>, Const<SIDE>, Const<3>), f32, Cpu> {
-    Cpu::default().tensor_from_vec(dvae::squash(&pictures(seed, size)), (size, Const, Const, Const))
+fn tensor(seed: u64, size: usize) -> Tensor<(usize, usize, usize, Const<3>), f32, Cpu> {
+    Cpu::default().tensor_from_vec(dvae::squash(&pictures(seed, size)), (size, SIDE, SIDE, Const))
 }
 
 type Scalar = Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>>;
@@ -85,7 +85,7 @@ fn codes_are_the_nearest_and_both_losses_their_distance() {
         assert!((f64::from(loss) - total).abs() < 1e-4 * total, "got {loss}, expected {total}");
     }
     // Forward, straight-through has the values of the codes.
-    let decoded = model.decode(&codes, (2usize, Const::<4>, Const::<4>)).unwrap();
+    let decoded = model.decode(&codes, [2, 4, 4]).unwrap();
     let (stats, decoded) = (to_vec(step.stats).unwrap(), to_vec(decoded).unwrap());
     assert!(stats.iter().zip(&decoded).all(|(a, b)| (a - b).abs() < 1e-5));
 }

@@ -132,7 +132,7 @@ fn compare<S: DvaeShape>(model: &Model<S>, case: &mut Case, size: &str) {
     let codes: Vec<u32> = tokens.values.iter().map(|&v| v as u32).collect();
     assert_eq!(model.encode(x).unwrap(), codes, "{} {}", case.name, name("tokens"));
     let [b, h, w] = tokens.shape[..] else { panic!("{:?}", tokens.shape) };
-    let stats = model.decode(&codes, (b, h, w), &Cpu::default()).unwrap();
+    let stats = model.decode(&codes, [b, h, w], &Cpu::default()).unwrap();
     if case.has(&name("recon")) {
         let got = reconstruction(&to_vec(stats.clone()).unwrap());
         let what = format!("{} {}", case.name, name("recon"));
@@ -259,7 +259,7 @@ fn half_precision_weights_give_the_published_numbers() {
         let codes = model.encode(x).unwrap();
         assert_eq!(codes, tokens.values.iter().map(|&v| v as u32).collect::<Vec<_>>());
         let [b, h, w] = tokens.shape[..] else { panic!("{:?}", tokens.shape) };
-        case.near("x_stats", model.decode(&codes, (b, h, w), &Cpu::default()).unwrap());
+        case.near("x_stats", model.decode(&codes, [b, h, w], &Cpu::default()).unwrap());
         case.done();
     }
     let (name, config) = pickled();

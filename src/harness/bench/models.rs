@@ -138,7 +138,7 @@ where
     let rate = counts::forward(&parts, "encoder", 1, SIDE * SIDE * 3 + GRID * GRID) / encode;
     emit(bench.figure("$-encode", encode, "s/image", rate))?;
     let decode = bench.median(5, || {
-        black_box(model.decode(&codes, (1usize, GRID, GRID), device)?);
+        black_box(model.decode(&codes, [1, GRID, GRID], device)?);
         Ok(())
     })?;
     // Codes are multiplied as one-hot vectors, here and by the peers: less than a hundredth of it.

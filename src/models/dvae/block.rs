@@ -1,10 +1,11 @@
 //! Bottleneck residual blocks, and groups of them at one resolution.
 
+use super::Map;
 use crate::kernels::Real;
 use crate::nn::Conv;
 use crate::ops::{Backend, Input, retyped};
 use crate::shape::{DvaeShape, Groups};
-use dfdx::prelude::{ConstDim, Dim, Tape, Tensor, WithEmptyTape};
+use dfdx::prelude::{ConstDim, Tape, WithEmptyTape};
 use std::marker::PhantomData;
 
 crate::module! {
@@ -20,16 +21,10 @@ crate::module! {
     }
 }
 
-type Map<B, Y, X, C, E, D, T> = Tensor<(B, Y, X, C), E, D, T>;
-
 impl<I: ConstDim, H: ConstDim, O: ConstDim, const FIRST: usize, const LAST: usize, E: Real, D: Backend<E>>
     ResidualBlock<I, H, O, FIRST, LAST, E, D>
 {
-    fn forward<B: Dim, Y: Dim, X: Dim, T: Tape<E, D>>(
-        &self,
-        x: Map<B, Y, X, I, E, D, T>,
-        post_gain: f64,
-    ) -> Result<Map<B, Y, X, O, E, D, T>, D::Err> {
+    fn forward<T: Tape<E, D>>(&self, x: Map<I, E, D, T>, post_gain: f64) -> Result<Map<O, E, D, T>, D::Err> {
         let same = x.with_empty_tape();
         let skip = match self.id_path.first() {
             Some(conv) => conv.forward(same, Input::Linear)?,
@@ -56,10 +51,7 @@ impl<S: DvaeShape, I: ConstDim, G: Groups, const FIRST: usize, const LAST: usize
     Group<S, I, G, FIRST, LAST, E, D>
 {
     /// Shapes: x (B, H, W, I) → (B, H, W, channels of G).
-    pub fn forward<B: Dim, Y: Dim, X: Dim, T: Tape<E, D>>(
-        &self,
-        x: Map<B, Y, X, I, E, D, T>,
-    ) -> Result<Map<B, Y, X, G::Channels, E, D, T>, D::Err> {
+    pub fn forward<T: Tape<E, D>>(&self, x: Map<I, E, D, T>) -> Result<Map<G::Channels, E, D, T>, D::Err> {
         let mut x = self.first.forward(x, S::POST_GAIN)?;
         for block in &self.others {
             x = block.forward(x, S::POST_GAIN)?;

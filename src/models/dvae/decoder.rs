@@ -1,13 +1,13 @@
 //! The decoder: 1×1 from the codes (the codebook), up to four groups with nearest upsampling between them, ReLU, 1×1 to the
 //! six statistics.
 
-use super::Picture;
 use super::block::Group;
+use super::{Map, Stats};
 use crate::kernels::Real;
 use crate::nn::Conv;
 use crate::ops::{Backend, Input, retyped};
-use crate::shape::{DvaeShape, Groups, Ranked, Side};
-use dfdx::prelude::{Const, Dim, Tape, Tensor};
+use crate::shape::{DvaeShape, Groups};
+use dfdx::prelude::{Const, ConstDim, Tape};
 
 type First<S> = <S as DvaeShape>::Up;
 type Second<S> = <First<S> as Groups>::Rest;
@@ -36,30 +36,21 @@ crate::module! {
     }
 }
 
-type Stats<S, B, H, W, E, D, T> = Tensor<(B, Picture<S, H>, Picture<S, W>, Const<6>), E, D, T>;
-
 impl<S: DvaeShape, E: Real, D: Backend<E>> Trunk<S, E, D> {
     /// Shapes: z (B, h, w, Init) → (B, h·2ⁿ, w·2ⁿ, 6) for n + 1 groups.
-    pub fn forward<B: Dim, H: Side, W: Side, T: Tape<E, D>>(
-        &self,
-        z: Tensor<(B, H, W, S::Init), E, D, T>,
-    ) -> Result<Stats<S, B, H, W, E, D, T>, D::Err> {
+    pub fn forward<T: Tape<E, D>>(&self, z: Map<S::Init, E, D, T>) -> Result<Stats<E, D, T>, D::Err> {
         let x = self.group_1.forward(z)?;
-        let Some(group_2) = self.group_2.first() else { return self.read_out::<B, H, W, _, _>(x) };
+        let Some(group_2) = self.group_2.first() else { return self.read_out(x) };
         let x = group_2.forward(D::upsample(x)?)?;
-        let Some(group_3) = self.group_3.first() else { return self.read_out::<B, H, W, _, _>(x) };
+        let Some(group_3) = self.group_3.first() else { return self.read_out(x) };
         let x = group_3.forward(D::upsample(x)?)?;
-        let Some(group_4) = self.group_4.first() else { return self.read_out::<B, H, W, _, _>(x) };
-        self.read_out::<B, H, W, _, _>(group_4.forward(D::upsample(x)?)?)
+        let Some(group_4) = self.group_4.first() else { return self.read_out(x) };
+        self.read_out(group_4.forward(D::upsample(x)?)?)
     }
 
-    /// ReLU, 1×1. Which group was the last is a constant of the preset that the types of the groups do not show.
-    fn read_out<B: Dim, H: Side, W: Side, Q: Ranked<Sides = [usize; 4]>, T: Tape<E, D>>(
-        &self,
-        x: Tensor<Q, E, D, T>,
-    ) -> Result<Stats<S, B, H, W, E, D, T>, D::Err> {
-        let x: Tensor<(usize, usize, usize, <First<S> as Groups>::Last), E, D, T> = retyped(x);
-        Ok(retyped(self.output.forward(x, Input::Relu)?))
+    /// ReLU, 1×1. Which group was the last, and so C, is a constant of the preset that the types of the groups do not show.
+    fn read_out<C: ConstDim, T: Tape<E, D>>(&self, x: Map<C, E, D, T>) -> Result<Stats<E, D, T>, D::Err> {
+        self.output.forward(retyped(x), Input::Relu)
     }
 }
 
@@ -75,10 +66,7 @@ crate::module! {
 
 impl<S: DvaeShape, E: Real, D: Backend<E>> Decoder<S, E, D> {
     /// Shapes: z (B, h, w, Codes) → (B, h·2ⁿ, w·2ⁿ, 6).
-    pub fn forward<B: Dim, H: Side, W: Side, T: Tape<E, D>>(
-        &self,
-        z: Tensor<(B, H, W, S::Codes), E, D, T>,
-    ) -> Result<Stats<S, B, H, W, E, D, T>, D::Err> {
+    pub fn forward<T: Tape<E, D>>(&self, z: Map<S::Codes, E, D, T>) -> Result<Stats<E, D, T>, D::Err> {
         self.trunk.forward(self.input.forward(z, Input::Linear)?)
     }
 }

@@ -1,12 +1,12 @@
 //! The encoder: 7×7, up to four groups with a 2×2 max-pool between them, ReLU, 1×1 to the logits.
 
-use super::Grid;
+use super::Map;
 use super::block::Group;
 use crate::kernels::Real;
 use crate::nn::Conv;
 use crate::ops::{Backend, Input, retyped};
-use crate::shape::{DvaeShape, Groups, Ranked, Side};
-use dfdx::prelude::{Const, ConstDim, Dim, Tape, Tensor};
+use crate::shape::{DvaeShape, Groups};
+use dfdx::prelude::{Const, ConstDim, Tape};
 
 type First<S> = <S as DvaeShape>::Down;
 type Second<S> = <First<S> as Groups>::Rest;
@@ -39,27 +39,18 @@ crate::module! {
 
 impl<S: DvaeShape, O: ConstDim, E: Real, D: Backend<E>> Encoder<S, O, E, D> {
     /// Shapes: x (B, H, W, 3), values φ(pixels) in (0, 1) → (B, H/2ⁿ, W/2ⁿ, O) for n + 1 groups. Sides must be multiples of 2ⁿ.
-    #[allow(clippy::type_complexity)] // the shape is the documentation
-    pub fn forward<B: Dim, H: Side, W: Side, T: Tape<E, D>>(
-        &self,
-        x: Tensor<(B, H, W, Const<3>), E, D, T>,
-    ) -> Result<Tensor<(B, Grid<S, H>, Grid<S, W>, O), E, D, T>, D::Err> {
+    pub fn forward<T: Tape<E, D>>(&self, x: Map<Const<3>, E, D, T>) -> Result<Map<O, E, D, T>, D::Err> {
         let x = self.group_1.forward(self.input.forward(x, Input::Picture)?)?;
-        let Some(group_2) = self.group_2.first() else { return self.read_out::<B, H, W, _, _>(x) };
+        let Some(group_2) = self.group_2.first() else { return self.read_out(x) };
         let x = group_2.forward(D::max_pool(x)?)?;
-        let Some(group_3) = self.group_3.first() else { return self.read_out::<B, H, W, _, _>(x) };
+        let Some(group_3) = self.group_3.first() else { return self.read_out(x) };
         let x = group_3.forward(D::max_pool(x)?)?;
-        let Some(group_4) = self.group_4.first() else { return self.read_out::<B, H, W, _, _>(x) };
-        self.read_out::<B, H, W, _, _>(group_4.forward(D::max_pool(x)?)?)
+        let Some(group_4) = self.group_4.first() else { return self.read_out(x) };
+        self.read_out(group_4.forward(D::max_pool(x)?)?)
     }
 
-    /// ReLU, 1×1. Which group was the last is a constant of the preset that the types of the groups do not show.
-    #[allow(clippy::type_complexity)]
-    fn read_out<B: Dim, H: Side, W: Side, Q: Ranked<Sides = [usize; 4]>, T: Tape<E, D>>(
-        &self,
-        x: Tensor<Q, E, D, T>,
-    ) -> Result<Tensor<(B, Grid<S, H>, Grid<S, W>, O), E, D, T>, D::Err> {
-        let x: Tensor<(usize, usize, usize, <First<S> as Groups>::Last), E, D, T> = retyped(x);
-        Ok(retyped(self.output.forward(x, Input::Relu)?))
+    /// ReLU, 1×1. Which group was the last, and so C, is a constant of the preset that the types of the groups do not show.
+    fn read_out<C: ConstDim, T: Tape<E, D>>(&self, x: Map<C, E, D, T>) -> Result<Map<O, E, D, T>, D::Err> {
+        self.output.forward(retyped(x), Input::Relu)
     }
 }

@@ -13,16 +13,17 @@ pub use encoder::Encoder;
 
 use crate::kernels::Real;
 use crate::ops::{Backend, argmax_rows};
-use crate::shape::{DvaeShape, Groups, Side};
-use dfdx::prelude::{Const, Dim, NoneTape, Tensor};
+use crate::shape::DvaeShape;
+use dfdx::prelude::{Const, NoneTape, Tensor};
 
 /// ε of the map φ(x) = (1−2ε)x + ε that keeps pictures off 0 and 1 (paper A.3).
 pub const EPSILON: f64 = 0.1;
 
-/// The grid of an encoder over a picture of sides `H` and `W`.
-pub type Grid<S, X> = <<S as DvaeShape>::Down as Groups>::Down<X>;
-/// The side of a decoder's picture over a grid of side `X`.
-pub type Picture<S, X> = <<S as DvaeShape>::Up as Groups>::Up<X>;
+/// Feature maps or pictures, (B, H, W, C): channels are types, sides run-time numbers. A preset's check relates the sides of its
+/// pictures and its grid.
+pub type Map<C, E, D, T> = Tensor<(usize, usize, usize, C), E, D, T>;
+/// Statistics of pictures: μ and ln b of each channel, (B, H, W, 6).
+pub type Stats<E, D, T> = Map<Const<6>, E, D, T>;
 
 crate::module! {
     /// Encoder and decoder.
@@ -35,26 +36,25 @@ crate::module! {
 }
 
 impl<S: DvaeShape, E: Real, D: Backend<E>> Dvae<S, E, D> {
-    /// The codes of pictures: argmax of the encoder's logits, no noise (paper, footnote 6). x (B, H, W, 3) → B·grid² ids.
-    pub fn encode<B: Dim, H: Side, W: Side>(&self, x: Tensor<(B, H, W, Const<3>), E, D>) -> Result<Vec<u32>, D::Err> {
-        argmax_rows::<(B, Grid<S, H>, Grid<S, W>, S::Codes), S::Codes, E, D>(self.encoder.forward(x)?)
+    /// The codes of pictures: argmax of the encoder's logits, no noise (paper, footnote 6). x (B, H, W, 3) → B·h·w ids.
+    pub fn encode(&self, x: Map<Const<3>, E, D, NoneTape>) -> Result<Vec<u32>, D::Err> {
+        argmax_rows(self.encoder.forward(x)?)
     }
 
-    /// Statistics (μ, ln b) of the pictures of `codes`, B·h·w ids in raster order → (B, H, W, 6).
-    #[allow(clippy::type_complexity)] // the shape is the documentation
-    pub fn decode<B: Dim, H: Side, W: Side>(
+    /// Statistics of the pictures of `codes`, B·h·w ids in raster order → (B, H, W, 6).
+    pub fn decode(
         &self,
         codes: &[u32],
-        (batch, height, width): (B, H, W),
+        [batch, height, width]: [usize; 3],
         device: &D,
-    ) -> Result<Tensor<(B, Picture<S, H>, Picture<S, W>, Const<6>), E, D>, D::Err> {
+    ) -> Result<Stats<E, D, NoneTape>, D::Err> {
         let vocabulary = <S::Codes as dfdx::shapes::ConstDim>::SIZE;
         let mut one_hot = vec![E::zero(); codes.len() * vocabulary];
         for (position, &code) in codes.iter().enumerate() {
             one_hot[position * vocabulary + code as usize] = E::one();
         }
         let z = device.try_tensor_from_vec(one_hot, (batch, height, width, S::Codes::default()))?;
-        self.decoder.forward::<B, H, W, NoneTape>(z)
+        self.decoder.forward(z)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::shape::DvaeShape;
 use dfdx::prelude::*;
 
 impl<S: DvaeShape, D: Backend<f32>> Trainable<S, D> for Dvae<S, f32, D> {
-    fn losses(&self, x: Traced<S, D>, step: Step<'_>) -> Result<Losses<D>, D::Err> {
+    fn losses(&self, x: Traced<D>, step: Step<'_>) -> Result<Losses<D>, D::Err> {
         let spec = step.spec;
         let (tau, beta) = (spec.temperature.at(step.step, spec.steps), spec.kl_weight.at(step.step, spec.steps));
         let size = x.shape().0;

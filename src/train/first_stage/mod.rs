@@ -37,7 +37,7 @@ where
 }
 
 type Scalar<D> = Tensor<(), f32, D, OwnedTape<f32, D>>;
-type Traced<S, D> = Pictures<S, D, OwnedTape<f32, D>>;
+type Traced<D> = Pictures<D, OwnedTape<f32, D>>;
 
 /// What a training step needs besides the pictures.
 struct Step<'a> {
@@ -64,7 +64,7 @@ struct Losses<D: Backend<f32>> {
 
 /// A model between pictures and codes, in training.
 trait Trainable<S: DvaeShape, D: Backend<f32>>: PictureModel<S, D> {
-    fn losses(&self, x: Traced<S, D>, step: Step<'_>) -> std::result::Result<Losses<D>, D::Err>;
+    fn losses(&self, x: Traced<D>, step: Step<'_>) -> std::result::Result<Losses<D>, D::Err>;
 }
 
 /// A first stage in training.

@@ -7,7 +7,7 @@ use crate::shape::DvaeShape;
 use dfdx::prelude::*;
 
 impl<S: DvaeShape, D: Backend<f32>> Trainable<S, D> for Vqvae<S, f32, D> {
-    fn losses(&self, x: Traced<S, D>, step: Step<'_>) -> Result<Losses<D>, D::Err> {
+    fn losses(&self, x: Traced<D>, step: Step<'_>) -> Result<Losses<D>, D::Err> {
         let quantised = self.forward(x)?;
         let nll = D::logit_laplace(quantised.stats, step.target, Some(step.spec.clamp_log_b))?.try_sum::<(), _>()?;
         let commitment = quantised.commitment_loss.try_mul(step.spec.commitment as f32)?;
