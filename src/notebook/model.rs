@@ -26,8 +26,9 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Tokenizer, first stage, transformer and CLIP, with the weights of one moment of a run; a stage can only be used once it was
-/// trained.
+/// Tokenizer, first stage, transformer and CLIP (arXiv 2102.12092, section 2), with the weights of one moment of a
+/// [`Run`](super::Run): the moving average where there is one. A stage can be used once it has a checkpoint; what is asked of one
+/// that has none is [`Error::Data`].
 pub struct Model {
     pub(super) bpe: Rc<Bpe>,
     loaded: Loaded,
@@ -92,7 +93,7 @@ impl Model {
         Ok(ImageGrid::of(&examples.into_iter().map(image).collect::<Vec<_>>()))
     }
 
-    /// The codes of a picture, whose centre square is first resized to the model's side.
+    /// The codes of a picture, whose centre square is first resized to the model's side: grid × grid of them.
     ///
     /// # Errors
     /// [`Error::Data`] for a picture smaller than that, or before the first stage has a checkpoint.
@@ -219,7 +220,8 @@ impl Model {
         Ok(table)
     }
 
-    /// Pictures of a caption, with CLIP's scores where CLIP is trained.
+    /// Pictures of a caption, with CLIP's scores where CLIP is trained. A picture depends on the weights, the caption, the seed and
+    /// its place among the candidates, and on nothing else.
     ///
     /// # Errors
     /// [`Error::Usage`] for an empty caption or options out of range; [`Error::Data`] before the transformer is trained.
@@ -238,8 +240,7 @@ impl Model {
         let request =
             Request { candidates: sampling.candidates, seed: sampling.seed, forced, options: sampling.options };
         let drawn = self.generator()?.draw(&[caption], &request, &mut |_| Ok(()))?.remove(0);
-        let images: Vec<Image> =
-            drawn.pictures.into_iter().map(|picture| Image { picture, caption: String::new() }).collect();
+        let images: Vec<Image> = drawn.pictures.into_iter().map(Image::from).collect();
         let scores = drawn.scores.unwrap_or_else(|| vec![f32::NAN; images.len()]);
         let tokens = drawn.codes.into_iter().map(|codes| self.tokens(codes)).collect();
         Ok(Samples { caption: caption.to_owned(), images, tokens, scores })
@@ -333,7 +334,7 @@ impl Model {
 
     fn pixels(&self, values: &[f32]) -> Vec<Image> {
         let side = self.geometry().side;
-        values.chunks(3 * side * side).map(|values| Image::of_values(values, side, side)).collect()
+        values.chunks(3 * side * side).map(|values| Picture::of_values(values, side, side).into()).collect()
     }
 }
 
