@@ -2,14 +2,18 @@
 
 pub mod clip;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod dalle_pytorch;
 pub mod dvae;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod feature_map;
 pub mod presets;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod rudalle;
 pub mod transformer;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod vqgan;
 pub mod vqvae;

@@ -6,6 +6,7 @@ mod block;
 mod incremental;
 mod layers;
 mod parameters;
+#[doc(hidden)]
 pub mod weights;
 
 pub use crate::kernels::cpu::packed::{Packed, Precision};

@@ -66,6 +66,7 @@ pub trait DallePytorchShape: 'static + std::fmt::Debug + Clone + Copy + Default 
 /// `dalle_pytorch!(Name in module: width 32, depth 4, heads 2 of 32, text 8, vocab 38, grid 8, codes 24, switches [rotary true,
 /// shift true, stable false, sandwich false, shared false])`. The heads' `of` is all their channels together; `vocab` counts
 /// the pads.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! dalle_pytorch {
     ($(#[$doc:meta])* $name:ident in $module:ident: width $width:literal, depth $depth:literal, heads $heads:literal of $inner:literal,

@@ -13,10 +13,12 @@ mod ranked;
 mod rudalle;
 mod sides;
 
+#[doc(hidden)]
 pub use dalle_pytorch::DallePytorchShape;
 pub use models::{
     BlockShape, ClipShape, DvaeShape, ErfGelu, Gelu, Preset, QuickGelu, TextTowerShape, TransformerShape,
 };
 pub use ranked::{Ranked, Rows};
+#[doc(hidden)]
 pub use rudalle::RudalleShape;
 pub use sides::{Group, Groups, Side};

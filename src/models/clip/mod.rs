@@ -6,10 +6,13 @@
 //! Legend: B batch, P patches, S slots of a tower, Dim its width, Embed the shared width.
 
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod hf;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod presets;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod resnet;
 mod sizes;
 mod text;
