@@ -1,6 +1,7 @@
 //! Measures of what was learned.
 
-pub(crate) mod blur;
+#[doc(hidden)]
+pub mod blur;
 pub mod clip_score;
 #[doc(hidden)]
 pub mod estimate;
@@ -15,6 +16,8 @@ mod onnx_frame;
 pub mod oracle;
 #[doc(hidden)]
 pub mod reading;
-pub(crate) mod results;
-pub(crate) mod retrieval;
+#[doc(hidden)]
+pub mod results;
+#[doc(hidden)]
+pub mod retrieval;
 pub mod similarity;
