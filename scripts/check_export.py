@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds the official PyTorch implementations against files that this project wrote.
 
-    cargo run --release --example published -- openai-dvae clip-vit-b-32 clip-rn50 --save exported
+    DALLE_EXPORT=exported cargo test --release --test parity -- --ignored sizes::the_dvae sizes::clip_vit_b_32 sizes::clip_rn50
     pip install torch safetensors attrs requests; pip install --no-deps DALL-E clip-anytorch blobfile
     python3 scripts/check_export.py exported [RUN/checkpoints/clip/STEP/model.safetensors]
 

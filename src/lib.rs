@@ -2,33 +2,58 @@
 //! experiment harness around them.
 //!
 //! A picture becomes a grid of discrete codes (first stage); a transformer learns captions and codes as one sequence; CLIP
-//! picks the best of what it samples. In the order that data flows:
+//! picks the best of what it samples.
 //!
-//! | module | what it is for |
+//! ```text
+//!   TRAINING                                           SAMPLING
+//!
+//!   picture 32×32×3             caption                caption ────────────────────────────┐
+//!       │ dVAE encoder             │ byte pairs           │ byte pairs                     │
+//!       ▼                          ▼                      ▼                                │
+//!   64 codes of 256 ─────►  40 text slots, 64 codes    40 text slots                       │
+//!       │ dVAE decoder             │ transformer          │ transformer, code by code      │
+//!       ▼                          ▼                      ▼                                │
+//!   the picture again       ln p(caption, codes)       64 codes of each of N candidates    │
+//!                                                         │ dVAE decoder                   │
+//!                                                         ▼                                ▼
+//!                                                      N pictures ──────────────────────► CLIP ──► the best first
+//! ```
+//!
+//! (The sizes are those of preset `mini`.) In the order that data flows:
+//!
+//! | what | where |
 //! |---|---|
-//! | [`error`] | the one error type: what, where, expected and got |
-//! | [`files`] | files read with a cap, and outputs that a crash cannot tear |
-//! | [`checkpoint`] | checkpoints that survive a crash and notice damage |
-//! | [`random`] | random numbers as pure functions of seed, stream and index |
-//! | [`shape`] | what a preset must say of each model, checked when it compiles |
-//! | [`mask`] | attention patterns as data: dense, as tiles, and what a cache must keep |
-//! | [`kernels`] | arithmetic on slices, compiled once |
-//! | [`text`] | byte-pair encoding, and the ids of text slots |
-//! | [`data`] | pairs of picture and caption: procedural, folders, tar shards; augmentation and batches |
-//! | [`ops`] | typed differentiable operations over the kernels, each with its oracle |
-//! | [`nn`] | layers, and parameters by name |
-//! | [`models`] | dVAE, VQ-VAE, transformer, CLIP, and the table of presets |
-//! | [`objective`] | the evidence lower bound of both stages together |
-//! | [`import`] | published weights: PyTorch's files read as data, and safetensors |
-//! | [`spec`] | what a person may ask for: each key once, its schema, its default, and the reading |
-//! | [`inference`] | models with their weights fixed: codes, likelihoods, sampling with a cache, and the one way from captions to ranked pictures |
-//! | [`train`] | the stages behind erased traits, AdamW, schedules, checkpoints |
-//! | [`evaluate`] | PSNR, SSIM, Fréchet distance, inception and CLIP scores, the oracle that reads pictures of shapes, and results as types |
-//! | [`harness`] | run directories, the pipeline from a spec to results, plans |
-//! | [`report`] | the report of a run as one HTML file |
-//! | [`notebook`] | values that show themselves in a notebook's cell |
+//! | pictures with captions: drawn ([`data::shapes`]), folders, tar shards; augmentation and batches | [`data`] |
+//! | captions to ids ([`text::Bpe`]), ids to text slots ([`text::TextVocab`]) | [`text`] |
+//! | pictures to codes and back: [`Dvae`](models::dvae::Dvae), or [`Vqvae`](models::vqvae::Vqvae) | [`models`] |
+//! | captions and codes as one sequence: [`Transformer`](models::transformer::Transformer) | [`models`] |
+//! | who attends to whom in it: row, column and convolutional patterns, as data | [`mask`] |
+//! | captions against pictures: [`Clip`](models::clip::Clip) | [`models`] |
+//! | what each model must be told of its sizes, checked when it compiles; [`preset!`] writes it | [`shape`] |
+//! | layers, and parameters by name | [`nn`] |
+//! | typed differentiable operations, each with its oracle | [`ops`] |
+//! | the evidence lower bound of both stages together | [`objective`] |
+//! | a stage in training: optimiser, average of the weights, checkpoint | [`train`] |
+//! | its settings, each key of a spec once | [`spec`] |
+//! | models with their weights fixed: codes, likelihoods, and the one way from captions to ranked pictures | [`inference`] |
+//! | how good pictures are: PSNR, SSIM, Fréchet distance, CLIP score | [`evaluate`] |
+//! | random numbers as pure functions of seed, stream and index | [`random`] |
 //!
-//! A module names only those above it.
+//! Those are for building models. To train what a spec says, and to use it, there is the short way: a [`Spec`] is read, a [`Run`]
+//! trains it, its [`Model`] does what a [`Sampling`] asks for. Every type at the root shows itself in a notebook's cell and is
+//! saved as a file.
+//!
+//! ```no_run
+//! use dalle::{Run, Sampling, Spec};
+//!
+//! # fn main() -> dalle::Result<()> {
+//! let run = Run::start(&Spec::read("experiments/quickstart.yaml")?)?; // in results/, as the command line's runs
+//! run.wait()?;
+//! let drawn = run.model()?.sample(&Sampling::of("a red circle above a blue square").candidates(16).seed(7))?;
+//! drawn.best()?.save("circle.png")?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Every model is in every build. Features bring what not everybody needs; whatever asks for one that is missing is told its name:
 //!
@@ -39,52 +64,47 @@
 //! | `onnx` | `experiment eval --network`, which measures with a network of yours | yes |
 //! | `cuda` | NVIDIA GPUs; `cuda-check` type-checks that without a toolkit | no |
 //!
-//! From a caption to a picture, with an untrained model:
-//!
-//! ```
-//! use dalle::harness::{load, models::Models};
-//! use dalle::inference::{Options, Request};
-//! use dalle::models::presets;
-//! use dalle::nn::Precision;
-//! use dalle::text::Bpe;
-//! use std::rc::Rc;
-//!
-//! # fn main() -> dalle::Result<()> {
-//! let spec = load::check("an example", "{name: example, preset: tiny}", &[], presets::NAMES)?;
-//! let models = Models::untrained(&spec)?;
-//! let captions = ["a red circle", "a blue square above a red circle"];
-//! let bpe = Rc::new(Bpe::train(captions.map(String::from).into_iter(), models.architecture.text.bpe)?);
-//!
-//! let options = Options { temperature: 1.0, top_k: 0, top_p: 1.0, guidance: 1.0, precision: Precision::F32 };
-//! let request = Request { candidates: 2, seed: 7, forced: vec![], options };
-//! let drawn = models.generator(&spec, &bpe).draw(&captions, &request, &mut |_| Ok(()))?;
-//! let best = &drawn[0].pictures[drawn[0].order()[0]];
-//! assert_eq!((drawn.len(), drawn[0].pictures.len(), best.width, best.height), (2, 2, 16, 16));
-//! # Ok(())
-//! # }
-//! ```
+//! `examples/` is a course in seven parts: masks, the dVAE, training from code, sampling, and a mask, a preset and a loss of one's
+//! own. What the documentation leaves out is there for the program and the tests: it may change with any version.
 
+#[doc(hidden)]
 pub mod checkpoint;
 pub mod data;
+#[doc(hidden)]
 pub mod error;
 pub mod evaluate;
+#[doc(hidden)]
 pub mod files;
+#[doc(hidden)]
 pub mod harness;
+#[doc(hidden)]
 pub mod import;
 pub mod inference;
+#[doc(hidden)]
 pub mod kernels;
 pub mod mask;
 pub mod models;
 pub mod nn;
+#[doc(hidden)]
 pub mod notebook;
 pub mod objective;
 pub mod ops;
 pub mod random;
+#[doc(hidden)]
 pub mod report;
 pub mod shape;
 pub mod spec;
 pub mod text;
 pub mod train;
+
 #[doc(hidden)]
 pub use dfdx; // what `preset!` writes names its types
+#[doc(inline)]
 pub use error::{Error, Result};
+#[doc(inline)]
+pub use mask::Pattern;
+#[doc(inline)]
+pub use notebook::{
+    Attention, Bound, Chart, ChartGrid, Image, ImageGrid, Mask, Model, Run, Samples, Sampling, Sizes, Spec, Table,
+    Text, Tokens,
+};

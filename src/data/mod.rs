@@ -5,20 +5,22 @@
 
 pub mod augment;
 mod captions;
-pub mod colour;
+pub(crate) mod colour;
 mod counts;
 mod decode;
 #[cfg(feature = "emoji")]
+#[doc(hidden)]
 pub mod emoji;
 mod extensions;
 mod folder;
 mod joined;
 mod loader;
 mod order;
-pub mod paths;
+pub(crate) mod paths;
+#[doc(hidden)]
 pub mod preprocess;
 mod read;
-pub mod sample;
+mod sample;
 pub mod shapes;
 mod source;
 mod webdataset;
@@ -28,7 +30,7 @@ pub use counts::{Counts, Tally};
 pub use decode::Flaw;
 pub use extensions::Extensions;
 pub use folder::Folder;
-pub use joined::{Joined, Part, hold_out};
+pub(crate) use joined::{Joined, hold_out};
 pub use loader::{Example, Loader, pixels};
 pub use order::Order;
 pub use sample::{BadSample, Picture, Sample};

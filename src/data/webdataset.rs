@@ -58,10 +58,10 @@ impl WebDataset {
     }
 
     /// The shards that `pattern` names below `root`, sorted: itself if it is a file, the tar files of a folder, or what
-    /// [`paths::expand`] makes of it.
+    /// `paths::expand` makes of it.
     ///
     /// # Errors
-    /// Those of [`paths::expand`], and [`Error::Data`] for a folder without shards.
+    /// Those of `paths::expand`, and [`Error::Data`] for a folder without shards.
     pub fn find(root: impl AsRef<Path>, pattern: &str) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for path in paths::expand(root.as_ref(), pattern)? {

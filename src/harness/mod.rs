@@ -1,28 +1,28 @@
 //! From a spec to a run directory: a spec is read with its arguments and with what its results will hold ([`load`], [`expected`]);
 //! what a run leaves behind is written so that a crash at any moment loses nothing ([`run_dir`]); what a run owes its user while
-//! it lasts is progress ([`progress`]) and an orderly end ([`signals`]), and it can be gone on with ([`resume`], [`identity`]).
-//! What a run will cost is known before it starts ([`plan`]), what it made is measured ([`evaluators`]) and opened to be used
+//! it lasts is progress (`progress`) and an orderly end ([`signals`]), and it can be gone on with ([`resume`], [`identity`]).
+//! What a run will cost is known before it starts ([`plan`]), what it made is measured (`evaluators`) and opened to be used
 //! ([`open`]).
 
 #[cfg(feature = "cli")]
 pub mod bench;
-pub mod captions;
+pub(crate) mod captions;
 pub mod device;
 pub mod eval;
-pub mod evaluators;
+pub(crate) mod evaluators;
 pub mod expected;
 pub mod identity;
 pub mod load;
 mod loaded;
-pub mod measure;
-pub mod memory;
+pub(crate) mod measure;
+pub(crate) mod memory;
 pub mod models;
 pub mod notice;
 pub mod open;
 pub mod pipeline;
 pub mod plan;
 mod preview;
-pub mod progress;
+pub(crate) mod progress;
 mod provenance;
 pub mod resume;
 pub mod run_dir;
@@ -31,8 +31,8 @@ pub mod selftest;
 pub mod signals;
 pub mod sources;
 pub mod survey;
-pub mod table;
+pub(crate) mod table;
 pub mod tokens;
 mod training;
-pub mod validation;
+pub(crate) mod validation;
 mod watch;

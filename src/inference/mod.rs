@@ -10,10 +10,11 @@
 //! [`Generator`] is all of that in one: the only way from a caption to ranked pictures.
 
 mod clip;
-pub mod decoder;
+pub(crate) mod decoder;
 pub mod first_stage;
 mod generator;
 mod prime;
+#[doc(hidden)]
 pub mod published;
 mod rerank;
 mod reranker;
@@ -22,12 +23,15 @@ mod transformer;
 
 pub use clip::{FrozenClip, PictureTower};
 pub use first_stage::FrozenFirstStage;
-pub use generator::{Drawn, Generator, Request, seed_of};
-pub use prime::{forced_rows, prime_rows};
+pub(crate) use generator::seed_of;
+pub use generator::{Drawn, Generator, Request};
+pub use prime::prime_rows;
 pub use rerank::{cosines, probabilities, rank};
 pub use reranker::Reranker;
-pub use sampler::{Options, Prompt, ROWS, draw, held_at_once, sample};
-pub use transformer::{FrozenTransformer, masks, text_targets};
+pub use sampler::{Options, Prompt, draw, sample};
+pub(crate) use sampler::{ROWS, held_at_once};
+pub(crate) use transformer::text_targets;
+pub use transformer::{FrozenTransformer, masks};
 
 use crate::error::Result;
 use crate::mask::{Layout, Pattern};

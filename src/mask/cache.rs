@@ -1,6 +1,6 @@
 //! Where a key-value cache keeps each key: a place is taken again once no later query reaches what it held.
 
-use super::{Layout, Pattern};
+use super::{Layout, Pattern, Reach};
 
 /// The places of one layer's keys while a sequence is generated position by position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,30 @@ pub struct CachePlan {
 }
 
 impl CachePlan {
-    /// The places that there are: [`Reach::peak`](super::Reach::peak).
+    /// The places of the keys of the mask `sees(query, key)`, which is asked for pairs with key ≤ query.
+    pub fn from_fn(sequence: usize, sees: &dyn Fn(usize, usize) -> bool) -> CachePlan {
+        let reach = Reach::from_fn(sequence, sees);
+        let mut leaving: Vec<Vec<usize>> = vec![Vec::new(); sequence];
+        let (mut free, mut size, mut pinned) = (Vec::new(), 0, usize::MAX);
+        let (mut places, mut seen, mut starts) = (Vec::with_capacity(sequence), Vec::new(), vec![0]);
+        for query in 0..sequence {
+            let place = free.pop().unwrap_or(size);
+            if place == size {
+                size += 1;
+            } else {
+                pinned = pinned.min(place);
+            }
+            places.push(place);
+            leaving[reach.last()[query]].push(place);
+            let keys = (0..=query).filter(|&key| sees(query, key));
+            seen.extend(keys.map(|key| places[key] as u32));
+            starts.push(seen.len());
+            free.append(&mut leaving[query]);
+        }
+        CachePlan { size, pinned: pinned.min(size), places, seen, starts }
+    }
+
+    /// The places that there are: [`Reach::peak`].
     pub fn size(&self) -> usize {
         self.size
     }
@@ -55,25 +78,7 @@ impl CachePlan {
 impl Pattern {
     /// The places of the pattern's keys.
     pub fn cache_plan(self, layout: Layout) -> CachePlan {
-        let (reach, sequence) = (self.reach(layout), layout.sequence());
-        let mut leaving: Vec<Vec<usize>> = vec![Vec::new(); sequence];
-        let (mut free, mut size, mut pinned) = (Vec::new(), 0, usize::MAX);
-        let (mut places, mut seen, mut starts) = (Vec::with_capacity(sequence), Vec::new(), vec![0]);
-        for query in 0..sequence {
-            let place = free.pop().unwrap_or(size);
-            if place == size {
-                size += 1;
-            } else {
-                pinned = pinned.min(place);
-            }
-            places.push(place);
-            leaving[reach.last()[query]].push(place);
-            let keys = (0..=query).filter(|&key| self.sees(layout, query, key));
-            seen.extend(keys.map(|key| places[key] as u32));
-            starts.push(seen.len());
-            free.append(&mut leaving[query]);
-        }
-        CachePlan { size, pinned: pinned.min(size), places, seen, starts }
+        CachePlan::from_fn(layout.sequence(), &|query, key| self.sees(layout, query, key))
     }
 }
 

@@ -1,17 +1,17 @@
 //! Attention patterns as data (arXiv 2102.12092, section 2.2, appendix B.1 and figure 11).
 //!
 //! [`Pattern::sees`] is the one definition of which key a query may attend to. The dense mask, the block-sparse
-//! [`Tiles`], the [`Reach`] of a key and the [`CachePlan`] that follows from it, the [`Picture`] of a report and the order
+//! [`Tiles`], the [`Reach`] of a key and the [`CachePlan`] that follows from it, the [`drawing`](Pattern::drawing) of a report and the order
 //! of the layers all come from it. Every pattern is causal, every position sees itself, text never sees the image, and the image sees the
-//! whole text.
+//! whole text. A mask of one's own is a function of (query, key): `ops::Mask::from_fn` runs it.
 //!
 //! Legend: `text` text slots come first, then `grid`² image slots in raster order; `sequence = text + grid²`. A slot is
 //! named by the token that it *predicts*, so slot `text + i` stands for the image position in row `i / grid` and column
 //! `i % grid`. Masks are row-major `[query, key]`.
 
 mod cache;
+pub(crate) mod drawing;
 mod order;
-mod picture;
 mod reach;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -19,7 +19,6 @@ mod tiles;
 
 pub use cache::CachePlan;
 pub use order::paper_order;
-pub use picture::Picture;
 pub use reach::Reach;
 pub use tiles::{Tile, Tiles};
 

@@ -11,6 +11,12 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// That of the mask `sees(query, key)`, which is asked for pairs with key ≤ query.
+    pub fn from_fn(sequence: usize, sees: &dyn Fn(usize, usize) -> bool) -> Reach {
+        let last = |key| (key..sequence).rev().find(|&query| sees(query, key)).unwrap_or(key);
+        Reach { last: (0..sequence).map(last).collect() }
+    }
+
     /// The last query that sees each key, `[sequence]`; never before the key itself.
     pub fn last(&self) -> &[usize] {
         &self.last
@@ -49,9 +55,7 @@ impl Reach {
 impl Pattern {
     /// How long each key is needed while the sequence is generated slot by slot.
     pub fn reach(self, layout: Layout) -> Reach {
-        let sequence = layout.sequence();
-        let last = |key| (key..sequence).rev().find(|&query| self.sees(layout, query, key)).unwrap_or(key);
-        Reach { last: (0..sequence).map(last).collect() }
+        Reach::from_fn(layout.sequence(), &|query, key| self.sees(layout, query, key))
     }
 }
 

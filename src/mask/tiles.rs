@@ -34,6 +34,34 @@ impl Tiles {
         Tiles { block, order: (0..sequence).collect(), rows: (0..side).map(|_| row()).collect() }
     }
 
+    /// The tiles of `block`×`block` slots of the mask `sees(query, key)`, with the slots at their places of `order`: no slot
+    /// may see one whose place is later.
+    pub fn from_fn(order: Vec<usize>, block: usize, sees: &dyn Fn(usize, usize) -> bool) -> Tiles {
+        let mut tiles = Tiles { block, order, rows: Vec::new() };
+        let side = tiles.order.len().div_ceil(block);
+        tiles.rows =
+            (0..side).map(|row| (0..=row).filter_map(|column| tiles.tile(row, column, sees)).collect()).collect();
+        tiles
+    }
+
+    /// The tile of two blocks; none where no pair is seen.
+    fn tile(&self, row: usize, column: usize, sees: &dyn Fn(usize, usize) -> bool) -> Option<Tile> {
+        let (queries, keys) = (self.slots(row), self.slots(column));
+        let mut bits = vec![false; self.block * self.block];
+        let mut seen = 0;
+        for (&query, bits) in queries.iter().zip(bits.chunks_exact_mut(self.block)) {
+            for (&key, bit) in keys.iter().zip(bits) {
+                *bit = sees(query, key);
+                seen += usize::from(*bit);
+            }
+        }
+        match seen {
+            0 => None,
+            _ if seen == queries.len() * keys.len() => Some(Tile { column, bits: None }),
+            _ => Some(Tile { column, bits: Some(bits) }),
+        }
+    }
+
     /// The tiles of each block of queries, by increasing `column`.
     pub fn rows(&self) -> &[Vec<Tile>] {
         &self.rows
@@ -76,37 +104,13 @@ impl Tiles {
 impl Pattern {
     /// The mask in tiles of `block`×`block` slots; `block` must not be 0.
     pub fn tiles(self, layout: Layout, block: usize) -> Tiles {
-        let mut tiles = Tiles { block, order: self.tile_order(layout), rows: Vec::new() };
-        let side = layout.sequence().div_ceil(block);
-        tiles.rows = (0..side)
-            .map(|row| {
-                // No pattern sees ahead in its tile order either: columns are visited one after the other.
-                (0..=row).filter_map(|column| self.tile(layout, &tiles, row, column)).collect()
-            })
-            .collect();
-        tiles
+        // No pattern sees ahead in its tile order either: columns are visited one after the other.
+        Tiles::from_fn(self.tile_order(layout), block, &|query, key| self.sees(layout, query, key))
     }
 
     /// The work of one layer: how many tiles of `block`×`block` slots its attention visits.
     pub fn work(self, layout: Layout, block: usize) -> usize {
         self.tiles(layout, block).count()
-    }
-
-    fn tile(self, layout: Layout, tiles: &Tiles, row: usize, column: usize) -> Option<Tile> {
-        let (queries, keys) = (tiles.slots(row), tiles.slots(column));
-        let mut bits = vec![false; tiles.block * tiles.block];
-        let mut seen = 0;
-        for (&query, bits) in queries.iter().zip(bits.chunks_exact_mut(tiles.block)) {
-            for (&key, bit) in keys.iter().zip(bits) {
-                *bit = self.sees(layout, query, key);
-                seen += usize::from(*bit);
-            }
-        }
-        match seen {
-            0 => None,
-            _ if seen == queries.len() * keys.len() => Some(Tile { column, bits: None }),
-            _ => Some(Tile { column, bits: Some(bits) }),
-        }
     }
 
     fn tile_order(self, layout: Layout) -> Vec<usize> {

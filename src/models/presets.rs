@@ -55,6 +55,7 @@ pub const NAMES: &[&str] = &["tiny", "mini", "emoji", "bench-s", "bench-l", "pap
 
 /// Evaluates `$run` with `$preset` standing for the preset named at run time: the one place where a name becomes a type.
 /// `None` for an unknown name.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! with_preset {
     ($name:expr, $preset:ident => $run:expr) => {

@@ -7,6 +7,7 @@ mod incremental;
 mod layers;
 mod module;
 mod parameters;
+#[doc(hidden)]
 pub mod weights;
 
 pub use crate::kernels::cpu::packed::{Packed, Precision};

@@ -6,6 +6,7 @@ use crate::data::{Picture, augment};
 use crate::report::grid::{grid, png};
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 
 /// The least side at which a picture is shown, alone and in a grid: small ones are enlarged by a whole number. Eight in a row
 /// fit beside a sidebar.
@@ -15,7 +16,9 @@ const IN_GRID: usize = 64;
 const SHORT: usize = 16;
 const CAPTIONED: usize = 128;
 
-/// A picture, perhaps with a caption.
+/// A picture of 8-bit colours, perhaps with a caption: what a person holds, looks at and asks a [`Model`](super::Model) about. Its
+/// bytes alone are a [`data::Picture`](Picture), which is what sources yield and what is cropped and resized; each is made of
+/// the other (`Image::from`, [`Image::picture`]).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image {
     pub(super) picture: Picture,
@@ -26,14 +29,18 @@ impl Image {
     /// Reads a PNG, JPEG or WebP file.
     ///
     /// # Errors
-    /// [`Error::Data`] if it is no picture.
-    pub fn open(path: &str) -> Result<Image> {
-        Ok(Image { picture: Picture::open(path)?, caption: String::new() })
+    /// [`Error::Io`] if it cannot be read, [`Error::Data`] if it is no picture.
+    pub fn open(path: impl AsRef<Path>) -> Result<Image> {
+        Image::read(path.as_ref())
     }
 
-    /// Of values in [0, 1], channels last.
-    pub(super) fn of_values(values: &[f32], width: usize, height: usize) -> Image {
-        Image { picture: Picture::of_values(values, width, height), caption: String::new() }
+    fn read(path: &Path) -> Result<Image> {
+        Ok(Picture::open(path)?.into())
+    }
+
+    /// Its bytes.
+    pub fn picture(&self) -> &Picture {
+        &self.picture
     }
 
     /// Pixels in a row.
@@ -89,6 +96,13 @@ impl Image {
     }
 }
 
+impl From<Picture> for Image {
+    /// Without a caption.
+    fn from(picture: Picture) -> Image {
+        Image { picture, caption: String::new() }
+    }
+}
+
 fn wordy(images: &[Image]) -> bool {
     images.iter().any(|image| image.caption.chars().count() > SHORT)
 }
@@ -110,7 +124,7 @@ impl Show for Image {
     }
 }
 
-/// Pictures in rows, each with its caption below.
+/// [`Image`]s in rows, each with its caption below.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ImageGrid {
     pub(super) images: Vec<Image>,

@@ -4,14 +4,16 @@ use super::image::{Image, ImageGrid};
 use super::sheet::{Cell, sheet};
 use super::show::{Rich, Show, shown};
 use super::table::Table;
-use crate::data;
+use crate::data::Picture;
 use crate::kernels::cpu::attention::BLOCK;
-use crate::mask::{Layout, Pattern, Picture, paper_order};
+use crate::mask::{Layout, Pattern, drawing, paper_order};
 use crate::report::masks;
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
 
-/// Which slots a pattern lets each slot attend to.
+/// A [`Pattern`] over a sequence, to look at and to count: which slots each slot attends to. `text` text slots come first, then
+/// `grid`² image slots in raster order (arXiv 2102.12092, section 2.2 and figure 11). What runs in a layer is
+/// [`ops::Mask`](crate::ops::Mask).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mask {
     pattern: Pattern,
@@ -37,7 +39,7 @@ impl Mask {
         Ok(Mask { pattern: pattern.parse()?, layout })
     }
 
-    /// Whether slot `query` attends to slot `key`; text first, then the image in raster order.
+    /// Whether slot `query` attends to slot `key`; no slot beyond the sequence does, or is attended to.
     pub fn sees(&self, query: usize, key: usize) -> bool {
         query < self.layout.sequence() && self.pattern.sees(self.layout, query, key)
     }
@@ -67,12 +69,12 @@ impl Mask {
             rgb.extend(match () {
                 () if line == above || (line < above && slot >= text) => [255; 3],
                 () if slot == query => QUERY,
-                () if !self.sees(query, slot) => Picture::UNSEEN,
-                () if slot < text => Picture::IMAGE_TO_TEXT,
-                () => Picture::IMAGE_TO_IMAGE,
+                () if !self.sees(query, slot) => drawing::UNSEEN,
+                () if slot < text => drawing::IMAGE_TO_TEXT,
+                () => drawing::IMAGE_TO_IMAGE,
             });
         }
-        let picture = data::Picture { width: grid, height: above + 1 + grid, rgb };
+        let picture = Picture { width: grid, height: above + 1 + grid, rgb };
         Ok(Image { picture, caption: self.pattern.to_string() })
     }
 
@@ -153,11 +155,11 @@ mod tests {
         let seen = Mask::new("col", 3, 2).unwrap().seen_by(1, 1).unwrap();
         assert_eq!((seen.width(), seen.height()), (2, 2 + 1 + 2));
         let pixel = |row, column| seen.pixel(row, column).unwrap();
-        let (text, image) = (Picture::IMAGE_TO_TEXT, Picture::IMAGE_TO_IMAGE);
+        let (text, image) = (drawing::IMAGE_TO_TEXT, drawing::IMAGE_TO_IMAGE);
         assert_eq!([pixel(0, 0), pixel(0, 1), pixel(1, 0), pixel(1, 1)], [text, text, text, [255; 3]]);
         assert_eq!(
             [pixel(3, 0), pixel(3, 1), pixel(4, 0), pixel(4, 1)],
-            [Picture::UNSEEN, image, Picture::UNSEEN, QUERY]
+            [drawing::UNSEEN, image, drawing::UNSEEN, QUERY]
         );
     }
 

@@ -1,9 +1,9 @@
-//! The facade for notebooks: concrete types that show themselves in a cell of evcxr, and read the same run directories as
-//! the command line.
+//! What a program or a notebook needs, as concrete types: they stand at the crate's root too. They show themselves in a cell
+//! of evcxr, and read the same run directories as the command line.
 //!
-//! No signature has a type parameter (but [`Sizes::of`], which is there to try a preset out), so that a cell compiles in
-//! about a second: everything generic is compiled once, in here. Each value shows itself as a picture or a table with a
-//! plain text beside it, and `save` writes what the cell shows.
+//! No signature has a type parameter but for paths, which are read as `&Path` at once, and [`Sizes::of`], which is there to
+//! try a preset out: so a cell compiles in about a second, and everything generic is compiled once, in here. Each value shows
+//! itself as a picture or a table with a plain text beside it, and `save` writes what the cell shows.
 //!
 //! ```no_run
 //! use dalle::notebook::*;

@@ -26,8 +26,9 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Tokenizer, first stage, transformer and CLIP, with the weights of one moment of a run; a stage can only be used once it was
-/// trained.
+/// Tokenizer, first stage, transformer and CLIP (arXiv 2102.12092, section 2), with the weights of one moment of a
+/// [`Run`](super::Run): the moving average where there is one. A stage can be used once it has a checkpoint; what is asked of one
+/// that has none is [`Error::Data`].
 pub struct Model {
     pub(super) bpe: Rc<Bpe>,
     loaded: Loaded,
@@ -109,7 +110,7 @@ impl Model {
 
     fn pixels(&self, values: &[f32]) -> Vec<Image> {
         let side = self.geometry().side;
-        values.chunks(3 * side * side).map(|values| Image::of_values(values, side, side)).collect()
+        values.chunks(3 * side * side).map(|values| Picture::of_values(values, side, side).into()).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::shape::{ClipShape, DvaeShape, Preset, TextTowerShape, TransformerShap
 use dfdx::prelude::{ConstDim, Cpu};
 use std::fmt::{self, Display, Formatter};
 
-/// What the sizes of a preset's type come to.
+/// What the sizes of a preset of one's own ([`preset!`](crate::preset)) come to, and how it is trained.
 #[derive(Clone)]
 pub struct Sizes {
     name: &'static str,
@@ -31,7 +31,7 @@ impl Sizes {
     ///         clip { patch 4, dim 32, heads 2, depth 1, embed 16 }
     ///     }
     /// }
-    /// let sizes = dalle::notebook::Sizes::of::<mine::Narrow>();
+    /// let sizes = dalle::Sizes::of::<mine::Narrow>();
     /// assert!(sizes.to_string().contains("transformer"));
     /// ```
     pub fn of<P: Preset>() -> Sizes {

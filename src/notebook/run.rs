@@ -27,7 +27,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Looks between two lines of progress.
 const LINE_EVERY: u32 = 25;
 
-/// A run directory, finished or growing.
+/// A run directory, finished or growing: what a [`Spec`] became. A run that this process started goes on in the background
+/// while it is read; a clone is the same run.
 #[derive(Clone)]
 pub struct Run {
     path: PathBuf,
@@ -40,7 +41,11 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Data`] if there is none.
-    pub fn open(path: &str) -> Result<Run> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Run> {
+        Run::at(path.as_ref())
+    }
+
+    fn at(path: &Path) -> Result<Run> {
         Ok(Run { path: run_dir::find(path)?, training: None, build: models::named })
     }
 
@@ -77,8 +82,12 @@ impl Run {
     ///
     /// # Errors
     /// Those of the spec and of the training.
-    pub fn trained(path: &str) -> Result<Run> {
-        let (loaded, said) = sources::fitted(Spec::read(path)?.loaded, None)?;
+    pub fn trained(path: impl AsRef<Path>) -> Result<Run> {
+        Run::trained_at(path.as_ref())
+    }
+
+    fn trained_at(path: &Path) -> Result<Run> {
+        let (loaded, said) = sources::fitted(Spec::at(path)?.loaded, None)?;
         let same = run_dir::find_same(results_folder(), &loaded.spec)?;
         if let Some(done) = &same
             && run_dir::read_run(done)?["status"] == "done"

@@ -9,7 +9,7 @@ use crate::nn::Precision;
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter};
 
-/// What to draw, and how.
+/// What to draw, and how: a caption, how many candidates, and the options of the sampler (arXiv 2102.12092, section 2.3).
 #[derive(Clone)]
 pub struct Sampling {
     pub(super) caption: String,
@@ -38,7 +38,7 @@ impl Sampling {
         self
     }
 
-    /// Divides the logits; 0 takes the likeliest token always.
+    /// Divides the logits; 0 takes the likeliest token always, 1 (the default) the model's own distribution. Never negative.
     pub fn temperature(mut self, temperature: f64) -> Sampling {
         self.options.temperature = temperature;
         self
@@ -50,19 +50,20 @@ impl Sampling {
         self
     }
 
-    /// Only the likeliest tokens that hold this share.
+    /// Only the likeliest tokens that together hold this share, above 0 and up to 1: all.
     pub fn top_p(mut self, share: f64) -> Sampling {
         self.options.top_p = share;
         self
     }
 
-    /// Classifier-free guidance; 1: none.
+    /// The weight of classifier-free guidance (arXiv 2207.12598); 1: none. Only for a model that was trained with
+    /// `transformer.caption_dropout`.
     pub fn guidance(mut self, guidance: f64) -> Sampling {
         self.options.guidance = guidance;
         self
     }
 
-    /// The first `rows` rows of tokens are the picture's: image-to-image.
+    /// The first `rows` rows of tokens are the picture's, at most the grid's: image-to-image (section 3.3).
     pub fn prime(mut self, image: &Image, rows: usize) -> Sampling {
         self.prime = Some((image.clone(), rows));
         self
@@ -77,7 +78,7 @@ impl Display for Sampling {
     }
 }
 
-/// The candidates of a caption, in the order drawn.
+/// The candidates of a caption, in the order drawn, each with its codes and, where CLIP is trained, its score.
 #[derive(Clone)]
 pub struct Samples {
     pub(super) caption: String,
@@ -98,7 +99,7 @@ impl Samples {
         self.images.is_empty()
     }
 
-    /// The similarity by CLIP, 100·cosine, in the order drawn.
+    /// The similarity by CLIP, 100·cosine, in the order drawn; NaN where none is trained.
     pub fn scores(&self) -> Vec<f64> {
         self.scores.iter().map(|score| 100.0 * f64::from(*score)).collect()
     }

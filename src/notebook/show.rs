@@ -6,6 +6,7 @@ use crate::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Display;
+use std::path::Path;
 
 /// What a browser shows.
 pub(super) enum Rich {
@@ -39,7 +40,7 @@ pub(super) trait Show: Display {
 }
 
 /// Both forms, as evcxr reads them from standard output.
-pub(super) fn display(value: &impl Show) {
+pub(super) fn display(value: &dyn Show) {
     evcxr_runtime::mime_type("text/plain").text(value.to_string().trim_end());
     match value.rich() {
         Ok(rich) => {
@@ -51,11 +52,11 @@ pub(super) fn display(value: &impl Show) {
 }
 
 /// Writes the rich form to `path`, whose extension must be the right one.
-pub(super) fn save(value: &impl Show, path: &str) -> Result<()> {
+pub(super) fn save(value: &dyn Show, path: &Path) -> Result<()> {
     let rich = value.rich()?;
     let (extension, bytes) = rich.bytes();
-    if !path.ends_with(&format!(".{extension}")) {
-        return Err(Error::Usage(format!("{path}: expected a name that ends with .{extension}")));
+    if path.extension().is_none_or(|its| its != extension) {
+        return Err(Error::Usage(format!("{}: expected a name that ends with .{extension}", path.display())));
     }
     crate::files::write(path, bytes)
 }
@@ -77,6 +78,7 @@ macro_rules! shown {
 
         impl $kind {
             /// Shows itself in a notebook's cell; evcxr calls it for the last value of a cell.
+            #[doc(hidden)]
             pub fn evcxr_display(&self) {
                 $crate::notebook::show::display(self);
             }
@@ -85,8 +87,8 @@ macro_rules! shown {
             ///
             /// # Errors
             /// [`Error::Usage`](crate::Error::Usage) for another extension, [`Error::Io`](crate::Error::Io).
-            pub fn save(&self, path: &str) -> $crate::Result<()> {
-                $crate::notebook::show::save(self, path)
+            pub fn save(&self, path: impl AsRef<std::path::Path>) -> $crate::Result<()> {
+                $crate::notebook::show::save(self, path.as_ref())
             }
         }
     )*};

@@ -10,7 +10,8 @@ use crate::report::html::escape;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 
-/// An experiment's YAML, checked.
+/// An experiment's YAML, checked: what a [`Run`](super::Run) is of. Its keys are the fields of
+/// [`spec::Spec`](crate::spec::Spec).
 #[derive(Clone)]
 pub struct Spec {
     pub(super) loaded: Loaded,
@@ -22,11 +23,15 @@ impl Spec {
     ///
     /// # Errors
     /// [`Error::Spec`](crate::Error::Spec) with every problem, where it is and what was meant; [`Error::Usage`](crate::Error::Usage) without such a file.
-    pub fn read(path: &str) -> Result<Spec> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Spec> {
+        Spec::at(path.as_ref())
+    }
+
+    pub(super) fn at(path: &Path) -> Result<Spec> {
         Ok(Spec { loaded: load::load(path, &[], presets::NAMES)?, sets: Vec::new() })
     }
 
-    /// Checks a spec that is written in the cell.
+    /// Checks a spec's text; paths in it are relative to the working folder.
     ///
     /// # Errors
     /// Those of [`Spec::read`].
@@ -46,7 +51,8 @@ impl Spec {
         Ok(Spec { loaded, sets })
     }
 
-    /// What it will cost: parameters, memory, arithmetic and time.
+    /// What it will cost, a line a stage: parameters, memory in bytes, arithmetic in floating-point operations, and time on this
+    /// machine.
     ///
     /// # Errors
     /// [`Error::Usage`](crate::Error::Usage) for a setting that does not fit the preset.

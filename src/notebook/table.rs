@@ -6,7 +6,7 @@ use crate::harness::table;
 use crate::report::html::escape;
 use std::fmt::{self, Display, Formatter};
 
-/// Named columns.
+/// Rows of text under named columns.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Table(table::Table);
 

@@ -5,7 +5,7 @@ use super::show::{Rich, Show, shown};
 use crate::{Error, Result};
 use std::fmt::{self, Display, Formatter, Write};
 
-/// A grid of codes.
+/// A picture's codes: a grid of numbers below the codebook's size, in raster order.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tokens {
     pub(super) height: usize,

@@ -4,4 +4,5 @@ mod contrastive;
 pub mod discrete;
 pub mod elbo;
 
-pub use contrastive::{contrastive, contrastive_of};
+pub use contrastive::contrastive;
+pub(crate) use contrastive::contrastive_of;

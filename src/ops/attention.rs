@@ -11,14 +11,16 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Which keys each query sees, in the forms that the kernels walk.
+/// Which keys each query of an attention sees, in the forms that the kernels walk: made once, shared by all layers that have it.
+/// The `Mask` at the crate's root is for looking at a pattern.
 #[derive(Debug, Clone)]
 pub struct Mask(Option<Arc<Forms>>);
 
 #[derive(Debug)]
 struct Forms {
+    /// None for a mask of one's own.
     #[cfg(feature = "cuda")]
-    pattern: (Pattern, Layout),
+    pattern: Option<(Pattern, Layout)>,
     tiles: Tiles,
     plan: CachePlan,
 }
@@ -34,9 +36,26 @@ impl Mask {
         let (tiles, plan) = (pattern.tiles(layout, BLOCK), pattern.cache_plan(layout));
         Mask(Some(Arc::new(Forms {
             #[cfg(feature = "cuda")]
-            pattern: (pattern, layout),
+            pattern: Some((pattern, layout)),
             tiles,
             plan,
+        })))
+    }
+
+    /// A mask of one's own over `sequence` slots: slot `query` sees the earlier slot `key` where `sees(query, key)` says so, and
+    /// always itself. It is asked for earlier keys only: no mask looks ahead.
+    ///
+    /// ```
+    /// use dalle::ops::Mask;
+    /// let window = Mask::from_fn(80, &|query, key| query - key <= 8); // itself and the eight before
+    /// ```
+    pub fn from_fn(sequence: usize, sees: &dyn Fn(usize, usize) -> bool) -> Self {
+        let causal = |query, key| key == query || (key < query && sees(query, key));
+        Mask(Some(Arc::new(Forms {
+            #[cfg(feature = "cuda")]
+            pattern: None,
+            tiles: Tiles::from_fn((0..sequence).collect(), BLOCK, &causal),
+            plan: CachePlan::from_fn(sequence, &causal),
         })))
     }
 
@@ -45,10 +64,28 @@ impl Mask {
         Mask::new(Pattern::Full, Layout { text: sequence, grid: 0 })
     }
 
-    /// What was asked for, if not every key.
+    /// Whether both show every query the same keys: surely so where they are one, or of one pattern.
     #[cfg(feature = "cuda")]
-    pub(super) fn pattern(&self) -> Option<(Pattern, Layout)> {
-        self.0.as_ref().map(|forms| forms.pattern)
+    pub(super) fn is(&self, other: &Mask) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two) || (one.pattern.is_some() && one.pattern == two.pattern),
+            _ => false,
+        }
+    }
+
+    /// For `positions`, in tiles of `block`×`block`.
+    #[cfg(feature = "cuda")]
+    pub(super) fn tiles_of(&self, positions: usize, block: usize) -> Tiles {
+        let Some(forms) = &self.0 else { return Tiles::full(positions, block) };
+        match forms.pattern {
+            Some((pattern, layout)) => pattern.tiles(layout, block),
+            None => {
+                let (order, dense) = (forms.tiles.order.clone(), forms.tiles.dense());
+                let sequence = order.len();
+                Tiles::from_fn(order, block, &|query, key| dense[query * sequence + key])
+            }
+        }
     }
 
     /// The places of a cache's keys, if not every key is seen.

@@ -6,23 +6,36 @@
 //!
 //! Legend: B batch, S sequence, C channels, I inputs, O outputs, H and W picture sides, V codes or vocabulary.
 
+#[doc(hidden)]
 pub mod activation;
+#[doc(hidden)]
 pub mod attention;
+#[doc(hidden)]
 pub mod conv;
+#[doc(hidden)]
 pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[doc(hidden)]
 pub mod gather;
+#[doc(hidden)]
 pub mod gumbel;
+#[doc(hidden)]
 pub mod laplace;
+#[doc(hidden)]
 pub mod linear;
+#[doc(hidden)]
 pub mod norm;
+#[doc(hidden)]
 pub mod pool;
 mod readout;
+#[doc(hidden)]
 pub mod recompute;
+#[doc(hidden)]
 pub mod sum;
 mod tape;
 
+pub use crate::kernels::Real;
 pub use crate::kernels::cpu::activation::Activation;
 pub use activation::ActivationOp;
 pub use attention::{AttentionOp, KvCache, Mask};
@@ -39,7 +52,6 @@ pub use recompute::recomputed;
 pub use sum::SumOp;
 pub use tape::retyped;
 
-use crate::kernels::Real;
 use dfdx::tensor_ops::Device;
 
 /// A device with every operation that the models use.

@@ -2,15 +2,15 @@
 //! no script. It reads only the run directory, so it can be written while the run goes on and again after it.
 //! Charts, masks and grids are public for notebooks.
 
-pub mod axis;
-pub mod charts;
+pub(crate) mod axis;
+pub(crate) mod charts;
 mod data;
 mod evaluation;
 mod figures;
 pub mod grid;
 mod header;
 pub(crate) mod html;
-pub mod masks;
+pub(crate) mod masks;
 pub(crate) mod panels;
 mod pictures;
 mod provenance;

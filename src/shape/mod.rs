@@ -17,4 +17,5 @@ pub use models::{
     BlockShape, ClipShape, DvaeShape, ErfGelu, Gelu, Preset, QuickGelu, TextTowerShape, TransformerShape,
 };
 pub use ranked::{Ranked, Rows};
+#[doc(hidden)]
 pub use rudalle::RudalleShape;

@@ -1,6 +1,7 @@
 //! The macros that write a preset's types from its numbers.
 
 /// The groups of widths `$c…` as nested pairs.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! groups {
     () => { () };
@@ -28,6 +29,7 @@ macro_rules! block {
 
 /// Defines the dimensions of CLIP's text tower: `text_tower!(Name: context 77, vocab 49408, language Narrow x 12, embed 512)`
 /// over a block type; with `, gelu ErfGelu` at the end the exact GELU instead of x·σ(1.702x).
+#[doc(hidden)]
 #[macro_export]
 macro_rules! text_tower {
     (@) => { $crate::shape::QuickGelu };
@@ -51,6 +53,7 @@ macro_rules! text_tower {
 /// Defines the dimensions of CLIP with a vision transformer:
 /// `clip!(Name: side 224, patch 32, vision Wide x 12; context 77, vocab 49408, language Narrow x 12, embed 512)`, what follows
 /// the semicolon as in [`text_tower!`](crate::text_tower).
+#[doc(hidden)]
 #[macro_export]
 macro_rules! clip {
     ($(#[$doc:meta])* $name:ident: side $side:literal, patch $patch:literal, vision $vision:ident x $depth:literal;

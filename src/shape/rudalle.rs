@@ -40,6 +40,7 @@ pub trait RudalleShape: 'static + std::fmt::Debug + Clone + Copy + Default + Sen
 /// Defines the shape of a ru-dalle transformer:
 /// `rudalle!(Name in module: layers 4, vocab 64, width 48, heads 4, text 16, grid 4, codes 32, sandwich true)`, with the
 /// published configuration's numbers in its order; `vocab` counts the pads.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! rudalle {
     ($(#[$doc:meta])* $name:ident in $module:ident: layers $depth:literal, vocab $vocab:literal, width $width:literal,

@@ -1,21 +1,22 @@
 //! What a person may ask for. Each key is a field: its comment says what it is, its type and range are the schema that the
-//! reading is held against ([`schema`]), its default is the recipe of the small scale ([`defaults`]). Text becomes a tree that
-//! knows where every value stood ([`parse`]), arguments change it ([`set`]), one walk finds everything that is wrong with it
-//! ([`check`]), and only then it is read as these types.
+//! reading is held against ([`schema`]), its default is the recipe of the small scale (`defaults`). Text becomes a tree that
+//! knows where every value stood (`parse`), arguments change it (`set`), one walk finds everything that is wrong with it
+//! (`check`), and only then it is read as these types.
 
 mod across;
-pub mod check;
+pub(crate) mod check;
 mod data;
-pub mod defaults;
-pub mod expect;
+pub(crate) mod defaults;
+pub(crate) mod expect;
 mod kinds;
 mod optimizer;
-pub mod parse;
-pub mod problem;
+pub(crate) mod parse;
+pub(crate) mod problem;
 mod sampling;
 mod schedule;
+#[doc(hidden)]
 pub mod schema;
-pub mod set;
+pub(crate) mod set;
 mod stages;
 
 pub use data::{DataKind, DataSpec, ExtensionsSpec, TextSpec};

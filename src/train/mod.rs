@@ -4,7 +4,7 @@ pub mod clip_stage;
 mod ema;
 pub mod first_stage;
 mod plateau;
-pub mod stage;
+mod stage;
 mod state;
 mod store;
 mod trainer;
@@ -12,4 +12,4 @@ pub mod transformer_stage;
 
 pub use stage::{Batch, Learns, Metrics, Stage, StepReport};
 pub use state::{Files, MODEL};
-pub use trainer::{Trainer, Update};
+pub use trainer::{Sum, Trainer, Update};

@@ -7,6 +7,7 @@ mod bench;
 mod datasets;
 mod edges;
 mod eval;
+mod examples;
 mod golden;
 mod own_data;
 mod published;

@@ -126,7 +126,7 @@ fn interrupted() {
     run.wait_for("dvae", 10).unwrap();
     run.stop().unwrap();
     run.stop().unwrap(); // the cell may be run again
-    assert!(Run::open(&run.path()).unwrap().stop().is_err(), "another process's run is not ours to stop");
+    assert!(Run::open(run.path()).unwrap().stop().is_err(), "another process's run is not ours to stop");
     assert!(run.to_string().contains("interrupted"), "{run}");
     assert!(run.model().unwrap().to_string().contains("none yet"));
     let early = run.model().unwrap().sample(&Sampling::of("a red circle")).unwrap_err().to_string();

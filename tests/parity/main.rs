@@ -10,5 +10,6 @@ mod metrics;
 mod openai_clip;
 mod openai_dvae;
 mod rudalle;
+mod sizes;
 mod vqgan_gumbel;
 mod yttm;

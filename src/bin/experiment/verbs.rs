@@ -139,10 +139,10 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
     let conv_like = Pattern::ConvLike { kernel: 5 };
     let paper = [Pattern::Full, Pattern::Row, Pattern::Column, Pattern::Conv { kernel }];
     for pattern in paper.into_iter().chain([Pattern::AxialRow, Pattern::AxialColumn, conv_like]) {
-        let drawn = pattern.picture(layout);
         let seen = pattern.dense(layout).iter().filter(|&&sees| sees).count();
         let file = out.join(format!("{}.png", pattern.to_string().replace(':', "-")));
-        Picture { width: drawn.width, height: drawn.height, rgb: drawn.rgb }.save_png(&file)?;
+        let side = layout.sequence();
+        Picture { width: side, height: side, rgb: pattern.drawing(layout) }.save_png(&file)?;
         say(format_args!(
             "{:<12} {seen:>9} pairs  {:>7} tiles of 32  {}",
             pattern.to_string(),

@@ -8,23 +8,23 @@ pub mod adamw;
 pub mod attention;
 pub mod conv;
 pub mod cross_entropy;
-pub mod embed;
+pub(crate) mod embed;
 pub mod group_norm;
 pub mod gumbel;
 pub mod laplace;
 pub mod linear;
 pub mod matmul;
-pub mod muon;
+pub(crate) mod muon;
 pub mod norm;
 pub mod packed;
-pub mod pool;
+pub(crate) mod pool;
 pub mod softmax;
 pub mod strided;
 
 mod lanes;
 mod parallel;
 mod reduce;
-pub mod sum;
+pub(crate) mod sum;
 #[cfg(test)]
 mod testing;
 

@@ -5,8 +5,11 @@
 //!
 //! Legend: B batch, P patches, S slots of a tower, Dim its width, Embed the shared width.
 
+#[doc(hidden)]
 pub mod hf;
+#[doc(hidden)]
 pub mod presets;
+#[doc(hidden)]
 pub mod resnet;
 mod sizes;
 mod text;

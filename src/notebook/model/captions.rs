@@ -25,7 +25,8 @@ impl Model {
         Ok(table)
     }
 
-    /// Pictures of a caption, with CLIP's scores where CLIP is trained.
+    /// Pictures of a caption, with CLIP's scores where CLIP is trained. A picture depends on the weights, the caption, the seed and
+    /// its place among the candidates, and on nothing else.
     ///
     /// # Errors
     /// [`Error::Usage`] for an empty caption or options out of range; [`Error::Data`] before the transformer is trained.
@@ -44,8 +45,7 @@ impl Model {
         let request =
             Request { candidates: sampling.candidates, seed: sampling.seed, forced, options: sampling.options };
         let drawn = self.generator()?.draw(&[caption], &request, &mut |_| Ok(()))?.remove(0);
-        let images: Vec<Image> =
-            drawn.pictures.into_iter().map(|picture| Image { picture, caption: String::new() }).collect();
+        let images: Vec<Image> = drawn.pictures.into_iter().map(Image::from).collect();
         let scores = drawn.scores.unwrap_or_else(|| vec![f32::NAN; images.len()]);
         let tokens = drawn.codes.into_iter().map(|codes| self.tokens(codes)).collect();
         Ok(Samples { caption: caption.to_owned(), images, tokens, scores })

@@ -9,7 +9,7 @@ use crate::random::Rng;
 use crate::{Error, Result};
 
 impl Model {
-    /// The codes of a picture, whose centre square is first resized to the model's side.
+    /// The codes of a picture, whose centre square is first resized to the model's side: grid × grid of them.
     ///
     /// # Errors
     /// [`Error::Data`] for a picture smaller than that, or before the first stage has a checkpoint.

@@ -6,7 +6,6 @@ use crate::kernels::Products;
 use crate::kernels::cuda::gpu::Gpu;
 use crate::kernels::cuda::grids::Grid;
 use crate::kernels::cuda::tile_lists::{SIDE, TileLists};
-use crate::mask::{Layout, Pattern, Tiles};
 use cudarc::driver::CudaSlice;
 use dfdx::prelude::*;
 use dfdx::tensor::CudaError;
@@ -82,27 +81,24 @@ struct Lists {
     masks: CudaSlice<u32>,
 }
 
-type Known = (Option<(Pattern, Layout)>, usize, Arc<Lists>);
+/// A mask with its positions. It is held here, so that no other mask ever has its address.
+type Known = (Mask, usize, Arc<Lists>);
 
 /// Those that were packed so far: a model has few masks and asks for them at every step.
 static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
 fn lists(gpu: &Gpu, mask: &Mask, positions: usize) -> Result<Arc<Lists>, CudaError> {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let pattern = mask.pattern();
-    if let Some((_, _, lists)) = known.iter().find(|(of, length, _)| *of == pattern && *length == positions) {
+    if let Some((_, _, lists)) = known.iter().find(|(of, length, _)| of.is(mask) && *length == positions) {
         return Ok(lists.clone());
     }
-    let tiles = match pattern {
-        Some((pattern, layout)) => pattern.tiles(layout, SIDE),
-        None => Tiles::full(positions, SIDE),
-    };
+    let tiles = mask.tiles_of(positions, SIDE);
     let rows = tiles.rows().iter().map(|row| row.iter().map(|tile| (tile.column, tile.bits.as_deref())));
     let TileLists { order, rows, columns, mut masks } = TileLists::new(&tiles.order, rows);
     // The driver copies nothing that is empty.
     masks.push(0);
     let [order, rows, columns, masks] = [gpu.copy(order)?, gpu.copy(rows)?, gpu.copy(columns)?, gpu.copy(masks)?];
     let lists = Arc::new(Lists { order, rows, columns, masks });
-    known.push((pattern, positions, lists.clone()));
+    known.push((mask.clone(), positions, lists.clone()));
     Ok(lists)
 }

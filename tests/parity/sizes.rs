@@ -1,8 +1,8 @@
-//! Every published size with random weights, and one pass through each:
-//! `cargo run --release --example published -- [NAME…] [--save FOLDER]`. Malevich takes 6 GB.
+//! Every published size with random weights, and one pass through each; Malevich takes 6 GB, so all of it is left out unless
+//! asked for: `cargo test --release --test parity sizes -- --ignored --nocapture`.
 //!
-//! With `--save`, the dVAE and the CLIPs are written with the published names, and beside them what went in and what came
-//! out: `scripts/check_export.py` holds the official implementations against that.
+//! Into the folder that `DALLE_EXPORT` names, the dVAE and the CLIPs are written with the published names, and beside them what
+//! went in and what came out: `scripts/check_export.py` holds the official implementations against that.
 
 use dalle::mask::Layout;
 use dalle::models::clip::presets::{Rn50, VitB16, VitB32, VitL14};
@@ -22,51 +22,38 @@ use dfdx::nn::TensorCollection;
 use dfdx::prelude::{Const, ConstDim, Cpu, NoneTape, TensorFromVec};
 use safetensors::tensor::TensorView;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// What a pass gives: how many parameters it went through, and the values at its end. It saves to the folder given.
 type Pass = Result<(usize, Vec<f32>)>;
 
-const ALL: [(&str, fn(Option<&Path>) -> Pass); 7] = [
-    ("openai-dvae", openai_dvae),
-    ("clip-vit-b-32", |save| vision_transformer::<VitB32>("clip-vit-b-32", save)),
-    ("clip-vit-b-16", |save| vision_transformer::<VitB16>("clip-vit-b-16", save)),
-    ("clip-vit-l-14", |save| vision_transformer::<VitL14>("clip-vit-l-14", save)),
-    ("clip-rn50", rn50),
-    ("rudalle-malevich", malevich),
-    ("taming-gumbel-f8-8192", gumbel),
-];
+fn run(name: &str, pass: impl FnOnce(Option<&Path>) -> Pass) {
+    let save = std::env::var_os("DALLE_EXPORT").map(PathBuf::from);
+    if let Some(folder) = &save {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let (parameters, values) = pass(save.as_deref()).unwrap();
+    assert!(values.iter().all(|value| value.is_finite()), "{name}");
+    let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+    println!("{name:<22} {parameters:>13} parameters, {} values in [{low:.3}, {high:.3}]", values.len());
+}
 
-fn main() -> Result<()> {
-    let mut asked: Vec<String> = std::env::args().skip(1).collect();
-    let mut save = None;
-    if let Some(at) = asked.iter().position(|word| word == "--save") {
-        asked.remove(at);
-        if at == asked.len() {
-            return Err(Error::Usage("--save: expected a folder after it".into()));
+macro_rules! sizes {
+    ($($test:ident: $name:literal, $pass:expr;)*) => {$(
+        #[test]
+        #[ignore = "a published size: up to 6 GB and a minute"]
+        fn $test() {
+            run($name, $pass);
         }
-        let folder = PathBuf::from(asked.remove(at));
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        save = Some(folder);
-    }
-    if let Some(unknown) = asked.iter().find(|name| ALL.iter().all(|(known, _)| known != name)) {
-        let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
-        return Err(Error::Usage(format!("unknown size {unknown:?}: expected one of {}", names.join(", "))));
-    }
-    for (name, pass) in ALL.iter().filter(|(name, _)| asked.is_empty() || asked.iter().any(|a| a == name)) {
-        let started = Instant::now();
-        let (parameters, values) = pass(save.as_deref())?;
-        let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(Error::data(name, "its values are not finite"));
-        }
-        let seconds = started.elapsed().as_secs_f64();
-        println!(
-            "{name:<22} {parameters:>13} parameters {seconds:>7.1} s  {} values in [{low:.3}, {high:.3}]",
-            values.len()
-        );
-    }
-    Ok(())
+    )*};
+}
+sizes! {
+    the_dvae: "openai-dvae", openai_dvae;
+    clip_vit_b_32: "clip-vit-b-32", |save| vision_transformer::<VitB32>("clip-vit-b-32", save);
+    clip_vit_b_16: "clip-vit-b-16", |save| vision_transformer::<VitB16>("clip-vit-b-16", save);
+    clip_vit_l_14: "clip-vit-l-14", |save| vision_transformer::<VitL14>("clip-vit-l-14", save);
+    clip_rn50: "clip-rn50", rn50;
+    rudalle_malevich: "rudalle-malevich", malevich;
+    taming_gumbel: "taming-gumbel-f8-8192", gumbel;
 }
 
 fn random(name: &str, shape: &[usize]) -> Vec<f32> {
