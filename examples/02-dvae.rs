@@ -20,9 +20,9 @@ fn main() -> Result<()> {
     let values: Vec<f32> = dvae::squash(&pixels(&loader.batch(0, 2)?));
 
     let device = Cpu::default();
-    let model: Dvae<tiny::Dvae, f32, Cpu> = nn::build(&device, 0, dvae::init)?;
-    // (B, H, W, 3): how many pictures is known when it runs, their sides when it compiles.
-    let x = device.try_tensor_from_vec(values.clone(), (2usize, Const::<16>, Const::<16>, Const::<3>))?;
+    let model: Dvae<tiny::Dvae, f32, Cpu> = nn::build(&device, 0)?;
+    // (B, H, W, 3): how many pictures and their sides are known when it runs, their channels when it compiles.
+    let x = device.try_tensor_from_vec(values.clone(), (2usize, 16usize, 16usize, Const::<3>))?;
 
     // Codes are the likeliest of 32 at each of 4 × 4 positions.
     let codes = model.encode(x.clone())?;
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     }
 
     // The bound, in nats per value of a picture: −ln p(x | z) with the hard codes, and the KL to a uniform prior.
-    let stats = model.decode(&codes, (2usize, Const::<4>, Const::<4>), &device)?;
+    let stats = model.decode(&codes, [2, 4, 4], &device)?;
     let nll = to_vec(Cpu::logit_laplace(stats.clone(), values, None)?)?;
     let kl = to_vec(Cpu::kl_uniform(logits)?)?;
     println!("-ln p(x | z) {:.3}, KL {:.3}", nll.iter().sum::<f32>() / 1536.0, kl.iter().sum::<f32>() / 1536.0);

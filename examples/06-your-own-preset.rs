@@ -7,11 +7,11 @@ use dalle::Result;
 use dalle::data::shapes::Split;
 use dalle::data::{Loader, Shapes, View, pixels};
 use dalle::models::{clip::Clip, dvae::Dvae, transformer::Transformer};
-use dalle::nn::describe;
+use dalle::nn::size;
 use dalle::shape::Preset;
 use dalle::spec::{FirstStageConfig, Method};
 use dalle::train::{Batch, first_stage};
-use dfdx::prelude::{Cpu, TensorCollection};
+use dfdx::prelude::Cpu;
 
 // Three heads for a width of 32 would not compile, nor 16 pixels over a grid of 5: the message says which rule is broken.
 dalle::preset! {
@@ -22,17 +22,12 @@ dalle::preset! {
     clip { patch 4, dim 16, heads 2, depth 1, embed 8 }
 }
 
-/// How many numbers a model learns; nothing is built for it.
-fn parameters<M: TensorCollection<f32, Cpu>>() -> usize {
-    describe::<M, f32, Cpu>().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
-}
-
 fn main() -> Result<()> {
     let () = Narrow::CHECK;
-    println!("preset {}", Narrow::NAME);
-    println!("  dvae        {:>6} parameters", parameters::<Dvae<narrow::Dvae, f32, Cpu>>());
-    println!("  transformer {:>6}", parameters::<Transformer<narrow::Transformer, f32, Cpu>>());
-    println!("  clip        {:>6}", parameters::<Clip<narrow::Clip, f32, Cpu>>());
+    println!("preset {}", Narrow::NAME); // how many numbers its models learn; nothing is built for it
+    println!("  dvae        {:>6} parameters", size::<Dvae<narrow::Dvae, f32, Cpu>, f32, Cpu>());
+    println!("  transformer {:>6}", size::<Transformer<narrow::Transformer, f32, Cpu>, f32, Cpu>());
+    println!("  clip        {:>6}", size::<Clip<narrow::Clip, f32, Cpu>, f32, Cpu>());
 
     let shapes = Shapes { side: 16, seed: 0, split: Split::Train, count: 256 };
     let mut loader = Loader::new(&shapes, "shapes", View::EVALUATION, 16, (0, "dvae"), 0.0)?;

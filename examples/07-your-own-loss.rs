@@ -11,7 +11,7 @@ use dalle::models::{dvae, presets::tiny};
 use dalle::nn;
 use dalle::ops::{GumbelOp, LaplaceOp};
 use dalle::spec::{Ema, Optimizer};
-use dalle::train::{Sum, Trainer};
+use dalle::train::Trainer;
 use dfdx::prelude::*;
 use dfdx::tensor::CpuError;
 
@@ -31,10 +31,10 @@ fn train(weight: f32) -> Result<f64> {
     let device = Cpu::default();
     let mut picture = |step, size| -> Result<_> {
         let values: Vec<f32> = dvae::squash(&pixels(&loader.batch(step, size)?));
-        let x = device.try_tensor_from_vec(values.clone(), (size, Const::<16>, Const::<16>, Const::<3>))?;
+        let x = device.try_tensor_from_vec(values.clone(), (size, 16usize, 16usize, Const::<3>))?;
         Ok((x, values))
     };
-    let model: dvae::Dvae<tiny::Dvae, f32, Cpu> = nn::build(&device, 0, dvae::init)?;
+    let model: dvae::Dvae<tiny::Dvae, f32, Cpu> = nn::build(&device, 0)?;
     let mut trainer = Trainer::new("own", model, device.clone(), Optimizer::default(), Ema::default(), 40)?;
     for step in 0..40 {
         let (x, values) = picture(step, 16)?;
@@ -44,9 +44,8 @@ fn train(weight: f32) -> Result<f64> {
         let (z, kl) = Cpu::relax(logits, gumbel_noise::<tiny::Dvae>((0, step), 0, 16), 1.0, false)?;
         let nll = Cpu::logit_laplace(model.decoder.forward(z)?, values, Some(1.0))?.try_sum::<(), _>()?;
         let bound = nll.try_add(kl.try_sum::<(), _>()?)?.try_div(count)?;
-        let mut gradients = Sum::default();
-        trainer.add(step, bound.try_add(term.try_mul(weight)?)?, &mut gradients)?;
-        trainer.update(step, gradients)?;
+        trainer.add(step, bound.try_add(term.try_mul(weight)?)?)?;
+        trainer.update(step)?;
     }
     let (used, perplexity) = usage(&trainer.model().encode(picture(0, 64)?.0)?, 32);
     println!("weight {weight}: {used} of 32 codes in use, perplexity {perplexity:.1}");

@@ -13,6 +13,7 @@ use super::show::{Rich, Show, shown};
 use super::table::Table;
 use super::tokens::Tokens;
 use crate::checkpoint::Older;
+use crate::data::Picture;
 use crate::harness::load::Loaded;
 use crate::harness::measure;
 use crate::harness::models::{Architecture, Build};

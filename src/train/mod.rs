@@ -12,4 +12,4 @@ pub mod transformer_stage;
 
 pub use stage::{Batch, Learns, Metrics, Stage, StepReport};
 pub use state::{Files, MODEL};
-pub use trainer::{Sum, Trainer, Update};
+pub use trainer::{Trainer, Update};

@@ -18,7 +18,6 @@ use dalle::ops::to_vec;
 use dalle::random::Rng;
 use dalle::shape::{ClipShape, TextTowerShape};
 use dalle::{Error, Result};
-use dfdx::nn::TensorCollection;
 use dfdx::prelude::{Const, ConstDim, Cpu, NoneTape, TensorFromVec};
 use safetensors::tensor::TensorView;
 use std::path::{Path, PathBuf};
@@ -80,24 +79,20 @@ fn named(name: &str, shape: &[usize], values: &[f32]) -> Parameter<f32> {
     Parameter { name: name.into(), shape: shape.to_vec(), values: values.to_vec() }
 }
 
-fn count<M: TensorCollection<f32, Cpu>>() -> usize {
-    nn::describe::<M, f32, Cpu>().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
-}
-
 fn openai_dvae(save: Option<&Path>) -> Pass {
     let cpu = Cpu::default();
-    let model: Dvae<paper::Dvae, f32, Cpu> = nn::build(&cpu, 0, dvae::init)?;
+    let model: Dvae<paper::Dvae, f32, Cpu> = nn::build(&cpu, 0)?;
     let picture = random("picture", &[256 * 256 * 3, 1]);
     let x = cpu.try_tensor_from_vec(picture.clone(), (1usize, 256usize, 256usize, Const::<3>))?;
     let codes = model.encode(x)?;
-    let stats = to_vec(model.decode(&codes, (1usize, 32usize, 32usize), &cpu)?)?;
+    let stats = to_vec(model.decode(&codes, [1, 32, 32], &cpu)?)?;
     if let Some(folder) = save {
         write(folder, "openai-dvae", &nn::export(&model)?)?;
         let codes: Vec<f32> = codes.iter().map(|&code| code as f32).collect();
         let (x, codes) = (named("x", &[1, 256, 256, 3], &picture), named("codes", &[1, 32, 32], &codes));
         write(folder, "openai-dvae-io", &[x, codes, named("stats", &[1, 256, 256, 6], &stats)])?;
     }
-    Ok((count::<Dvae<paper::Dvae, f32, Cpu>>(), stats))
+    Ok((nn::size::<Dvae<paper::Dvae, f32, Cpu>, f32, Cpu>(), stats))
 }
 
 /// A start, two words and an end of text.
@@ -118,7 +113,7 @@ fn write_clip(folder: &Path, name: &str, side: usize, pixels: &[f32], ids: &[u32
 
 fn vision_transformer<S: ClipShape>(name: &str, save: Option<&Path>) -> Pass {
     let cpu = Cpu::default();
-    let model: Clip<S, f32, Cpu> = nn::build(&cpu, 0, clip::init::<S>())?;
+    let model: Clip<S, f32, Cpu> = nn::build(&cpu, 0)?;
     let pixels = random("picture", &[3 * S::SIDE * S::SIDE, 1]);
     let ids = text::<S>();
     let image = to_vec(model.visual.forward(1, &pixels, &cpu, NoneTape)?)?;
@@ -127,7 +122,7 @@ fn vision_transformer<S: ClipShape>(name: &str, save: Option<&Path>) -> Pass {
         write(folder, name, &nn::export(&model)?)?;
         write_clip(folder, name, S::SIDE, &pixels, &ids, [&image, &words])?;
     }
-    Ok((count::<Clip<S, f32, Cpu>>(), [image, words].concat()))
+    Ok((nn::size::<Clip<S, f32, Cpu>, f32, Cpu>(), [image, words].concat()))
 }
 
 fn rn50(save: Option<&Path>) -> Pass {
@@ -141,7 +136,7 @@ fn rn50(save: Option<&Path>) -> Pass {
         weights.push(named(name, shape, &values));
         Ok(values)
     })?;
-    let tower: Text<Rn50, f32, Cpu> = nn::build(&cpu, 0, |_, _| Init::Normal(0.02))?;
+    let tower: Text<Rn50, f32, Cpu> = nn::build_with(&cpu, 0, |_| Init::Normal(0.02))?;
     weights.extend(nn::export(&tower)?);
     let (pixels, ids) = (random("picture", &[3 * sizes.side * sizes.side, 1]), text::<Rn50>());
     let image = to_vec(visual.forward(1, pixels.clone(), &cpu, NoneTape)?)?;
@@ -156,12 +151,12 @@ fn rn50(save: Option<&Path>) -> Pass {
 
 fn malevich(_: Option<&Path>) -> Pass {
     let cpu = Cpu::default();
-    let model: Rudalle<Malevich, f32, Cpu> = nn::build(&cpu, 0, rudalle::init)?;
+    let model: Rudalle<Malevich, f32, Cpu> = nn::build(&cpu, 0)?;
     let version = Version::V3;
     let masks = rudalle::masks(24, Layout { text: 128, grid: 32 }, version);
     let tokens = Tokens { text: &[5; 128], image: &[7; 1024] };
     let logits = model.forward(version, 1usize, tokens, &masks, NoneTape)?;
-    Ok((count::<Rudalle<Malevich, f32, Cpu>>(), to_vec(logits)?))
+    Ok((nn::size::<Rudalle<Malevich, f32, Cpu>, f32, Cpu>(), to_vec(logits)?))
 }
 
 fn gumbel(_: Option<&Path>) -> Pass {
