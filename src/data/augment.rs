@@ -3,13 +3,13 @@
 //! The listings are written for 256 pixels; their constants 288 = 9/8·256 and 384 = 3/2·256 scale with the target here.
 //! Nothing is upscaled, and a picture that already has the target's size passes through unchanged. Legend: s short side.
 
-use super::{Flaw, Picture};
+use super::{Picture, PictureError};
 use crate::random::Rng;
 use image::imageops::FilterType;
 use image::{ImageBuffer, Rgb};
 
-/// What a [`Flaw`] or a picture comes out of.
-type Result = std::result::Result<Picture, Flaw>;
+/// What a [`PictureError`] or a picture comes out of.
+type Result = std::result::Result<Picture, PictureError>;
 
 /// Which square of a picture is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,15 +126,18 @@ fn scaled(target: usize, numerator: usize, denominator: usize) -> usize {
 }
 
 /// The short side of a picture that can be used.
-fn check(picture: &Picture, target: usize) -> std::result::Result<usize, Flaw> {
+fn check(picture: &Picture, target: usize) -> std::result::Result<usize, PictureError> {
     let (width, height) = (picture.width, picture.height);
     let (short, long) = (width.min(height), width.max(height));
     if target == 0 || short < target {
         let expected = format!("a short side of at least {target}");
-        return Err(Flaw::new("too-small", format!("{width}x{height} pixels; expected {expected}")));
+        return Err(PictureError::new("too-small", format!("{width}x{height} pixels; expected {expected}")));
     }
     if long > 2 * short {
-        return Err(Flaw::new("aspect", format!("{width}x{height} pixels; expected an aspect ratio within 1/2 to 2")));
+        return Err(PictureError::new(
+            "aspect",
+            format!("{width}x{height} pixels; expected an aspect ratio within 1/2 to 2"),
+        ));
     }
     Ok(short)
 }
@@ -169,10 +172,10 @@ fn mirror(picture: &mut Picture) {
 }
 
 fn lanczos(picture: &Picture, width: usize, height: usize) -> Result {
-    let flaw = || Flaw::new("decode", format!("{} bytes for {width}x{height} pixels", picture.rgb.len()));
+    let wrong = || PictureError::new("decode", format!("{} bytes for {width}x{height} pixels", picture.rgb.len()));
     let (from_width, from_height) = (picture.width as u32, picture.height as u32);
     let view: ImageBuffer<Rgb<u8>, &[u8]> =
-        ImageBuffer::from_raw(from_width, from_height, picture.rgb.as_slice()).ok_or_else(flaw)?;
+        ImageBuffer::from_raw(from_width, from_height, picture.rgb.as_slice()).ok_or_else(wrong)?;
     let resized = image::imageops::resize(&view, width as u32, height as u32, FilterType::Lanczos3);
     Ok(Picture { width, height, rgb: resized.into_raw() })
 }
@@ -273,7 +276,7 @@ mod tests {
     fn small_and_long_pictures_are_refused() {
         for crop in [Crop::FirstStage { whole: false }, Crop::Transformer, Crop::Evaluation] {
             let view = View { crop, flip: Flip::Any };
-            let reason = |w, h| view.apply(&coordinates(w, h), "", 16, &mut rng(0)).map_err(|flaw| flaw.reason);
+            let reason = |w, h| view.apply(&coordinates(w, h), "", 16, &mut rng(0)).map_err(|wrong| wrong.reason);
             assert_eq!(reason(1, 1).unwrap_err(), "too-small");
             assert_eq!(reason(15, 20).unwrap_err(), "too-small");
             assert_eq!(reason(33, 16).unwrap_err(), "aspect");

@@ -1,19 +1,19 @@
 //! The captions of a text file (one a line) and of a JSON file: a text, a list of texts, or an object with either under
 //! "caption" or "captions". Both are UTF-8, or UTF-16 with its mark; nothing else is guessed at.
 
-use super::Flaw;
+use super::PictureError;
 use serde_json::Value;
 
 /// Appends the captions of a text file: its non-blank lines, trimmed, each once.
-pub(super) fn from_text(bytes: &[u8], captions: &mut Vec<String>) -> Result<(), Flaw> {
+pub(super) fn from_text(bytes: &[u8], captions: &mut Vec<String>) -> Result<(), PictureError> {
     text(bytes)?.split(['\n', '\r']).for_each(|line| push(line, captions));
     Ok(())
 }
 
 /// Appends the captions of a JSON file; other keys, and values that are no text, are somebody else's.
-pub(super) fn from_json(bytes: &[u8], captions: &mut Vec<String>) -> Result<(), Flaw> {
+pub(super) fn from_json(bytes: &[u8], captions: &mut Vec<String>) -> Result<(), PictureError> {
     let value: Value = serde_json::from_str(&text(bytes)?)
-        .map_err(|error| Flaw::new("not-json", format!("expected JSON with \"caption\": {error}")))?;
+        .map_err(|error| PictureError::new("not-json", format!("expected JSON with \"caption\": {error}")))?;
     match &value {
         Value::Object(object) => {
             ["caption", "captions"].iter().filter_map(|key| object.get(*key)).for_each(|v| texts(v, captions));
@@ -32,26 +32,27 @@ fn texts(value: &Value, captions: &mut Vec<String>) {
 }
 
 /// The text of a file. Bytes that are none become a reason, never replacement characters that a model would learn.
-fn text(bytes: &[u8]) -> Result<String, Flaw> {
-    let flaw = |what: String| Flaw::new("encoding", format!("expected UTF-8, or UTF-16 with its mark: {what}"));
+fn text(bytes: &[u8]) -> Result<String, PictureError> {
+    let wrong =
+        |what: String| PictureError::new("encoding", format!("expected UTF-8, or UTF-16 with its mark: {what}"));
     let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| match bytes.as_chunks() {
         (units, []) => String::from_utf16(&units.iter().map(|&pair| unit(pair)).collect::<Vec<_>>())
-            .map_err(|_| flaw("got half of a pair in UTF-16".into())),
-        _ => Err(flaw("got UTF-16 of an odd number of bytes".into())),
+            .map_err(|_| wrong("got half of a pair in UTF-16".into())),
+        _ => Err(wrong("got UTF-16 of an odd number of bytes".into())),
     };
     let utf8 = |bytes: &[u8]| match str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_owned()),
-        Err(error) => Err(flaw(format!("got another encoding at byte {}", error.valid_up_to()))),
+        Err(error) => Err(wrong(format!("got another encoding at byte {}", error.valid_up_to()))),
     };
     let text = match bytes {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(flaw("got UTF-32".into())),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(wrong("got UTF-32".into())),
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
         [0xef, 0xbb, 0xbf, rest @ ..] => utf8(rest),
         bytes => utf8(bytes),
     }?;
     match text.find('\0') {
-        Some(at) => Err(flaw(format!("got a NUL at byte {at}, as UTF-16 without its mark holds"))),
+        Some(at) => Err(wrong(format!("got a NUL at byte {at}, as UTF-16 without its mark holds"))),
         None => Ok(text),
     }
 }
@@ -78,7 +79,7 @@ mod tests {
 
     fn json(text: &str) -> Result<Vec<String>, &'static str> {
         let mut captions = Vec::new();
-        from_json(text.as_bytes(), &mut captions).map_err(|flaw| flaw.reason)?;
+        from_json(text.as_bytes(), &mut captions).map_err(|wrong| wrong.reason)?;
         Ok(captions)
     }
 

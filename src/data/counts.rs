@@ -125,7 +125,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Flaw;
+    use crate::data::PictureError;
     use proptest::{collection::vec, prop_assert_eq, proptest};
 
     #[test]
@@ -133,9 +133,9 @@ mod tests {
         let mut counts = Counts::default();
         (0..3).for_each(|i| counts.add(i, None));
         assert_eq!(counts.summary(), "all of 3 samples can be used");
-        counts.add(3, Some(&Flaw::new("aspect", "wide").of("a")));
+        counts.add(3, Some(&PictureError::new("aspect", "wide").of("a")));
         assert_eq!(counts.summary(), "1 of 4 samples are filtered out (1 aspect)");
-        counts.add(4, Some(&Flaw::new("decode", "torn").of("b")));
+        counts.add(4, Some(&PictureError::new("decode", "torn").of("b")));
         assert_eq!(counts.summary(), "1 of 5 samples are broken (1 decode), 1 are filtered out (1 aspect)");
         assert_eq!(counts.broken.first(), "b: torn");
         assert!(counts.too_broken(0.1, 5) && !counts.too_broken(0.2, 5) && !counts.too_broken(0.1, 6));
@@ -148,7 +148,7 @@ mod tests {
             let mut counts = Counts::default();
             for (index, _) in &met {
                 // What a sample is does not change.
-                let bad = (index % 3 == 0).then(|| Flaw::new(reasons[index % 4], "").of(""));
+                let bad = (index % 3 == 0).then(|| PictureError::new(reasons[index % 4], "").of(""));
                 counts.add(*index, bad.as_ref());
             }
             let distinct: std::collections::BTreeSet<usize> = met.iter().map(|(index, _)| *index).collect();

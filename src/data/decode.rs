@@ -10,20 +10,20 @@ use std::path::Path;
 
 /// Why a picture cannot be used: a [`BadSample`] that does not know its name yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flaw {
+pub struct PictureError {
     /// One of the words of [`BadSample::reason`].
     pub reason: &'static str,
     /// What exactly was wrong.
     pub detail: String,
 }
 
-impl Flaw {
-    /// A flaw with its reason and detail.
+impl PictureError {
+    /// A wrong with its reason and detail.
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
-        Flaw { reason, detail: detail.into() }
+        PictureError { reason, detail: detail.into() }
     }
 
-    /// The flaw of the sample `key`.
+    /// The wrong of the sample `key`.
     pub fn of(self, key: &str) -> BadSample {
         BadSample { key: key.to_owned(), reason: self.reason, detail: self.detail }
     }
@@ -38,41 +38,44 @@ const MAX_BYTES: u64 = 512 << 20;
 
 /// Decodes PNG, JPEG or WebP, told apart by their first bytes, to 8-bit RGB: turned as the file asks, alpha composited
 /// on white, the first frame of an animation.
-pub fn decode(bytes: &[u8]) -> std::result::Result<Picture, Flaw> {
+pub fn decode(bytes: &[u8]) -> std::result::Result<Picture, PictureError> {
     let (mut image, orientation) = open(bytes)?;
     image.apply_orientation(orientation);
     Ok(Picture { width: image.width() as usize, height: image.height() as usize, rgb: opaque(image) })
 }
 
 /// A file's picture as it is stored, and how it asks to be turned.
-pub(super) fn open(bytes: &[u8]) -> std::result::Result<(DynamicImage, Orientation), Flaw> {
-    let flaw = |error: ImageError| match error {
-        ImageError::Limits(_) => Flaw::new("too-large", error.to_string()),
-        _ => Flaw::new("decode", error.to_string()),
+pub(super) fn open(bytes: &[u8]) -> std::result::Result<(DynamicImage, Orientation), PictureError> {
+    let wrong = |error: ImageError| match error {
+        ImageError::Limits(_) => PictureError::new("too-large", error.to_string()),
+        _ => PictureError::new("decode", error.to_string()),
     };
     whole(bytes)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
     let decoded = without_panic(|| {
         let guessed = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-        let mut reader = guessed.map_err(|error| Flaw::new("decode", error.to_string()))?;
+        let mut reader = guessed.map_err(|error| PictureError::new("decode", error.to_string()))?;
         reader.limits(limits);
-        let mut decoder = reader.into_decoder().map_err(flaw)?;
+        let mut decoder = reader.into_decoder().map_err(wrong)?;
         let (width, height) = decoder.dimensions();
         if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
             let expected = format!("at most {MAX_SIDE} pixels a side and {} Mpx", MAX_PIXELS >> 20);
-            return Err(Flaw::new("too-large", format!("{width}x{height} pixels; expected {expected}")));
+            return Err(PictureError::new("too-large", format!("{width}x{height} pixels; expected {expected}")));
         }
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        Ok((DynamicImage::from_decoder(decoder).map_err(flaw)?, orientation))
+        Ok((DynamicImage::from_decoder(decoder).map_err(wrong)?, orientation))
     });
-    decoded.unwrap_or_else(|said| Err(Flaw::new("decode", format!("the decoder gave up: {said}"))))
+    decoded.unwrap_or_else(|said| Err(PictureError::new("decode", format!("the decoder gave up: {said}"))))
 }
 
 /// Refuses a JPEG or WebP that was cut short: their decoders fill what is missing with gray. (PNG's does not.)
-fn whole(bytes: &[u8]) -> std::result::Result<(), Flaw> {
+fn whole(bytes: &[u8]) -> std::result::Result<(), PictureError> {
     let cut = |expected: &str| {
-        Err(Flaw::new("decode", format!("expected {expected}, got the end of the file after {} bytes", bytes.len())))
+        Err(PictureError::new(
+            "decode",
+            format!("expected {expected}, got the end of the file after {} bytes", bytes.len()),
+        ))
     };
     match bytes {
         [0xff, 0xd8, ..] if !jpeg_ends(bytes) => cut("a JPEG's end-of-image marker"),
@@ -139,7 +142,7 @@ impl Picture {
         let path = path.as_ref();
         let bytes = crate::files::read(path, crate::files::MOST_PICTURE)?;
         decode(&bytes)
-            .map_err(|flaw| Error::data(path, format!("expected a picture; {}: {}", flaw.reason, flaw.detail)))
+            .map_err(|wrong| Error::data(path, format!("expected a picture; {}: {}", wrong.reason, wrong.detail)))
     }
 
     /// Writes a PNG file.
@@ -148,20 +151,23 @@ impl Picture {
     /// [`Error::Io`] if it cannot be written, [`Error::Data`] if the picture has no pixels.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        crate::files::write(path, &self.png().map_err(|flaw| Error::data(path, flaw.detail))?)
+        crate::files::write(path, &self.png().map_err(|wrong| Error::data(path, wrong.detail))?)
     }
 
     /// The bytes of a PNG file; a picture without pixels, or with the wrong number of bytes, has none.
-    pub fn png(&self) -> std::result::Result<Vec<u8>, Flaw> {
+    pub fn png(&self) -> std::result::Result<Vec<u8>, PictureError> {
         let (width, height) = (self.width as u32, self.height as u32);
         if self.rgb.is_empty() || self.rgb.len() != 3 * self.width * self.height {
-            return Err(Flaw::new("decode", format!("{width}x{height} pixels in {} bytes of RGB", self.rgb.len())));
+            return Err(PictureError::new(
+                "decode",
+                format!("{width}x{height} pixels in {} bytes of RGB", self.rgb.len()),
+            ));
         }
         let mut bytes = Vec::new();
         let encoder = image::codecs::png::PngEncoder::new(&mut bytes);
         match encoder.write_image(&self.rgb, width, height, ExtendedColorType::Rgb8) {
             Ok(()) => Ok(bytes),
-            Err(error) => Err(Flaw::new("decode", error.to_string())),
+            Err(error) => Err(PictureError::new("decode", error.to_string())),
         }
     }
 }

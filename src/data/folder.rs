@@ -6,7 +6,7 @@ mod pair;
 mod tests;
 
 use super::extensions::{Extensions, Role};
-use super::{BadSample, Flaw, Sample, Source, Tally, decode, read};
+use super::{BadSample, PictureError, Sample, Source, Tally, decode, read};
 use crate::{Error, Result};
 use listing::{Listing, sorted};
 use pair::Pair;
@@ -86,13 +86,13 @@ impl Source for Folder {
         let key = self.key(stem);
         match read() {
             Ok((picture, captions)) => Ok(Sample { key, picture, captions }),
-            Err(flaw) => Err(Flaw::of(flaw, &key)),
+            Err(wrong) => Err(PictureError::of(wrong, &key)),
         }
     }
 
     fn captions(&self, index: usize) -> std::result::Result<Vec<String>, BadSample> {
         let (stem, pair) = &self.pairs[index];
-        pair.captions().map_err(|flaw| flaw.of(&self.key(stem)))
+        pair.captions().map_err(|wrong| wrong.of(&self.key(stem)))
     }
 
     fn left_out(&self) -> Tally {

@@ -105,7 +105,7 @@ pub fn hold_out(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Flaw, Picture};
+    use crate::data::{Picture, PictureError};
     use proptest::{collection::vec, prop_assert, prop_assert_eq, proptest};
 
     /// Samples that all have the same key, each with a number of its own.
@@ -127,7 +127,7 @@ mod tests {
 
         fn left_out(&self) -> Tally {
             let mut tally = Tally::default();
-            tally.add(&Flaw::new("loop", "again").of("folder"));
+            tally.add(&PictureError::new("loop", "again").of("folder"));
             tally
         }
     }

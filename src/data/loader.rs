@@ -4,7 +4,7 @@
 //! A batch is a pure function of (source, view, seed, step, batch size): it depends neither on threads nor on the batches
 //! before it. Only the refusal looks at the history.
 
-use super::{BadSample, Counts, Flaw, Order, Picture, Sample, Source, View};
+use super::{BadSample, Counts, Order, Picture, PictureError, Sample, Source, View};
 use crate::random::Rng;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -141,9 +141,9 @@ impl<'a> Loader<'a> {
         let Sample { key, picture, captions } = self.source.get(index)?;
         let chosen = if any_caption && captions.len() > 1 { rng.below(captions.len()) } else { 0 };
         let Some(caption) = captions.into_iter().nth(chosen) else {
-            return Err(Flaw::new("no-caption", "expected at least one caption, got none").of(&key));
+            return Err(PictureError::new("no-caption", "expected at least one caption, got none").of(&key));
         };
-        let picture = self.view.apply(&picture, &caption, self.target, rng).map_err(|flaw| flaw.of(&key))?;
+        let picture = self.view.apply(&picture, &caption, self.target, rng).map_err(|wrong| wrong.of(&key))?;
         Ok(Example { index, key, picture, caption })
     }
 
@@ -186,7 +186,7 @@ mod tests {
 
         fn get(&self, index: usize) -> std::result::Result<Sample, BadSample> {
             if self.broken.contains(&index) {
-                return Err(Flaw::new("decode", "no picture").of(&index.to_string()));
+                return Err(PictureError::new("decode", "no picture").of(&index.to_string()));
             }
             let side = if self.small.contains(&index) { 3 } else { 4 };
             let picture = Picture { width: side, height: side, rgb: vec![index as u8; 3 * side * side] };

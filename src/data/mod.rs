@@ -27,7 +27,7 @@ mod webdataset;
 
 pub use augment::{Crop, Flip, View};
 pub use counts::{Counts, Tally};
-pub use decode::Flaw;
+pub use decode::PictureError;
 pub use extensions::Extensions;
 pub use folder::Folder;
 pub(crate) use joined::{Joined, hold_out};

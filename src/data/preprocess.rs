@@ -8,7 +8,7 @@
 //! the file asks for is ignored. (Of palettes Pillow would pick the nearest colour; here they count as RGB.)
 
 use super::Picture;
-use super::decode::{Flaw, open};
+use super::decode::{PictureError, open};
 use crate::kernels::Real;
 use std::f64::consts::PI;
 
@@ -27,7 +27,7 @@ pub fn normalised<E: Real>(pixels: &[f32]) -> Vec<E> {
 ///
 /// # Errors
 /// Where it cannot be decoded.
-pub fn clip(bytes: &[u8], side: usize) -> Result<Picture, Flaw> {
+pub fn clip(bytes: &[u8], side: usize) -> Result<Picture, PictureError> {
     Ok(Stored::decode(bytes)?.for_clip(side))
 }
 
@@ -35,10 +35,10 @@ pub fn clip(bytes: &[u8], side: usize) -> Result<Picture, Flaw> {
 ///
 /// # Errors
 /// Where it has no pixels.
-pub fn clip_of(picture: &Picture, side: usize) -> Result<Picture, Flaw> {
+pub fn clip_of(picture: &Picture, side: usize) -> Result<Picture, PictureError> {
     let Picture { width, height, ref rgb } = *picture;
     if rgb.is_empty() {
-        return Err(Flaw::new("decode", format!("{width}x{height} pixels")));
+        return Err(PictureError::new("decode", format!("{width}x{height} pixels")));
     }
     Ok(Stored { width, height, channels: 3, values: rgb.clone() }.for_clip(side))
 }
@@ -47,12 +47,15 @@ pub fn clip_of(picture: &Picture, side: usize) -> Result<Picture, Flaw> {
 ///
 /// # Errors
 /// Where it cannot be decoded, or is smaller than `side`.
-pub fn dalle(bytes: &[u8], side: usize) -> Result<Picture, Flaw> {
+pub fn dalle(bytes: &[u8], side: usize) -> Result<Picture, PictureError> {
     let stored = Stored::decode(bytes)?;
     let (width, height) = (stored.width, stored.height);
     let short = width.min(height);
     if short < side {
-        return Err(Flaw::new("too-small", format!("{width}x{height} pixels; expected at least {side} a side")));
+        return Err(PictureError::new(
+            "too-small",
+            format!("{width}x{height} pixels; expected at least {side} a side"),
+        ));
     }
     let ratio = side as f64 / short as f64;
     let scaled = |long: usize| (ratio * long as f64).round_ties_even() as usize;
@@ -148,11 +151,11 @@ struct Stored {
 }
 
 impl Stored {
-    fn decode(bytes: &[u8]) -> Result<Self, Flaw> {
+    fn decode(bytes: &[u8]) -> Result<Self, PictureError> {
         let (image, _) = open(bytes)?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         if width == 0 || height == 0 {
-            return Err(Flaw::new("decode", format!("{width}x{height} pixels")));
+            return Err(PictureError::new("decode", format!("{width}x{height} pixels")));
         }
         let (channels, values) = match (image.color().has_color(), image.color().has_alpha()) {
             (false, false) => (1, image.into_luma8().into_raw()),

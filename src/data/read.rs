@@ -1,6 +1,6 @@
 //! Bytes of files that others made: regular files only, and no more of them than such a file may hold.
 
-use super::Flaw;
+use super::PictureError;
 use super::extensions::Role;
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +17,7 @@ pub(super) fn most(role: Role) -> u64 {
 
 /// The bytes of a file, or of the file that it is a link to. A device or a pipe is not opened: it may have no end, or never a
 /// beginning.
-pub(super) fn read(path: &Path, role: Role) -> Result<Vec<u8>, Flaw> {
+pub(super) fn read(path: &Path, role: Role) -> Result<Vec<u8>, PictureError> {
     let bytes = read_itself(path, role)?;
     match written_link(path, &bytes).filter(|target| target.is_file()) {
         Some(target) => read_itself(&target, role),
@@ -37,10 +37,10 @@ pub(super) fn written_link(path: &Path, bytes: &[u8]) -> Option<PathBuf> {
 /// The longest path that a link may hold.
 pub(super) const LONGEST_LINK: usize = 4096;
 
-fn read_itself(path: &Path, role: Role) -> Result<Vec<u8>, Flaw> {
-    let unreadable = |error| Flaw::new("unreadable", format!("cannot read {}: {error}", path.display()));
+fn read_itself(path: &Path, role: Role) -> Result<Vec<u8>, PictureError> {
+    let unreadable = |error| PictureError::new("unreadable", format!("cannot read {}: {error}", path.display()));
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Flaw::new("not-a-file", format!("{} is a folder, a device or a pipe", path.display())));
+        return Err(PictureError::new("not-a-file", format!("{} is a folder, a device or a pipe", path.display())));
     }
     let most = most(role);
     let mut bytes = Vec::new();
@@ -49,9 +49,9 @@ fn read_itself(path: &Path, role: Role) -> Result<Vec<u8>, Flaw> {
 }
 
 /// A file, or a member of a shard, that is larger than its kind may be.
-pub(super) fn too_large(role: Role, got: &str) -> Flaw {
+pub(super) fn too_large(role: Role, got: &str) -> PictureError {
     let (reason, most) = (if role == Role::Picture { "too-large" } else { "captions-too-large" }, most(role) >> 20);
-    Flaw::new(reason, format!("{got}; expected at most {most} MiB"))
+    PictureError::new(reason, format!("{got}; expected at most {most} MiB"))
 }
 
 #[cfg(test)]

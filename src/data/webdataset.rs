@@ -10,7 +10,7 @@ mod index;
 mod tests;
 
 use super::extensions::{Extensions, Role};
-use super::{BadSample, Flaw, Sample, Source, Tally, captions, decode, paths, read};
+use super::{BadSample, PictureError, Sample, Source, Tally, captions, decode, paths, read};
 use crate::{Error, Result};
 use entry::{Entry, Member};
 use index::Index;
@@ -102,13 +102,13 @@ impl Source for WebDataset {
         };
         match read() {
             Ok((picture, captions)) => Ok(Sample { key: entry.key.clone(), picture, captions }),
-            Err(flaw) => Err(Flaw::of(flaw, &entry.key)),
+            Err(wrong) => Err(PictureError::of(wrong, &entry.key)),
         }
     }
 
     fn captions(&self, index: usize) -> std::result::Result<Vec<String>, BadSample> {
         let entry = &self.entries[index];
-        self.captions_of(entry).map_err(|flaw| flaw.of(&entry.key))
+        self.captions_of(entry).map_err(|wrong| wrong.of(&entry.key))
     }
 
     fn left_out(&self) -> Tally {
@@ -117,7 +117,7 @@ impl Source for WebDataset {
 }
 
 impl WebDataset {
-    fn read(&self, entry: &Entry, member: &Member) -> std::result::Result<Vec<u8>, Flaw> {
+    fn read(&self, entry: &Entry, member: &Member) -> std::result::Result<Vec<u8>, PictureError> {
         if member.len > read::most(member.role) {
             return Err(read::too_large(member.role, &format!("a member of {} bytes", member.len)));
         }
@@ -125,12 +125,12 @@ impl WebDataset {
         let mut bytes = vec![0; member.len as usize];
         // Opened for each sample: any number of shards fits the limit on open files.
         let read = File::open(path).and_then(|file| file.read_exact_at(&mut bytes, member.offset));
-        read.map_err(|error| Flaw::new("unreadable", format!("cannot read {}: {error}", path.display())))?;
+        read.map_err(|error| PictureError::new("unreadable", format!("cannot read {}: {error}", path.display())))?;
         Ok(bytes)
     }
 
     /// The captions of a sample that has a picture: those of texts, then those of JSON.
-    fn captions_of(&self, entry: &Entry) -> std::result::Result<Vec<String>, Flaw> {
+    fn captions_of(&self, entry: &Entry) -> std::result::Result<Vec<String>, PictureError> {
         entry.picture()?;
         let mut lines = Vec::new();
         for role in [Role::Text, Role::Json] {
@@ -144,7 +144,7 @@ impl WebDataset {
         }
         if lines.is_empty() {
             let what = "expected a member with captions (txt, or json with \"caption\") that is not blank";
-            return Err(Flaw::new("no-caption", what));
+            return Err(PictureError::new("no-caption", what));
         }
         Ok(lines)
     }

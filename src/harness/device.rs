@@ -138,11 +138,11 @@ use crate::kernels::cuda::open;
 
 #[cfg(feature = "cuda")]
 fn on_gpu(spec: &Spec, kernels: Kernels, training: bool) -> Result<Box<dyn Family>> {
-    use crate::kernels::{Products, cuda};
+    use crate::kernels::{MatmulPrecision, cuda};
     let device = cuda::open(kernels)?;
     match cuda::experimental() {
         Some(gpu) => gpu.set_products(spec.gpu.products),
-        None if spec.gpu.products == Products::F32 => {}
+        None if spec.gpu.products == MatmulPrecision::F32 => {}
         None => {
             let what =
                 "gpu.products: only f32 without --cuda-kernels experimental, whose kernels round what they multiply";

@@ -13,7 +13,7 @@ use super::preview::Preview;
 use super::progress::Tasks;
 use super::run_dir::{RunDir, TOKENIZER, write_atomic};
 use super::sources::{Sources, view};
-use super::training::{Plan, Trained, train};
+use super::training::{StagePlan, Trained, train};
 pub use super::watch::Watch;
 use crate::data::{Counts, Example, Loader, Picture, Tally, View, pixels};
 use crate::error::{Error, Result};
@@ -142,7 +142,7 @@ fn write_masks(run: &RunDir, Architecture { layout, patterns, .. }: &Architectur
 /// The plan of a stage's spec, whose best weights `metric` tells.
 macro_rules! plan {
     ($spec:ident, $metric:literal) => {
-        Plan {
+        StagePlan {
             steps: $spec.steps,
             validate: $spec.validate_every,
             checkpoint: $spec.checkpoint_every,

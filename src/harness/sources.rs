@@ -5,7 +5,7 @@ use super::loaded::Loaded;
 use super::run_dir::RunDir;
 use crate::data::shapes::Split;
 use crate::data::{
-    Crop, Example, Extensions, Flaw, Flip, Folder, Joined, Loader, Shapes, Source, Tally, View, WebDataset,
+    Crop, Example, Extensions, Flip, Folder, Joined, Loader, PictureError, Shapes, Source, Tally, View, WebDataset,
 };
 use crate::data::{hold_out, paths};
 use crate::error::{Error, Result};
@@ -183,7 +183,7 @@ fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Sou
         if new {
             once.push(real);
         } else {
-            left_out.add(&Flaw::new("named-twice", "it is read once").of(&path.to_string_lossy()));
+            left_out.add(&PictureError::new("named-twice", "it is read once").of(&path.to_string_lossy()));
         }
         new
     };
@@ -220,7 +220,7 @@ fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Sou
         return Err(error);
     }
     for (folder, error) in empty {
-        left_out.add(&Flaw::new("no-samples", error.to_string()).of(&folder.to_string_lossy()));
+        left_out.add(&PictureError::new("no-samples", error.to_string()).of(&folder.to_string_lossy()));
     }
     Ok(Box::new(Joined::new(sources, left_out)))
 }

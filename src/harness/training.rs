@@ -19,7 +19,7 @@ const LOG_EVERY: u64 = 10;
 const START_LEFT: f64 = 0.01;
 
 /// What a spec says of a stage's training.
-pub struct Plan {
+pub struct StagePlan {
     /// Updates.
     pub steps: u64,
     /// Steps between validations.
@@ -34,7 +34,7 @@ pub struct Plan {
     pub metric: &'static str,
 }
 
-impl Plan {
+impl StagePlan {
     /// Whether the stage is validated after so many steps.
     fn measures(&self, done: u64) -> bool {
         done == 1 || done.is_multiple_of(self.validate) || done == self.steps
@@ -57,7 +57,7 @@ pub fn train<F: ?Sized>(
     stage: &mut dyn Learns<F>,
     run: &mut RunDir,
     watch: &Watch,
-    plan: &Plan,
+    plan: &StagePlan,
     batch: &mut dyn FnMut(u64) -> Result<Batch>,
     validate: &mut dyn FnMut(&F, u64) -> Result<Metrics>,
 ) -> Result<Trained<F>> {
@@ -156,7 +156,12 @@ fn figure(figures: &Metrics, metric: &'static str, stage: &str, step: u64) -> Re
 }
 
 /// Fixes the weights that are kept, writes down which they are, and says what the validations give reason to say.
-fn keep<F: ?Sized>(stage: &dyn Learns<F>, run: &mut RunDir, plan: &Plan, validations: &Validations) -> Result<Box<F>> {
+fn keep<F: ?Sized>(
+    stage: &dyn Learns<F>,
+    run: &mut RunDir,
+    plan: &StagePlan,
+    validations: &Validations,
+) -> Result<Box<F>> {
     let name = stage.name();
     let folder = run.checkpoints(name).join(BEST);
     let last = validations.last();
@@ -261,7 +266,7 @@ mod tests {
         killed: u64,
         figure: impl Fn(u64) -> f64,
     ) -> Result<(u64, u64)> {
-        let plan = Plan { steps: 100, validate, checkpoint: 30, keep: Keep::Best, patience, metric: "val" };
+        let plan = StagePlan { steps: 100, validate, checkpoint: 30, keep: Keep::Best, patience, metric: "val" };
         let watch = Watch { stop: Stop::never(), progress: false };
         let mut batch = |step| match step {
             step if step == killed => Err(Error::Usage("killed".into())),

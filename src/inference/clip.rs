@@ -13,14 +13,14 @@ const CHUNK: usize = 64;
 const PIXELS: usize = 16 * 224 * 224;
 
 /// Rows of features.
-type Rows<D> = std::result::Result<Tensor<(usize, usize), f32, D>, <D as HasErr>::Err>;
+type FeatureRows<D> = std::result::Result<Tensor<(usize, usize), f32, D>, <D as HasErr>::Err>;
 
 /// The tower of a CLIP that reads pictures.
 pub trait PictureTower<D: Backend<f32>> {
     /// Side of the pictures.
     fn side(&self) -> usize;
     /// Features as the tower gives them, not of unit length: (B, embed). `pixels`: normalised, (B, side, side, 3).
-    fn features(&self, size: usize, pixels: &[f32], device: &D) -> Rows<D>;
+    fn features(&self, size: usize, pixels: &[f32], device: &D) -> FeatureRows<D>;
 }
 
 impl<S: ClipShape, D: Backend<f32>> PictureTower<D> for Vision<S, f32, D> {
@@ -28,7 +28,7 @@ impl<S: ClipShape, D: Backend<f32>> PictureTower<D> for Vision<S, f32, D> {
         S::SIDE
     }
 
-    fn features(&self, size: usize, pixels: &[f32], device: &D) -> Rows<D> {
+    fn features(&self, size: usize, pixels: &[f32], device: &D) -> FeatureRows<D> {
         Ok(retyped(self.forward(size, pixels, device, NoneTape)?))
     }
 }
@@ -38,7 +38,7 @@ impl<D: Backend<f32>> PictureTower<D> for ResNet<f32, D> {
         self.sizes().side
     }
 
-    fn features(&self, size: usize, pixels: &[f32], device: &D) -> Rows<D> {
+    fn features(&self, size: usize, pixels: &[f32], device: &D) -> FeatureRows<D> {
         self.forward(size, pixels.to_vec(), device, NoneTape)
     }
 }

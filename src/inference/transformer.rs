@@ -1,6 +1,6 @@
 //! The transformer with its weights fixed: the likelihood of tokens, and sequences that grow.
 
-use super::decoder::{Engines, Place, row_bytes};
+use super::decoder::{DecoderCache, DecoderDevice, row_bytes};
 use super::{Autoregressive, Sequence, TokenModel};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::attention;
@@ -31,13 +31,13 @@ pub struct FrozenTransformer<S: TransformerShape, D: Backend<f32>> {
     patterns: Vec<Pattern>,
     masks: Vec<Mask>,
     pad_loss: bool,
-    engines: Engines,
+    decoders: DecoderCache,
 }
 
 impl<S: TransformerShape, D: Backend<f32>> FrozenTransformer<S, D> {
     /// `model` with a pattern and a mask for each layer; `pad_loss` says whether its figures of text count pads.
     pub fn new(model: Transformer<S, f32, D>, patterns: Vec<Pattern>, masks: Vec<Mask>, pad_loss: bool) -> Self {
-        FrozenTransformer { model, patterns, masks, pad_loss, engines: Engines::default() }
+        FrozenTransformer { model, patterns, masks, pad_loss, decoders: DecoderCache::default() }
     }
 }
 
@@ -58,12 +58,12 @@ where
     }
 
     fn sequence(&self, batch: usize, precision: Precision) -> Result<Box<dyn Sequence + '_>> {
-        let gpu = if D::ON_HOST { None } else { Place::gpu(<S::Block as BlockShape>::HeadDim::SIZE) };
+        let gpu = if D::ON_HOST { None } else { DecoderDevice::gpu(<S::Block as BlockShape>::HeadDim::SIZE) };
         if !D::ON_HOST && gpu.is_none() && precision == Precision::F32 {
             return Ok(Box::new(Uncached { model: self, batch }));
         }
-        let (place, ids) = (gpu.unwrap_or(Place::Host), Transformer::<S, f32, D>::step_ids);
-        self.engines.sequence(place, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
+        let (place, ids) = (gpu.unwrap_or(DecoderDevice::Host), Transformer::<S, f32, D>::step_ids);
+        self.decoders.sequence(place, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
     }
 }
 

@@ -14,6 +14,6 @@ pub mod cpu;
 pub mod cuda;
 pub mod heap;
 
-pub use options::{Kernels, Products};
+pub use options::{Kernels, MatmulPrecision};
 pub use real::Real;
 pub use values::Values;

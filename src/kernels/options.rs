@@ -15,7 +15,7 @@ pub enum Kernels {
 /// What a GPU rounds the factors of products to, on their way into its tensor cores; sums are in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Products {
+pub enum MatmulPrecision {
     /// Not at all, and not on the tensor cores.
     #[default]
     F32,

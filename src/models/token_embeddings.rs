@@ -8,8 +8,8 @@ use crate::nn::{Init, Role};
 use crate::ops::{Backend, to_vec};
 use dfdx::prelude::{ConstDim, Dim, PutTape, Tape, Tensor};
 
-/// Rows of the tables (text, text position, image, row, column), (B, N) each; [`ABSENT`](crate::ops::ABSENT) for none.
-pub type Rows = [Vec<u32>; 5];
+/// TableRows of the tables (text, text position, image, row, column), (B, N) each; [`ABSENT`](crate::ops::ABSENT) for none.
+pub type TableRows = [Vec<u32>; 5];
 
 crate::module! {
     /// Tables of text tokens and their positions, of codes, and of the grid's rows and columns.
@@ -29,7 +29,7 @@ impl<T: ConstDim, P: ConstDim, I: ConstDim, G: ConstDim, Width: ConstDim, E: Rea
     #[allow(clippy::type_complexity)] // the shape is the documentation
     pub fn forward<B: Dim, N: Dim, Tp: Tape<E, D>>(
         &self,
-        [text, position, image, row, column]: &Rows,
+        [text, position, image, row, column]: &TableRows,
         (batch, slots): (B, N),
         tape: Tp,
     ) -> Result<Tensor<(B, N, Width), E, D, Tp>, D::Err> {
@@ -41,7 +41,7 @@ impl<T: ConstDim, P: ConstDim, I: ConstDim, G: ConstDim, Width: ConstDim, E: Rea
         add_rows(x, &self.column, column, shape)
     }
 
-    /// As sampling reads them, in the order of [`Rows`].
+    /// As sampling reads them, in the order of [`TableRows`].
     pub fn tables(&self) -> Result<Vec<Vec<E>>, D::Err> {
         Ok(vec![
             to_vec(self.text.clone())?,

@@ -6,7 +6,7 @@
 //!
 //! Legend: B batch, T text slots, G grid side, N slots in the call, Dim width.
 
-use super::token_embeddings::{Rows, TokenEmbeddings};
+use super::token_embeddings::{TableRows, TokenEmbeddings};
 use crate::kernels::Real;
 use crate::nn::{Block, BlockInit, BlockNames, Incremental, Init, LayerNorm, Linear, Precision};
 use crate::ops::{ABSENT, Activation, Backend, Mask, to_vec};
@@ -149,7 +149,7 @@ impl<S: TransformerShape, E: Real, D: Backend<E>> Transformer<S, E, D> {
 
     /// The rows of the tables (text, text position, image, row, column) that are summed for `slots` of each sequence: (B, N)
     /// each.
-    pub fn step_ids(batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> Rows {
+    pub fn step_ids(batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> TableRows {
         let (text, grid, image) = (S::Text::SIZE, S::Grid::SIZE, S::Image::SIZE);
         let words = S::TextVocab::SIZE - text; // ids from here on are pads
         let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {

@@ -11,7 +11,7 @@ use super::run::Run;
 
 /// What one stage met.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct DataCounts {
     /// Samples met; `None` in runs that did not count them.
     pub seen: Option<u64>,
     pub used: Option<u64>,
@@ -24,7 +24,7 @@ pub(super) struct Counts {
 }
 
 /// The counts of each stage that has any, by the names in `run.json`.
-pub(super) fn stages(run: &Run) -> Vec<(&str, Counts)> {
+pub(super) fn stages(run: &Run) -> Vec<(&str, DataCounts)> {
     let object = |key: &str| run.facts.get(key).and_then(Value::as_object);
     let mut names: Vec<&str> = Vec::new();
     for key in ["samples", "bad_samples", "captions"] {
@@ -44,9 +44,9 @@ pub(super) fn stages(run: &Run) -> Vec<(&str, Counts)> {
         .collect()
 }
 
-fn counts(samples: Option<&Value>, bad: Option<&Value>, captions: Option<&Value>) -> Counts {
+fn counts(samples: Option<&Value>, bad: Option<&Value>, captions: Option<&Value>) -> DataCounts {
     let number = |key: &str| samples?.get(key)?.as_u64();
-    let mut counts = Counts { seen: number("seen"), used: number("used"), ..Counts::default() };
+    let mut counts = DataCounts { seen: number("seen"), used: number("used"), ..DataCounts::default() };
     let mut reasons = |what: &str, by_reason: Option<&Value>| -> u64 {
         let each: Vec<(&String, u64)> = by_reason
             .and_then(Value::as_object)

@@ -2,7 +2,7 @@
 
 use super::axis::number;
 use crate::evaluate::estimate::Estimate;
-use crate::evaluate::results::{Row, SHARE};
+use crate::evaluate::results::{ResultRow, SHARE};
 use serde_json::Value;
 
 /// The interval of a figure and the number of trials, where they are known.
@@ -14,7 +14,7 @@ pub(crate) fn detail(estimate: &Estimate, write: fn(f64) -> String) -> String {
 }
 
 /// How the figures of a row are written.
-fn write(row: &Row) -> fn(f64) -> String {
+fn write(row: &ResultRow) -> fn(f64) -> String {
     if row.unit == SHARE { percent } else { figure }
 }
 
@@ -24,17 +24,17 @@ fn figure(value: f64) -> String {
 }
 
 /// A row's unit as it is written beside its figure: a percentage has its own.
-pub(crate) fn unit(row: &Row) -> &'static str {
+pub(crate) fn unit(row: &ResultRow) -> &'static str {
     if row.unit == SHARE { "" } else { row.unit }
 }
 
 /// A row's figure in words, and its interval.
-pub(crate) fn figures(row: &Row) -> (String, String) {
+pub(crate) fn figures(row: &ResultRow) -> (String, String) {
     (write(row)(row.estimate.value), detail(&row.estimate, write(row)))
 }
 
 /// The same with the unit in front of the interval, where there is one.
-pub(crate) fn with_unit(row: &Row) -> (String, String) {
+pub(crate) fn with_unit(row: &ResultRow) -> (String, String) {
     let (value, detail) = figures(row);
     let parts = [unit(row), &detail].into_iter().filter(|part| !part.is_empty());
     (value, parts.collect::<Vec<_>>().join(" · "))
@@ -118,7 +118,7 @@ mod tests {
             "zero_shot": {"seen": 0.25}, "other": {"x": 2},
         });
         let results = Results::read(results.as_object().unwrap());
-        let row = |row: &Row| format!("{}: {} ({})", row.title, with_unit(row).0, with_unit(row).1);
+        let row = |row: &ResultRow| format!("{}: {} ({})", row.title, with_unit(row).0, with_unit(row).1);
         let mut written: Vec<String> = results.rows().iter().map(row).collect();
         let others = results.others.iter().flat_map(|(key, value)| leaves(&[key], value));
         written.extend(others.map(|leaf| format!("{}: {} ({})", leaf.title(), leaf.text().0, leaf.text().1)));

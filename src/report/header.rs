@@ -7,7 +7,7 @@ use super::figures::{detail, percent, plain, with_unit, words};
 use super::html::{duration, escape, notice};
 use super::panels;
 use super::run::Run;
-use crate::evaluate::results::Row;
+use crate::evaluate::results::ResultRow;
 
 /// At most so many key results and warnings.
 const CARDS: usize = 6;
@@ -112,7 +112,7 @@ pub(super) fn cards(run: &Run) -> Vec<(String, String, String)> {
     if let Some((set, figures)) = results.sets.iter().next() {
         for quantity in KEY {
             if let Some((quantity, figure)) = figures.bounds.figures().find(|(of, _)| of.key == quantity) {
-                let (value, detail) = with_unit(&Row::of(quantity, figure));
+                let (value, detail) = with_unit(&ResultRow::of(quantity, figure));
                 cards.push((format!("{}, {}", quantity.title, words(set)), value, detail));
             }
         }

@@ -9,7 +9,7 @@ use super::figures::{Leaf, detail, figures, leaves, percent, unit, with_unit, wo
 use super::html::{escape, facts, notice};
 use super::run::Run;
 use crate::evaluate::estimate::Estimate;
-use crate::evaluate::results::{Accuracy, Better, Breakdown, Choice, Named, RerankCurve, Row};
+use crate::evaluate::results::{Accuracy, Better, Breakdown, Choice, Named, RerankCurve, ResultRow};
 
 /// The most rows that a table shows.
 const ROWS: usize = 200;
@@ -73,9 +73,9 @@ fn head(class: &str, first: &str, sets: &[&str]) -> String {
 }
 
 /// The measurements of sets, which are the columns; each set's details apart.
-pub(super) fn of_sets(sets: Vec<(&str, (Vec<Row>, Vec<Row>))>) -> String {
+pub(super) fn of_sets(sets: Vec<(&str, (Vec<ResultRow>, Vec<ResultRow>))>) -> String {
     let names: Vec<&str> = sets.iter().map(|(set, _)| *set).collect();
-    let (rows, details): (Vec<Vec<Row>>, Vec<Vec<Row>>) = sets.into_iter().map(|(_, rows)| rows).unzip();
+    let (rows, details): (Vec<Vec<ResultRow>>, Vec<Vec<ResultRow>>) = sets.into_iter().map(|(_, rows)| rows).unzip();
     let html = by_set(&names, &rows);
     if details.iter().all(Vec::is_empty) {
         return html;
@@ -84,9 +84,9 @@ pub(super) fn of_sets(sets: Vec<(&str, (Vec<Row>, Vec<Row>))>) -> String {
     format!("{html}<details><summary>Attributes after reconstruction, in detail</summary>\n{detail}</details>\n")
 }
 
-fn by_set(sets: &[&str], columns: &[Vec<Row>]) -> String {
-    let same = |row: &Row, other: &Row| (&row.title, row.unit) == (&other.title, other.unit);
-    let mut rows: Vec<&Row> = Vec::new();
+fn by_set(sets: &[&str], columns: &[Vec<ResultRow>]) -> String {
+    let same = |row: &ResultRow, other: &ResultRow| (&row.title, row.unit) == (&other.title, other.unit);
+    let mut rows: Vec<&ResultRow> = Vec::new();
     for row in columns.iter().flatten() {
         if !rows.iter().any(|known| same(known, row)) {
             rows.push(row);

@@ -9,7 +9,7 @@ use super::html::duration;
 use super::run::Run;
 use super::training::{kept, pace, rate};
 use crate::Result;
-use crate::evaluate::results::{Bounds, Choice, Row, SetResults};
+use crate::evaluate::results::{Bounds, Choice, ResultRow, SetResults};
 use crate::harness::table::Table;
 
 /// The figures of validation sets that are shown.
@@ -76,11 +76,11 @@ fn measured(run: &Run) -> Option<Table> {
     for quantity in KEY.iter().filter_map(|key| Bounds::QUANTITIES.iter().find(|quantity| quantity.key == *key)) {
         let row = |set: &SetResults| {
             let (_, figure) = set.bounds.figures().find(|(of, _)| *of == quantity)?;
-            Some(figures(&Row::of(quantity, figure)).0)
+            Some(figures(&ResultRow::of(quantity, figure)).0)
         };
         let cells: Vec<Option<String>> = sets.iter().map(|(_, set)| row(set)).collect();
         if cells.iter().any(Option::is_some) {
-            let unit = unit(&Row::of(quantity, f64::NAN.into())).to_owned();
+            let unit = unit(&ResultRow::of(quantity, f64::NAN.into())).to_owned();
             let cells = cells.into_iter().map(|cell| cell.unwrap_or("–".into())).chain([unit]);
             table.row([quantity.title.to_owned()].into_iter().chain(cells));
         }

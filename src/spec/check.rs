@@ -2,7 +2,7 @@
 
 use super::parse::{Data, Key, Node};
 use super::problem::{Place, Problem, did_you_mean};
-use super::schema::{self, Kind, Row};
+use super::schema::{self, KeyRow, ValueKind};
 use super::{across, expect};
 use crate::mask::is_kernel;
 use std::ops::RangeBounds;
@@ -21,32 +21,32 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn value(&mut self, node: &Node, kind: &Kind, path: &str) {
+    fn value(&mut self, node: &Node, kind: &ValueKind, path: &str) {
         match (kind, &node.data) {
-            (Kind::Map(rows), Data::Map(entries)) => self.rows(node, rows, entries, path),
-            (Kind::Named(kind), Data::Map(entries)) => {
+            (ValueKind::Map(rows), Data::Map(entries)) => self.rows(node, rows, entries, path),
+            (ValueKind::Named(kind), Data::Map(entries)) => {
                 for (at, (key, value)) in entries.iter().enumerate() {
                     self.name(key, &entries[..at], path);
                     self.value(value, kind, &join(path, &key.name));
                 }
             }
-            (Kind::List(least, kind), Data::List(items)) if items.len() >= *least => {
+            (ValueKind::List(least, kind), Data::List(items)) if items.len() >= *least => {
                 for (i, item) in items.iter().enumerate() {
                     self.value(item, kind, &format!("{path}[{i}]"));
                 }
             }
-            (Kind::Flag, Data::Flag(_)) => {}
-            (Kind::Either(_, mapping), Data::Map(_)) => self.value(node, mapping, path),
-            (Kind::Either(number, _), _) if is_number(number, node) => {}
-            (Kind::Whole(least, most), Data::Whole(whole)) if within(*whole, *least, *most) => {}
-            (Kind::Odd, Data::Whole(whole)) if usize::try_from(*whole).is_ok_and(is_kernel) => {}
-            (Kind::Real(_), _) if is_number(kind, node) => {}
+            (ValueKind::Flag, Data::Flag(_)) => {}
+            (ValueKind::Either(_, mapping), Data::Map(_)) => self.value(node, mapping, path),
+            (ValueKind::Either(number, _), _) if is_number(number, node) => {}
+            (ValueKind::Whole(least, most), Data::Whole(whole)) if within(*whole, *least, *most) => {}
+            (ValueKind::Odd, Data::Whole(whole)) if usize::try_from(*whole).is_ok_and(is_kernel) => {}
+            (ValueKind::Real(_), _) if is_number(kind, node) => {}
             (_, Data::Text(text)) => self.text(node, kind, text, path),
             _ => self.expected(node, kind, path),
         }
     }
 
-    fn rows(&mut self, node: &Node, rows: &[Row], entries: &[(Key, Node)], path: &str) {
+    fn rows(&mut self, node: &Node, rows: &[KeyRow], entries: &[(Key, Node)], path: &str) {
         for (key, value) in entries {
             match rows.iter().find(|row| row.name == key.name) {
                 Some(row) => self.value(value, &row.kind, &join(path, &row.name)),
@@ -63,7 +63,7 @@ impl Walk<'_> {
             let mut place = node.place.clone();
             place.end = place.start;
             let hint = match row.kind {
-                Kind::Preset => format!("presets: {}", self.presets.join(", ")),
+                ValueKind::Preset => format!("presets: {}", self.presets.join(", ")),
                 _ => String::new(),
             };
             self.problem(&place, format!("missing key `{}`: {}", join(path, &row.name), row.kind), hint);
@@ -73,30 +73,30 @@ impl Walk<'_> {
     /// A key that somebody chose: it becomes a part of files' names, on some systems in any case of its letters.
     fn name(&mut self, key: &Key, before: &[(Key, Node)], path: &str) {
         if !is_name(&key.name) {
-            let message = format!("a name in `{path}` must be {}, found {:?}", Kind::Name, key.name);
+            let message = format!("a name in `{path}` must be {}, found {:?}", ValueKind::Name, key.name);
             self.problem(&key.place, message, "it names files");
         } else if before.iter().any(|(other, _)| other.name.eq_ignore_ascii_case(&key.name)) {
             self.problem(&key.place, format!("two names in `{path}` differ only in case: `{}`", key.name), "");
         }
     }
 
-    fn text(&mut self, node: &Node, kind: &Kind, text: &str, path: &str) {
+    fn text(&mut self, node: &Node, kind: &ValueKind, text: &str, path: &str) {
         match kind {
-            Kind::Name if is_name(text) => {}
-            Kind::Glob if !text.is_empty() => {}
-            Kind::Choice(words) if words.iter().any(|word| word.name == text) => {}
-            Kind::Preset if self.presets.contains(&text) => {}
-            Kind::Preset => {
+            ValueKind::Name if is_name(text) => {}
+            ValueKind::Glob if !text.is_empty() => {}
+            ValueKind::Choice(words) if words.iter().any(|word| word.name == text) => {}
+            ValueKind::Preset if self.presets.contains(&text) => {}
+            ValueKind::Preset => {
                 let hint =
                     did_you_mean(text, self.presets).unwrap_or_else(|| format!("presets: {}", self.presets.join(", ")));
                 self.problem(&node.place, format!("unknown preset `{text}`"), hint);
             }
-            Kind::Choice(words) => {
+            ValueKind::Choice(words) => {
                 let names: Vec<&str> = words.iter().map(|word| word.name.as_str()).collect();
                 let hint = did_you_mean(text, &names).unwrap_or_default();
                 self.problem(&node.place, format!("`{path}` must be {kind}, found {}", describe(node)), hint);
             }
-            Kind::Expectation => {
+            ValueKind::Expectation => {
                 if let Err(why) = expect::parse(text) {
                     self.problem(
                         &node.place,
@@ -109,12 +109,12 @@ impl Walk<'_> {
         }
     }
 
-    fn expected(&mut self, node: &Node, kind: &Kind, path: &str) {
-        let text_wanted = matches!(kind, Kind::Name | Kind::Glob | Kind::Preset | Kind::Choice(_));
+    fn expected(&mut self, node: &Node, kind: &ValueKind, path: &str) {
+        let text_wanted = matches!(kind, ValueKind::Name | ValueKind::Glob | ValueKind::Preset | ValueKind::Choice(_));
         let hint = match node.data {
             Data::Null => "give it a value, or remove the key",
             Data::Whole(_) | Data::Real(_) | Data::Flag(_) if text_wanted => "quote it to make it text",
-            Data::Text(_) if matches!(kind, Kind::List(..)) => "a list is written [a, b]",
+            Data::Text(_) if matches!(kind, ValueKind::List(..)) => "a list is written [a, b]",
             _ => "",
         };
         let subject = if path.is_empty() { "the spec".to_owned() } else { format!("`{path}`") };
@@ -127,10 +127,10 @@ impl Walk<'_> {
 }
 
 /// Whether `node` is a finite number in the range of `kind`.
-fn is_number(kind: &Kind, node: &Node) -> bool {
+fn is_number(kind: &ValueKind, node: &Node) -> bool {
     match (kind, &node.data) {
-        (Kind::Real(range), Data::Real(real)) => real.is_finite() && range.contains(real),
-        (Kind::Real(range), Data::Whole(whole)) => range.contains(&(*whole as f64)),
+        (ValueKind::Real(range), Data::Real(real)) => real.is_finite() && range.contains(real),
+        (ValueKind::Real(range), Data::Whole(whole)) => range.contains(&(*whole as f64)),
         _ => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::kinds::*;
 use crate::data::shapes::Captions;
-use crate::kernels::Products;
+use crate::kernels::MatmulPrecision;
 use crate::nn::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,5 +78,5 @@ impl Default for EvaluateSpec {
 #[serde(deny_unknown_fields, default)]
 pub struct GpuSpec {
     /// What products round their factors to.
-    pub products: Products,
+    pub products: MatmulPrecision,
 }

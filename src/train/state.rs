@@ -18,7 +18,7 @@ const COUNTS: &str = "state.json";
 /// What a checkpoint holds besides tensors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Counts {
+pub struct UpdateCounts {
     /// Updates of the weights.
     pub updates: u64,
     /// How many updates the moving average has taken in.
@@ -56,7 +56,7 @@ impl State {
     }
 
     /// As the files of a checkpoint.
-    pub fn files(&self, counts: &Counts) -> Result<Files> {
+    pub fn files(&self, counts: &UpdateCounts) -> Result<Files> {
         let model = self.weights.iter().map(|p| (p.name.clone(), &p.shape[..], &p.values[..]));
         let moments = self.named(&self.mean, "mean.").chain(self.named(&self.variance, "variance."));
         let counts = serde_json::to_vec(counts).map_err(|error| Error::data(COUNTS, error.to_string()))?;
@@ -86,7 +86,7 @@ impl State {
     }
 
     /// What [`State::files`] wrote of a state like this one, by name.
-    pub fn read(&self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<(State, Counts)> {
+    pub fn read(&self, read: &dyn Fn(&str) -> Result<Vec<u8>>) -> Result<(State, UpdateCounts)> {
         let mut model = weights::from_bytes(&read(MODEL)?, MODEL)?;
         let mut moments = weights::from_bytes(&read(OPTIMIZER)?, OPTIMIZER)?;
         let mut found = State { weights: Vec::new(), mean: Vec::new(), variance: Vec::new(), average: Vec::new() };

@@ -1,6 +1,6 @@
 //! What every stage shares: a model with its gradients, AdamW or Muon over all its parameters, the moving average, the checkpoint.
 
-use super::state::{Counts, Files, State};
+use super::state::{Files, State, UpdateCounts};
 use super::store::{Move, ParameterStore, Rule, store};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::{AdamW, clip_scale};
@@ -19,7 +19,7 @@ pub struct Trainer<M, D: Backend<f32>> {
     device: D,
     parameters: Vec<Declared>,
     store: Box<dyn ParameterStore<M, D>>,
-    counts: Counts,
+    counts: UpdateCounts,
     /// The losses of the parts of a batch that were run so far.
     loss: f64,
     optimizer: Optimizer,
@@ -54,7 +54,7 @@ impl<M: Module<f32, D>, D: Backend<f32>> Trainer<M, D> {
             device,
             parameters: nn::describe::<M, f32, D>(),
             store,
-            counts: Counts::default(),
+            counts: UpdateCounts::default(),
             loss: 0.0,
             optimizer,
             ema,

@@ -1,4 +1,4 @@
-//! Products with few rows, few_rows.cu, from weights in each precision.
+//! MatmulPrecision with few rows, few_rows.cu, from weights in each precision.
 
 use super::grids::Grid;
 use super::harness::{Kernels, error, uniform};

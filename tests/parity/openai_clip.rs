@@ -8,7 +8,7 @@ use crate::fixture::{self, Tensors, assert_forward, assert_gradient};
 use dalle::Result;
 use dalle::data::preprocess;
 use dalle::import::Weights;
-use dalle::models::clip::{Clip, Sizes, Text, ends_of_text, hf, normalised, resnet, scaled_cosines, unit};
+use dalle::models::clip::{Clip, ClipSizes, Text, ends_of_text, hf, normalised, resnet, scaled_cosines, unit};
 use dalle::nn::{self, Init};
 use dalle::objective::contrastive;
 use dalle::ops::{retyped, scalar, to_vec};
@@ -202,7 +202,7 @@ fn is_listed(case: &str) -> bool {
 fn official<S: ClipShape>(case: &str) {
     if is_listed(case) {
         let weights = fixture::open(&format!("openai_clip/{case}.safetensors"));
-        assert_eq!(Sizes::read(&shape_in(&weights)).unwrap(), Sizes::of::<S>(), "{case}: the sizes");
+        assert_eq!(ClipSizes::read(&shape_in(&weights)).unwrap(), ClipSizes::of::<S>(), "{case}: the sizes");
         let mut model: Clip<S, f32, Cpu> = filled(named(&weights));
         let parameters = nn::export(&model).unwrap();
         assert_eq!(parameters.len(), weights.names().count(), "{case}: parameters");
@@ -241,7 +241,7 @@ fn vit_j() {
     let archive = fixture::bytes("openai_clip/jit/vit_j_fp16.pt");
     let weights = Weights::from_bytes("vit_j_fp16.pt", archive).unwrap();
     let shape = |name: &str| weights.find(name).map(|tensor| tensor.shape.clone());
-    assert_eq!(Sizes::read(&shape).unwrap(), Sizes::of::<VitJ>(), "{case}: the sizes");
+    assert_eq!(ClipSizes::read(&shape).unwrap(), ClipSizes::of::<VitJ>(), "{case}: the sizes");
     let model: Clip<VitJ, f32, Cpu> = filled(|name, shape| weights.parameter(name, shape));
     let io = fixture::open("openai_clip/vit_j_io.safetensors");
     let expected = fixture::open("openai_clip/jit/vit_j_fp16_expected.safetensors");
@@ -255,7 +255,7 @@ fn rn_a() {
         return;
     }
     let weights = fixture::open(&format!("openai_clip/{case}.safetensors"));
-    let sizes = resnet::Sizes::of(&shape_in(&weights)).unwrap();
+    let sizes = resnet::ResNetSizes::of(&shape_in(&weights)).unwrap();
     let config = &meta()["models"][case]["config"];
     let number = |key: &str| config[key].as_u64().expect("a number") as usize;
     let layers: Vec<usize> =
@@ -279,7 +279,7 @@ fn hugging_face<S: ClipShape>(case: &str) {
     let (weights, io) =
         (fixture::open(&format!("{folder}/model.safetensors")), fixture::open(&format!("{folder}/io.safetensors")));
     let config = hf::Config::parse(&fixture::bytes(&format!("{folder}/config.json")), "config.json").unwrap();
-    assert_eq!(config.sizes, Sizes::of::<S>(), "{case}: the sizes");
+    assert_eq!(config.sizes, ClipSizes::of::<S>(), "{case}: the sizes");
 
     let mut read = std::collections::BTreeSet::new();
     let model: Clip<S, f32, Cpu> = filled(|name, shape| {

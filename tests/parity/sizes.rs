@@ -7,12 +7,12 @@
 use dalle::mask::Layout;
 use dalle::models::clip::presets::{Rn50, VitB16, VitB32, VitL14};
 use dalle::models::clip::{self, Clip, Text, resnet};
-use dalle::models::dvae::{self, Dvae};
+use dalle::models::dvae::Dvae;
 use dalle::models::feature_map::FeatureMap;
 use dalle::models::presets::paper;
 use dalle::models::rudalle::{self, Malevich, Rudalle, Version};
 use dalle::models::transformer::Tokens;
-use dalle::models::vqgan::{Config, Kind, Vqgan};
+use dalle::models::vqgan::{Config, QuantiserKind, Vqgan};
 use dalle::nn::{self, Init, Parameter};
 use dalle::ops::to_vec;
 use dalle::random::Rng;
@@ -127,7 +127,7 @@ fn vision_transformer<S: ClipShape>(name: &str, save: Option<&Path>) -> Pass {
 
 fn rn50(save: Option<&Path>) -> Pass {
     let cpu = Cpu::default();
-    let sizes = resnet::Sizes::RN50;
+    let sizes = resnet::ResNetSizes::RN50;
     let mut weights = Vec::new();
     let visual = resnet::ResNet::<f32, Cpu>::load(sizes, &cpu, |name, shape| {
         // Running variances are positive.
@@ -161,7 +161,7 @@ fn malevich(_: Option<&Path>) -> Pass {
 
 fn gumbel(_: Option<&Path>) -> Pass {
     let mut parameters = 0;
-    let model = Vqgan::load(&Config::gumbel_f8_8192(), Kind::Gumbel, &mut |name: &str, shape: &[usize]| {
+    let model = Vqgan::load(&Config::gumbel_f8_8192(), QuantiserKind::Gumbel, &mut |name: &str, shape: &[usize]| {
         parameters += shape.iter().product::<usize>();
         Ok(random(name, shape))
     })?;

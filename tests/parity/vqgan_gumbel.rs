@@ -4,7 +4,7 @@ use crate::fixture::{self, Entry, Tensors, assert_forward, assert_near};
 use dalle::Result;
 use dalle::kernels::cpu::softmax;
 use dalle::models::feature_map::FeatureMap;
-use dalle::models::vqgan::{self, Config, Kind, Vqgan};
+use dalle::models::vqgan::{self, Config, QuantiserKind, Vqgan};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ fn config(meta: &Value) -> Config {
 }
 
 /// The model of the first file that has each parameter, every tensor of which must be asked for.
-fn load(config: &Config, kind: Kind, files: &[&Tensors]) -> Vqgan {
+fn load(config: &Config, kind: QuantiserKind, files: &[&Tensors]) -> Vqgan {
     let mut left: BTreeSet<&str> = files[0].names().collect();
     let model = Vqgan::load(config, kind, &mut |name, shape| -> Result<Vec<f32>> {
         let file = files.iter().find(|file| file.names().any(|known| known == name));
@@ -93,8 +93,8 @@ fn cases() -> (Value, Case, Case) {
     let config = config(&meta);
     let open = |file: &str| fixture::open(&format!("vqgan_gumbel/{file}.safetensors"));
     let (full, extra) = (open("gumbel_vq"), open("vq_extra"));
-    let gumbel = Case { name: "gumbel", model: load(&config, Kind::Gumbel, &[&full]), io: open("io") };
-    let nearest = Case { name: "vq", model: load(&config, Kind::Nearest, &[&extra, &full]), io: open("io") };
+    let gumbel = Case { name: "gumbel", model: load(&config, QuantiserKind::Gumbel, &[&full]), io: open("io") };
+    let nearest = Case { name: "vq", model: load(&config, QuantiserKind::Nearest, &[&extra, &full]), io: open("io") };
     (meta, gumbel, nearest)
 }
 

@@ -5,7 +5,7 @@ use crate::say;
 use clap::{Args, ValueEnum};
 use dalle::harness::bench::{self, Measurement, Peaks, Settings};
 use dalle::harness::device::Device;
-use dalle::kernels::Products;
+use dalle::kernels::MatmulPrecision;
 use dalle::{Error, Result};
 
 #[derive(Debug, Args)]
@@ -35,12 +35,12 @@ enum Rounding {
     Bf16,
 }
 
-impl From<Rounding> for Products {
-    fn from(rounding: Rounding) -> Products {
+impl From<Rounding> for MatmulPrecision {
+    fn from(rounding: Rounding) -> MatmulPrecision {
         match rounding {
-            Rounding::F32 => Products::F32,
-            Rounding::Tf32 => Products::Tf32,
-            Rounding::Bf16 => Products::Bf16,
+            Rounding::F32 => MatmulPrecision::F32,
+            Rounding::Tf32 => MatmulPrecision::Tf32,
+            Rounding::Bf16 => MatmulPrecision::Bf16,
         }
     }
 }

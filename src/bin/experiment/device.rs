@@ -12,14 +12,14 @@ use dalle::kernels::Kernels;
 pub struct DeviceArgs {
     /// Where the arithmetic happens.
     #[arg(long, default_value = "cpu", value_enum)]
-    device: Kind,
+    device: DeviceKind,
     /// Which kernels a GPU runs; the experimental ones have not run on one yet.
     #[arg(long, default_value = "composed", value_enum)]
     cuda_kernels: Choice,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum DeviceKind {
     Cpu,
     Cuda,
 }
@@ -40,10 +40,12 @@ impl DeviceArgs {
     /// The device that is asked for.
     pub fn device(&self) -> Result<Device> {
         match (self.device, self.cuda_kernels) {
-            (Kind::Cpu, Choice::Composed) => Ok(Device::Cpu),
-            (Kind::Cpu, Choice::Experimental) => usage("--cuda-kernels experimental: expected --device cuda with it"),
-            (Kind::Cuda, Choice::Composed) => Ok(Device::Cuda(Kernels::Composed)),
-            (Kind::Cuda, Choice::Experimental) => Ok(Device::Cuda(Kernels::Experimental)),
+            (DeviceKind::Cpu, Choice::Composed) => Ok(Device::Cpu),
+            (DeviceKind::Cpu, Choice::Experimental) => {
+                usage("--cuda-kernels experimental: expected --device cuda with it")
+            }
+            (DeviceKind::Cuda, Choice::Composed) => Ok(Device::Cuda(Kernels::Composed)),
+            (DeviceKind::Cuda, Choice::Experimental) => Ok(Device::Cuda(Kernels::Experimental)),
         }
     }
 }

@@ -15,7 +15,7 @@ const FLAGS_FROM: &str = "twemoji";
 const SYMBOLS_FROM: &str = "noto";
 
 /// A pair to be rendered.
-pub(super) struct Plan<'a> {
+pub(super) struct EmojiPlan<'a> {
     pub(super) style: &'static Style,
     emoji: &'a Emoji,
     split: Split,
@@ -25,7 +25,7 @@ pub(super) struct Plan<'a> {
 }
 
 /// All pairs, emoji by emoji in the chart's order and in each the styles in the order given.
-pub(super) fn plans<'a>(chart: &'a Chart, galleries: &'a [(&'static Style, Gallery)]) -> Vec<Plan<'a>> {
+pub(super) fn plans<'a>(chart: &'a Chart, galleries: &'a [(&'static Style, Gallery)]) -> Vec<EmojiPlan<'a>> {
     let mut plans = Vec::new();
     for emoji in chart.0.iter().filter(|emoji| !is_gendered(&emoji.codepoints)) {
         let takes = |style: &Style| {
@@ -39,13 +39,13 @@ pub(super) fn plans<'a>(chart: &'a Chart, galleries: &'a [(&'static Style, Galle
         let num_styles = found.len();
         plans.extend(found.into_iter().map(|(style, gallery, art)| {
             let split = Split::of(&emoji.codepoints, style.name, num_styles);
-            Plan { style, emoji, split, art, gallery }
+            EmojiPlan { style, emoji, split, art, gallery }
         }));
     }
     plans
 }
 
-impl Plan<'_> {
+impl EmojiPlan<'_> {
     /// The pair's name: `CODEPOINTS_STYLE`.
     fn key(&self) -> String {
         format!("{}_{}", self.emoji.codepoints, self.style.name)

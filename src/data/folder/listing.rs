@@ -2,7 +2,7 @@
 
 use super::pair::Pair;
 use crate::data::extensions::{Extensions, Role};
-use crate::data::{Flaw, Tally, read};
+use crate::data::{PictureError, Tally, read};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -31,7 +31,7 @@ impl<'a> Listing<'a> {
     }
 
     fn leave_out(&mut self, reason: &'static str, path: &Path, detail: impl Into<String>) {
-        self.left_out.add(&Flaw::new(reason, detail).of(&path.to_string_lossy()));
+        self.left_out.add(&PictureError::new(reason, detail).of(&path.to_string_lossy()));
     }
 
     pub(super) fn folder(&mut self, folder: &Path, depth: usize) -> Result<()> {

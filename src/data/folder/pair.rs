@@ -1,7 +1,7 @@
 //! A picture and the files of its captions, or what is there of them.
 
 use crate::data::extensions::Role;
-use crate::data::{Flaw, captions, read};
+use crate::data::{PictureError, captions, read};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -15,18 +15,18 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn picture(&self) -> std::result::Result<&Path, Flaw> {
+    pub(super) fn picture(&self) -> std::result::Result<&Path, PictureError> {
         match (&self.picture, &self.unread) {
             (Some(picture), _) => Ok(picture),
             (None, Some(other)) => {
-                Err(Flaw::new("format", format!("expected PNG, JPEG or WebP, got {}", other.display())))
+                Err(PictureError::new("format", format!("expected PNG, JPEG or WebP, got {}", other.display())))
             }
-            (None, None) => Err(Flaw::new("no-picture", "expected a picture beside the captions")),
+            (None, None) => Err(PictureError::new("no-picture", "expected a picture beside the captions")),
         }
     }
 
     /// The captions of a pair that has a picture.
-    pub(super) fn captions(&self) -> std::result::Result<Vec<String>, Flaw> {
+    pub(super) fn captions(&self) -> std::result::Result<Vec<String>, PictureError> {
         self.picture()?;
         let mut lines = Vec::new();
         for (role, path) in &self.captions {
@@ -35,14 +35,16 @@ impl Pair {
                 Role::Json => captions::from_json(&bytes, &mut lines),
                 _ => captions::from_text(&bytes, &mut lines),
             }
-            .map_err(|flaw| Flaw::new(flaw.reason, format!("{}: {}", path.display(), flaw.detail)))?;
+            .map_err(|wrong| PictureError::new(wrong.reason, format!("{}: {}", path.display(), wrong.detail)))?;
         }
         match (lines.is_empty(), self.captions.first()) {
             (false, _) => Ok(lines),
             (true, None) => {
-                Err(Flaw::new("no-caption", "expected a file of captions with the same stem (txt or json)"))
+                Err(PictureError::new("no-caption", "expected a file of captions with the same stem (txt or json)"))
             }
-            (true, Some((_, path))) => Err(Flaw::new("no-caption", format!("{} holds no caption", path.display()))),
+            (true, Some((_, path))) => {
+                Err(PictureError::new("no-caption", format!("{} holds no caption", path.display())))
+            }
         }
     }
 }

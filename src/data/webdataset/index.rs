@@ -2,7 +2,7 @@
 
 use super::entry::{Entry, Member};
 use crate::data::extensions::{Extensions, Role};
-use crate::data::{Flaw, Tally};
+use crate::data::{PictureError, Tally};
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -131,7 +131,7 @@ impl<'a> Index<'a> {
     }
 
     fn leave_out(&mut self, reason: &'static str, name: &str, detail: &str) {
-        self.left_out.add(&Flaw::new(reason, detail).of(name));
+        self.left_out.add(&PictureError::new(reason, detail).of(name));
     }
 }
 

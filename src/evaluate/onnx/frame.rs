@@ -9,7 +9,7 @@ const LONGEST: usize = 10;
 
 /// The messages that are looked into.
 #[derive(Clone, Copy)]
-enum Kind {
+enum NetworkKind {
     Model,
     Graph,
     Node,
@@ -26,21 +26,21 @@ enum Kind {
     Numbers,
 }
 
-impl Kind {
+impl NetworkKind {
     /// What field `number` holds, by onnx.proto; `None` for bytes.
-    fn inside(self, number: u64) -> Option<Kind> {
+    fn inside(self, number: u64) -> Option<NetworkKind> {
         Some(match (self, number) {
-            (Kind::Model, 7) | (Kind::Attribute, 6) => Kind::Graph,
-            (Kind::Model, 8 | 14) | (Kind::Tensor, 13) | (Kind::Shape, 1) => Kind::Leaf,
-            (Kind::Graph, 1) => Kind::Node,
-            (Kind::Graph, 5) | (Kind::Attribute, 5) => Kind::Tensor,
-            (Kind::Graph, 11..=13) => Kind::Value,
-            (Kind::Node, 5) => Kind::Attribute,
-            (Kind::Tensor, 5 | 7) => Kind::Numbers,
-            (Kind::Value, 2) | (Kind::Sequence, 1) => Kind::Type,
-            (Kind::Type, 1) => Kind::TensorType,
-            (Kind::Type, 4) => Kind::Sequence,
-            (Kind::TensorType, 2) => Kind::Shape,
+            (NetworkKind::Model, 7) | (NetworkKind::Attribute, 6) => NetworkKind::Graph,
+            (NetworkKind::Model, 8 | 14) | (NetworkKind::Tensor, 13) | (NetworkKind::Shape, 1) => NetworkKind::Leaf,
+            (NetworkKind::Graph, 1) => NetworkKind::Node,
+            (NetworkKind::Graph, 5) | (NetworkKind::Attribute, 5) => NetworkKind::Tensor,
+            (NetworkKind::Graph, 11..=13) => NetworkKind::Value,
+            (NetworkKind::Node, 5) => NetworkKind::Attribute,
+            (NetworkKind::Tensor, 5 | 7) => NetworkKind::Numbers,
+            (NetworkKind::Value, 2) | (NetworkKind::Sequence, 1) => NetworkKind::Type,
+            (NetworkKind::Type, 1) => NetworkKind::TensorType,
+            (NetworkKind::Type, 4) => NetworkKind::Sequence,
+            (NetworkKind::TensorType, 2) => NetworkKind::Shape,
             _ => return None,
         })
     }
@@ -48,7 +48,7 @@ impl Kind {
 
 /// Whether every number and length of the file is whole and within its message; else what is wrong, and where.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
-    Frame { bytes, at: 0 }.message(bytes.len(), Kind::Model, 0)
+    Frame { bytes, at: 0 }.message(bytes.len(), NetworkKind::Model, 0)
 }
 
 struct Frame<'a> {
@@ -57,14 +57,14 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    fn message(&mut self, end: usize, kind: Kind, depth: usize) -> Result<(), String> {
+    fn message(&mut self, end: usize, kind: NetworkKind, depth: usize) -> Result<(), String> {
         if depth > DEEPEST {
             return Err(format!("at byte {}: messages nest deeper than {DEEPEST}", self.at));
         }
         while self.at < end {
             let start = self.at;
             let tag = self.number(end)?;
-            if matches!(kind, Kind::Numbers) {
+            if matches!(kind, NetworkKind::Numbers) {
                 continue;
             }
             match tag & 7 {

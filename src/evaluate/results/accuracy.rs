@@ -1,7 +1,7 @@
 //! How often drawn pictures are right, as the oracle reads them: by the way that a picture is chosen, and what it depends on.
 
 use super::super::estimate::Estimate;
-use super::{Named, Row};
+use super::{Named, ResultRow};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
@@ -142,8 +142,8 @@ impl From<Loose> for Accuracy {
 
 impl Accuracy {
     /// Every share, as rows.
-    pub fn rows(&self) -> Vec<Row> {
-        let row = |(choice, share): (&Choice, &Estimate)| Row::share(choice.title(), *share);
+    pub fn rows(&self) -> Vec<ResultRow> {
+        let row = |(choice, share): (&Choice, &Estimate)| ResultRow::share(choice.title(), *share);
         let lenient = self.lenient.iter().map(row).map(|row| row.below("lenient"));
         self.strict.iter().map(row).chain(lenient).chain(self.breakdown.rows()).collect()
     }
@@ -166,11 +166,11 @@ pub struct Breakdown {
 
 impl Breakdown {
     /// Every share, as rows.
-    pub fn rows(&self) -> impl Iterator<Item = Row> {
+    pub fn rows(&self) -> impl Iterator<Item = ResultRow> {
         let parts =
             [("by attribute", &self.by_attribute), ("by objects", &self.by_objects), ("by kind", &self.by_kind)];
         parts.into_iter().flat_map(|(heading, shares)| {
-            shares.iter().map(move |(name, share)| Row::share(name.replace('_', " "), *share).below(heading))
+            shares.iter().map(move |(name, share)| ResultRow::share(name.replace('_', " "), *share).below(heading))
         })
     }
 }
@@ -189,8 +189,8 @@ pub struct AfterReconstruction {
 
 impl AfterReconstruction {
     /// Every share, as rows.
-    pub fn rows(&self) -> Vec<Row> {
-        let lenient = self.lenient.map(|share| Row::share("everything right, lenient", share));
+    pub fn rows(&self) -> Vec<ResultRow> {
+        let lenient = self.lenient.map(|share| ResultRow::share("everything right, lenient", share));
         self.breakdown.rows().chain(lenient).map(|row| row.below("after reconstruction")).collect()
     }
 }

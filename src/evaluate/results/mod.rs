@@ -8,7 +8,7 @@ mod sets;
 
 pub use accuracy::{Accuracy, AfterReconstruction, Breakdown, Choice, Choices};
 pub use named::Named;
-pub use quantity::{Better, Quantity, Row, SHARE};
+pub use quantity::{Better, Quantity, ResultRow, SHARE};
 pub use sets::{
     Bounds, EvaluatedSet, Evaluation, NetworkResults, Recall, SampleFigures, SampleResults, SetResults, UnderBlur,
 };
@@ -76,13 +76,14 @@ impl Results {
     }
 
     /// Every figure but the curve's, as rows.
-    pub fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<ResultRow> {
         let words = |name: &str| name.replace('_', " ");
         let accuracy = self.attribute_accuracy.iter().flat_map(|(set, accuracy)| {
             let heading = format!("right, {}", words(set));
             accuracy.rows().into_iter().map(move |row| row.below(&heading))
         });
-        let zero_shot = self.zero_shot.iter().map(|(set, share)| Row::share(words(set), *share).below("zero-shot"));
+        let zero_shot =
+            self.zero_shot.iter().map(|(set, share)| ResultRow::share(words(set), *share).below("zero-shot"));
         let sets = self.sets.iter().flat_map(|(set, figures)| {
             let (rows, details) = figures.rows();
             rows.into_iter().chain(details).map(move |row| row.below(&words(set)))

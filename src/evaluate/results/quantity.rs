@@ -31,7 +31,7 @@ pub struct Quantity {
 
 /// A figure as a row of a table.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct ResultRow {
     /// What it is called.
     pub title: String,
     /// Its unit; empty where it has none.
@@ -42,21 +42,21 @@ pub struct Row {
     pub estimate: Estimate,
 }
 
-impl Row {
+impl ResultRow {
     /// The row of a quantity.
-    pub fn of(quantity: &Quantity, estimate: Estimate) -> Row {
+    pub fn of(quantity: &Quantity, estimate: Estimate) -> ResultRow {
         let Quantity { title, unit, better, .. } = *quantity;
-        Row { title: title.to_owned(), unit, better, estimate }
+        ResultRow { title: title.to_owned(), unit, better, estimate }
     }
 
     /// The row of a share, of which more is better.
-    pub fn share(title: impl Into<String>, estimate: Estimate) -> Row {
-        Row { title: title.into(), unit: SHARE, better: Better::Higher, estimate }
+    pub fn share(title: impl Into<String>, estimate: Estimate) -> ResultRow {
+        ResultRow { title: title.into(), unit: SHARE, better: Better::Higher, estimate }
     }
 
     /// The same below a heading.
-    pub fn below(self, heading: &str) -> Row {
-        Row { title: format!("{heading} · {}", self.title), ..self }
+    pub fn below(self, heading: &str) -> ResultRow {
+        ResultRow { title: format!("{heading} · {}", self.title), ..self }
     }
 }
 

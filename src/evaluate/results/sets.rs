@@ -2,7 +2,7 @@
 
 use super::super::estimate::Estimate;
 use super::quantity::{SHARE, figures};
-use super::{AfterReconstruction, Better, Named, Quantity, Row};
+use super::{AfterReconstruction, Better, Named, Quantity, ResultRow};
 use serde::{Deserialize, Serialize};
 
 figures!(
@@ -65,8 +65,8 @@ pub struct SetResults {
 
 impl SetResults {
     /// Every figure, as rows; those that are details at last.
-    pub fn rows(&self) -> (Vec<Row>, Vec<Row>) {
-        let rows = self.bounds.figures().map(|(quantity, figure)| Row::of(quantity, figure)).collect();
+    pub fn rows(&self) -> (Vec<ResultRow>, Vec<ResultRow>) {
+        let rows = self.bounds.figures().map(|(quantity, figure)| ResultRow::of(quantity, figure)).collect();
         (rows, self.after_reconstruction.as_ref().map(AfterReconstruction::rows).unwrap_or_default())
     }
 }
@@ -112,10 +112,11 @@ pub struct SampleResults {
 
 impl SampleResults {
     /// Every figure, as rows.
-    pub fn rows(&self) -> Vec<Row> {
-        let rows = |heading: &str, figures: &mut dyn Iterator<Item = (&'static Quantity, Estimate)>| -> Vec<Row> {
-            figures.map(|(quantity, figure)| Row::of(quantity, figure).below(heading)).collect()
-        };
+    pub fn rows(&self) -> Vec<ResultRow> {
+        let rows =
+            |heading: &str, figures: &mut dyn Iterator<Item = (&'static Quantity, Estimate)>| -> Vec<ResultRow> {
+                figures.map(|(quantity, figure)| ResultRow::of(quantity, figure).below(heading)).collect()
+            };
         [
             rows("samples", &mut self.figures.figures()),
             rows("retrieval of captions", &mut self.retrieval_of_captions.figures()),
@@ -172,7 +173,7 @@ pub struct EvaluatedSet {
 
 impl EvaluatedSet {
     /// Every figure but the network's, as rows; those that are details at last.
-    pub fn rows(&self) -> (Vec<Row>, Vec<Row>) {
+    pub fn rows(&self) -> (Vec<ResultRow>, Vec<ResultRow>) {
         let (mut rows, details) = self.set.rows();
         rows.extend(self.samples.iter().flat_map(SampleResults::rows));
         (rows, details)

@@ -15,7 +15,7 @@ pub use timing::{Gpu, Measurement};
 
 use super::device::Device;
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, Products};
+use crate::kernels::{Kernels, MatmulPrecision};
 use dfdx::tensor::Cpu;
 use timing::{Bench, Machine};
 
@@ -31,7 +31,7 @@ pub struct Settings {
     /// Where.
     pub device: Device,
     /// What a GPU's products round their factors to.
-    pub products: Products,
+    pub products: MatmulPrecision,
     /// Bounds that are given; those of a known GPU otherwise.
     pub peaks: Peaks,
 }
@@ -53,7 +53,7 @@ pub fn bench(asked: &[String], settings: Settings, each: Emit<'_>) -> Result<()>
     if let Some(unknown) = asked.iter().find(|name| !names().contains(&name.as_str())) {
         return Err(Error::Usage(format!("unknown work {unknown:?}: expected one of {}", names().join(", "))));
     }
-    if settings.products != Products::F32 && settings.device != Device::Cuda(Kernels::Experimental) {
+    if settings.products != MatmulPrecision::F32 && settings.device != Device::Cuda(Kernels::Experimental) {
         let got = format!("{:?}", settings.products).to_lowercase();
         let what = "expected f32, or --device cuda --cuda-kernels experimental, whose kernels round what they multiply";
         return Err(Error::Usage(format!("--products {got}: {what}")));
@@ -133,7 +133,10 @@ mod tests {
         let cpus = refused("gemm", cuda);
         assert!(cpus.starts_with("gemm is not offered on cuda: expected one of train-s, train-l, sample-l"), "{cpus}");
         for device in [Device::Cpu, cuda.device] {
-            assert!(refused("train-s", Settings { device, products: Products::Tf32, ..cuda }).contains("experimental"));
+            assert!(
+                refused("train-s", Settings { device, products: MatmulPrecision::Tf32, ..cuda })
+                    .contains("experimental")
+            );
         }
         assert!(refused(MALEVICH, cuda).starts_with("malevich is not offered on cuda: "));
         assert!(offered(Device::Cuda(Kernels::Experimental)).contains(&MALEVICH));

@@ -1,7 +1,7 @@
 //! What GPUs can do at the most, by the name their driver gives them, and which share of it a work reached.
 
 use super::counts::Count;
-use crate::kernels::Products;
+use crate::kernels::MatmulPrecision;
 use serde::Serialize;
 
 /// A card by its maker's data sheet: TFLOP/s of dense products (those in f32 are not on the tensor cores), TB/s of its memory.
@@ -32,12 +32,12 @@ pub struct Peaks {
 
 impl Peaks {
     /// Those of the card of this name, which rounds the factors of products so; none for a card that is not in the table.
-    pub fn of_card(name: &str, products: Products) -> Peaks {
+    pub fn of_card(name: &str, products: MatmulPrecision) -> Peaks {
         let card = CARDS.iter().find(|card| card.name == name);
         let tflops = |card: &Card| match products {
-            Products::F32 => card.f32,
-            Products::Tf32 => card.tf32,
-            Products::Bf16 => card.bf16,
+            MatmulPrecision::F32 => card.f32,
+            MatmulPrecision::Tf32 => card.tf32,
+            MatmulPrecision::Bf16 => card.bf16,
         };
         Peaks { tflops: card.map(tflops), tb_per_s: card.map(|card| card.memory) }
     }
@@ -83,11 +83,14 @@ mod tests {
     #[test]
     fn a_card_is_known_by_its_whole_name_and_what_is_given_comes_first() {
         let h200 = |products| Peaks::of_card("NVIDIA H200", products);
-        assert_eq!(h200(Products::F32), Peaks { tflops: Some(67.0), tb_per_s: Some(4.8) });
-        assert_eq!((h200(Products::Tf32).tflops, h200(Products::Bf16).tflops), (Some(495.0), Some(989.0)));
-        assert_eq!(Peaks::of_card("NVIDIA H200 NVL", Products::F32), Peaks::default());
+        assert_eq!(h200(MatmulPrecision::F32), Peaks { tflops: Some(67.0), tb_per_s: Some(4.8) });
+        assert_eq!(
+            (h200(MatmulPrecision::Tf32).tflops, h200(MatmulPrecision::Bf16).tflops),
+            (Some(495.0), Some(989.0))
+        );
+        assert_eq!(Peaks::of_card("NVIDIA H200 NVL", MatmulPrecision::F32), Peaks::default());
         let given = Peaks { tflops: Some(50.0), tb_per_s: None };
-        assert_eq!(given.or(h200(Products::F32)), Peaks { tflops: Some(50.0), tb_per_s: Some(4.8) });
+        assert_eq!(given.or(h200(MatmulPrecision::F32)), Peaks { tflops: Some(50.0), tb_per_s: Some(4.8) });
     }
 
     #[test]

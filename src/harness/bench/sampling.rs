@@ -5,7 +5,7 @@ use super::inputs::ids;
 use super::timing::{Bench, Measurement, Timed};
 use super::{Emit, counts};
 use crate::error::{Error, Result};
-use crate::inference::decoder::Place;
+use crate::inference::decoder::DecoderDevice;
 use crate::inference::published::rudalle;
 use crate::inference::{Autoregressive, FrozenTransformer, Options, draw, masks};
 use crate::mask::{Layout, Pattern, paper_order};
@@ -47,7 +47,7 @@ where
     let model = Model { transformer: &transformer, patterns, words: <Shape as TransformerShape>::TextVocab::SIZE };
     // A GPU has the memory for more candidates. Without a sampler on it, weights of fewer bits are the processor's.
     let batches = if D::ON_HOST { &[1, 8][..] } else { &[1, 8, 64] };
-    let on_device = D::ON_HOST || Place::gpu(<Block as BlockShape>::HeadDim::SIZE).is_some();
+    let on_device = D::ON_HOST || DecoderDevice::gpu(<Block as BlockShape>::HeadDim::SIZE).is_some();
     let precisions = if on_device { &[F32, Bf16, Int8][..] } else { &[F32] };
     for (&batch, &precision) in batches.iter().flat_map(|b| precisions.iter().map(move |p| (b, p))) {
         emit(model.figure::<Block, D>(bench, batch, precision, "image tokens/s", batch)?)?;

@@ -4,7 +4,7 @@ use super::counts::{self, Count};
 use super::rates::{Peaks, Reached};
 use crate::error::{Error, Result};
 use crate::harness::memory::Peak;
-use crate::kernels::Products;
+use crate::kernels::MatmulPrecision;
 use crate::kernels::cpu::matmul::{View, matmul};
 use crate::ops::Backend;
 use dfdx::tensor::Synchronize;
@@ -45,7 +45,7 @@ pub struct Gpu {
     /// Its name.
     pub card: String,
     /// What products round their factors to.
-    pub products: Products,
+    pub products: MatmulPrecision,
 }
 
 /// A device that works run on and that can be waited for.
@@ -223,7 +223,7 @@ mod tests {
         let given = Bench { peaks, ..cpu };
         assert_eq!(keys(&given.figure("gemm", 1.0, "GFLOP/s", rate))[7..], reached);
 
-        let gpu = Some(Gpu { device: "cuda", card: "a card".to_owned(), products: Products::Bf16 });
+        let gpu = Some(Gpu { device: "cuda", card: "a card".to_owned(), products: MatmulPrecision::Bf16 });
         let figure = Bench { machine: None, gpu, ..given }.bounded("gemm", 1.0, "GFLOP/s", rate);
         assert_eq!(keys(&figure)[7..], [&reached[..], &["device", "card", "products"]].concat());
         let json = serde_json::to_value(&figure).unwrap();

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub struct Flops {
     /// Convolutions, 1×1 ones included.
     pub convolution: f64,
-    /// Products with weights.
+    /// MatmulPrecision with weights.
     pub linear: f64,
     /// Scores and weighted sums of attention over the tiles that the pattern visits.
     pub attention: f64,

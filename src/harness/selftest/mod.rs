@@ -56,16 +56,16 @@ impl Selftest {
 
 #[cfg(feature = "cuda")]
 fn on_gpu(kernels: Kernels) -> Result<Vec<Row>> {
-    use crate::kernels::{Products, cuda};
+    use crate::kernels::{MatmulPrecision, cuda};
     let device = cuda::open(kernels)?;
     let mut rows = ops::rows(&device, ops::Path::Operation)?;
     if let Some(gpu) = cuda::experimental() {
         // Half of the last place that is kept, for each of two factors, and what a sum makes of it.
-        for (products, name, limit) in [(Products::Tf32, "tf32", 2e-3), (Products::Bf16, "bf16", 2e-2)] {
+        for (products, name, limit) in [(MatmulPrecision::Tf32, "tf32", 2e-3), (MatmulPrecision::Bf16, "bf16", 2e-2)] {
             gpu.set_products(products);
             rows.extend(ops::rounded(&device, name, limit)?);
         }
-        gpu.set_products(Products::F32);
+        gpu.set_products(MatmulPrecision::F32);
     }
     Ok(rows)
 }

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 /// A transformer as sampling reads it, in each precision that was asked for so far.
 #[derive(Debug, Default)]
-pub struct Engines {
+pub struct DecoderCache {
     host: [OnceLock<Incremental<f32>>; 3],
     #[cfg(feature = "cuda")]
     gpu: [OnceLock<Transformer>; 3],
@@ -23,7 +23,7 @@ pub struct Engines {
 
 /// Where a sequence's weights and caches are.
 #[derive(Debug, Clone, Copy)]
-pub enum Place {
+pub enum DecoderDevice {
     /// In the host's memory.
     Host,
     /// In the GPU's, which was opened with kernels of our own.
@@ -31,19 +31,19 @@ pub enum Place {
     Gpu(&'static Gpu),
 }
 
-impl Place {
+impl DecoderDevice {
     /// The GPU, where one can sample with heads of `dim` values.
-    pub fn gpu(dim: usize) -> Option<Place> {
+    pub fn gpu(dim: usize) -> Option<DecoderDevice> {
         #[cfg(feature = "cuda")]
         if let (Some(gpu), Some(_)) = (experimental(), attention_width(dim)) {
-            return Some(Place::Gpu(gpu));
+            return Some(DecoderDevice::Gpu(gpu));
         }
         let _ = dim;
         None
     }
 }
 
-impl Engines {
+impl DecoderCache {
     /// `batch` empty rows that grow with weights of `precision`, which `make` makes when they are first asked for. `ids` says
     /// which rows of the tables the slots of a step sum.
     ///
@@ -51,7 +51,7 @@ impl Engines {
     /// What `make` says; [`Error::Device`] where the GPU has too little memory.
     pub fn sequence<'a, E>(
         &'a self,
-        place: Place,
+        place: DecoderDevice,
         precision: Precision,
         masks: &[Mask],
         batch: usize,
@@ -63,12 +63,12 @@ impl Engines {
     {
         let which = precision as usize;
         match place {
-            Place::Host => {
+            DecoderDevice::Host => {
                 let engine = made(&self.host[which], || Ok(make(precision)?))?;
                 Ok(Box::new(Cached::new(engine, masks, batch, ids)))
             }
             #[cfg(feature = "cuda")]
-            Place::Gpu(device) => {
+            DecoderDevice::Gpu(device) => {
                 let model = made(&self.gpu[which], || gpu::copy(device, &make(precision)?, masks))?;
                 Ok(Box::new(gpu::OnGpu::new(model, batch, ids)?))
             }

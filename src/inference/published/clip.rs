@@ -6,7 +6,7 @@ use crate::import::{Kind, Weights};
 use crate::inference::{Embedder, FrozenClip, Reranker};
 use crate::models::clip::presets::{Rn50, VitB16, VitB32, VitL14};
 use crate::models::clip::resnet::{self, ResNet};
-use crate::models::clip::{Clip, Sizes, hf};
+use crate::models::clip::{Clip, ClipSizes, hf};
 use crate::nn::{self, Module};
 use crate::shape::ClipShape;
 use crate::text::ClipBpe;
@@ -43,9 +43,9 @@ fn embedder(path: &Path) -> Result<Box<dyn Embedder>> {
     let mut find = |name: &str, shape: &[usize]| weights.parameter(name, shape);
     match weights.kind() {
         Some(Kind::OpenaiClip) if shape("visual.proj").is_some() => {
-            vision_transformer(Sizes::read(&shape)?, None, &mut find)
+            vision_transformer(ClipSizes::read(&shape)?, None, &mut find)
         }
-        Some(Kind::OpenaiClip) => resnet(resnet::Sizes::of(&shape)?, &mut find),
+        Some(Kind::OpenaiClip) => resnet(resnet::ResNetSizes::of(&shape)?, &mut find),
         Some(Kind::HfClip) => {
             let config = hf::Config::parse(weights.config()?.to_string().as_bytes(), path)?;
             let mut find = |name: &str, shape: &[usize]| hf::read(name, shape, &mut find);
@@ -56,11 +56,11 @@ fn embedder(path: &Path) -> Result<Box<dyn Embedder>> {
 }
 
 /// A vision transformer of one of the published sizes; `end` as in [`hf::Config`], `None` for OpenAI's own files.
-fn vision_transformer(sizes: Sizes, end: Option<u32>, find: Find<'_>) -> Result<Box<dyn Embedder>> {
+fn vision_transformer(sizes: ClipSizes, end: Option<u32>, find: Find<'_>) -> Result<Box<dyn Embedder>> {
     match sizes {
-        _ if sizes == Sizes::of::<VitB32>() => frozen::<VitB32>(end, find),
-        _ if sizes == Sizes::of::<VitB16>() => frozen::<VitB16>(end, find),
-        _ if sizes == Sizes::of::<VitL14>() => frozen::<VitL14>(end, find),
+        _ if sizes == ClipSizes::of::<VitB32>() => frozen::<VitB32>(end, find),
+        _ if sizes == ClipSizes::of::<VitB16>() => frozen::<VitB16>(end, find),
+        _ if sizes == ClipSizes::of::<VitL14>() => frozen::<VitL14>(end, find),
         _ => Err(Error::data("CLIP", format!("expected the sizes of ViT-B/32, ViT-B/16 or ViT-L/14, got {sizes:?}"))),
     }
 }
@@ -70,8 +70,8 @@ fn frozen<S: ClipShape>(end: Option<u32>, find: Find<'_>) -> Result<Box<dyn Embe
     Ok(Box::new(FrozenClip::of_towers(visual, text, end, Cpu::default())))
 }
 
-fn resnet(sizes: resnet::Sizes, find: Find<'_>) -> Result<Box<dyn Embedder>> {
-    if sizes != resnet::Sizes::RN50 {
+fn resnet(sizes: resnet::ResNetSizes, find: Find<'_>) -> Result<Box<dyn Embedder>> {
+    if sizes != resnet::ResNetSizes::RN50 {
         return Err(Error::data("CLIP", format!("expected the sizes of RN50, got {sizes:?}")));
     }
     let visual = ResNet::load(sizes, &Cpu::default(), &mut *find)?;

@@ -45,7 +45,7 @@ pub fn dvae<S: DvaeShape>(weights: &Weights) -> Result<impl Codec + use<S>> {
 /// [`Error::Data`](crate::Error::Data) where a tensor is missing or has another shape.
 pub fn vqgan(weights: &Weights) -> Result<impl Codec + use<>> {
     let config = Config::parse(&weights.config()?)?;
-    let model = Vqgan::load(&config, vqgan::Kind::Gumbel, &mut |name, shape| weights.parameter(name, shape))?;
+    let model = Vqgan::load(&config, vqgan::QuantiserKind::Gumbel, &mut |name, shape| weights.parameter(name, shape))?;
     Ok(FrozenVqgan { model, config })
 }
 

@@ -3,7 +3,7 @@
 use super::{clip, first_stage, unexpected};
 use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
-use crate::inference::decoder::{Engines, Place, row_bytes};
+use crate::inference::decoder::{DecoderCache, DecoderDevice, row_bytes};
 use crate::inference::{Autoregressive, Generator, Sequence};
 use crate::mask::Layout;
 use crate::models::rudalle::{Malevich, Rudalle, Version, masks};
@@ -59,7 +59,7 @@ struct Sampled<S: RudalleShape> {
     model: Rudalle<S, f32, Cpu>,
     version: Version,
     masks: Vec<Mask>,
-    engines: Engines,
+    decoders: DecoderCache,
 }
 
 /// The transformer of shape `S` with the tensors of an imported file.
@@ -75,7 +75,7 @@ pub fn transformer<S: RudalleShape>(weights: &Weights, version: Version) -> Resu
 /// That of `model`.
 pub(crate) fn sampled<S: RudalleShape>(model: Rudalle<S, f32, Cpu>, version: Version) -> impl Autoregressive + use<S> {
     let layout = Layout { text: S::Text::SIZE, grid: S::Grid::SIZE };
-    Sampled { model, version, masks: masks(S::DEPTH, layout, version), engines: Engines::default() }
+    Sampled { model, version, masks: masks(S::DEPTH, layout, version), decoders: DecoderCache::default() }
 }
 
 impl<S: RudalleShape> Autoregressive for Sampled<S> {
@@ -98,7 +98,7 @@ impl<S: RudalleShape> Autoregressive for Sampled<S> {
             let slots = slots.start.saturating_sub(earlier)..slots.end - earlier;
             Rudalle::<S, f32, Cpu>::step_ids(version, batch, tokens, slots)
         };
-        let place = Place::gpu(<S::Block as BlockShape>::HeadDim::SIZE).unwrap_or(Place::Host);
-        self.engines.sequence(place, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
+        let place = DecoderDevice::gpu(<S::Block as BlockShape>::HeadDim::SIZE).unwrap_or(DecoderDevice::Host);
+        self.decoders.sequence(place, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
     }
 }

@@ -6,7 +6,7 @@
 
 use super::Module;
 use super::grids::Grid;
-use crate::kernels::Products;
+use crate::kernels::MatmulPrecision;
 use crate::kernels::cpu::activation::Activation;
 use cudarc::cublas::{CudaBlas, sys as blas};
 use cudarc::driver::result::{launch_kernel, module};
@@ -141,12 +141,13 @@ impl Gpu {
     }
 
     /// What products round their factors to.
-    pub fn products(&self) -> Products {
-        [Products::F32, Products::Tf32, Products::Bf16][usize::from(self.products.load(Ordering::Relaxed))]
+    pub fn products(&self) -> MatmulPrecision {
+        [MatmulPrecision::F32, MatmulPrecision::Tf32, MatmulPrecision::Bf16]
+            [usize::from(self.products.load(Ordering::Relaxed))]
     }
 
     /// Rounds the products that follow so.
-    pub fn set_products(&self, products: Products) {
+    pub fn set_products(&self, products: MatmulPrecision) {
         self.products.store(products as u8, Ordering::Relaxed);
     }
 
@@ -285,9 +286,9 @@ impl Gpu {
     ) -> Result<(), CudaError> {
         let [a_word, b_word, c_word] = [self.word(a.at)?, self.word(b.at)?, self.word(c)?];
         let compute = match self.products() {
-            Products::F32 => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
-            Products::Tf32 => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
-            Products::Bf16 => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_16BF,
+            MatmulPrecision::F32 => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            MatmulPrecision::Tf32 => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+            MatmulPrecision::Bf16 => blas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_16BF,
         };
         let turned = |transposed| match transposed {
             false => blas::cublasOperation_t::CUBLAS_OP_N,

@@ -1,7 +1,7 @@
 //! Hugging Face's `CLIPModel` as the same model: what its `config.json` says, and which of its tensors make up each published
 //! parameter. Nothing else differs: queries, keys and values are stored apart there, and projections as [out, in].
 
-use super::sizes::{Sizes, Tower};
+use super::sizes::{ClipSizes, Tower};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
     /// Its sizes.
-    pub sizes: Sizes,
+    pub sizes: ClipSizes,
     /// The id that ends a text; `None` where it is the largest one of each text, as in OpenAI's models.
     pub end: Option<u32>,
 }
@@ -82,7 +82,7 @@ impl Config {
         if let Some(channels) = vision.num_channels.filter(|&channels| channels != 3) {
             return Err(bad(format!("num_channels: expected 3, got {channels}")));
         }
-        let sizes = Sizes {
+        let sizes = ClipSizes {
             vision: vision.tower(768, 12, 3072),
             text: text.tower(512, 8, 2048),
             side: vision.image_size.unwrap_or(224),

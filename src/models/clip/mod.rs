@@ -16,7 +16,7 @@ mod text;
 mod vision;
 
 pub use crate::data::preprocess::{MEAN, STD, normalised};
-pub use sizes::{Sizes, Tower};
+pub use sizes::{ClipSizes, Tower};
 pub use text::{Text, ends_of_text};
 pub use vision::Vision;
 

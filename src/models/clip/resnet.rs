@@ -22,7 +22,7 @@ const STRIDE: usize = 32;
 
 /// The tower's sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
+pub struct ResNetSizes {
     /// Bottlenecks of each of the four layers.
     pub layers: [usize; 4],
     /// Channels after the stem; four times as many after the first layer, thirty-two times after the last.
@@ -50,15 +50,15 @@ struct Bottleneck {
     strided: bool,
 }
 
-impl Sizes {
+impl ResNetSizes {
     /// RN50.
-    pub const RN50: Sizes = Sizes { layers: [3, 4, 6, 3], width: 64, side: 224, embed: 1024 };
+    pub const RN50: ResNetSizes = ResNetSizes { layers: [3, 4, 6, 3], width: 64, side: 224, embed: 1024 };
 
     /// The sizes of a state dict; `shape` gives the shape of a tensor by name.
     ///
     /// # Errors
     /// [`Error::Data`] where it is not that of a ModifiedResNet.
-    pub fn of(shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Result<Sizes> {
+    pub fn of(shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Result<ResNetSizes> {
         let side = |name: &str, axis: usize| {
             shape(name)
                 .and_then(|s| s.get(axis).copied())
@@ -68,7 +68,7 @@ impl Sizes {
             (0..).take_while(|b| shape(&format!("visual.layer{layer}.{b}.conv1.weight")).is_some()).count()
         };
         let slots = side("visual.attnpool.positional_embedding", 0)?.saturating_sub(1);
-        Ok(Sizes {
+        Ok(ResNetSizes {
             layers: [1, 2, 3, 4].map(blocks),
             width: side("visual.layer1.0.conv1.weight", 0)?,
             side: slots.isqrt() * STRIDE,
@@ -156,16 +156,20 @@ type Four<E, D, T> = Tensor<(usize, usize, usize, usize), E, D, T>;
 /// The tower.
 #[derive(Debug, Clone)]
 pub struct ResNet<E: Real, D: Backend<E>> {
-    sizes: Sizes,
+    sizes: ResNetSizes,
     tensors: BTreeMap<String, Vector<E, D>>,
 }
 
 impl<E: Real, D: Backend<E>> ResNet<E, D> {
-    /// From what `find(name, shape)` gives for each of [`Sizes::parameters`].
+    /// From what `find(name, shape)` gives for each of [`ResNetSizes::parameters`].
     ///
     /// # Errors
     /// What `find` says, and [`Error::Data`] for sizes that cannot be or another number of values.
-    pub fn load(sizes: Sizes, device: &D, mut find: impl FnMut(&str, &[usize]) -> Result<Vec<E>>) -> Result<Self> {
+    pub fn load(
+        sizes: ResNetSizes,
+        device: &D,
+        mut find: impl FnMut(&str, &[usize]) -> Result<Vec<E>>,
+    ) -> Result<Self> {
         let channels = sizes.channels();
         if sizes.side == 0 || !sizes.side.is_multiple_of(STRIDE) || channels == 0 || !channels.is_multiple_of(HEAD_DIM)
         {
@@ -187,7 +191,7 @@ impl<E: Real, D: Backend<E>> ResNet<E, D> {
     }
 
     /// Its sizes.
-    pub fn sizes(&self) -> Sizes {
+    pub fn sizes(&self) -> ResNetSizes {
         self.sizes
     }
 

@@ -6,7 +6,7 @@ use dfdx::shapes::ConstDim;
 
 /// The sizes of both towers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
+pub struct ClipSizes {
     /// The picture tower's.
     pub vision: Tower,
     /// The text tower's.
@@ -44,10 +44,10 @@ impl Tower {
     }
 }
 
-impl Sizes {
+impl ClipSizes {
     /// Those of a type.
-    pub fn of<S: ClipShape>() -> Sizes {
-        Sizes {
+    pub fn of<S: ClipShape>() -> ClipSizes {
+        ClipSizes {
             vision: Tower::of::<S::Vision>(S::VISION_DEPTH),
             text: Tower::of::<S::Language>(S::LANGUAGE_DEPTH),
             side: S::SIDE,
@@ -63,7 +63,7 @@ impl Sizes {
     ///
     /// # Errors
     /// [`Error::Data`] where it is not that of a CLIP with a vision transformer.
-    pub fn read(shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Result<Sizes> {
+    pub fn read(shape: &dyn Fn(&str) -> Option<Vec<usize>>) -> Result<ClipSizes> {
         let side = |name: &str, axis: usize| {
             let what = "expected the state dict of a CLIP with a vision transformer";
             shape(name).and_then(|s| s.get(axis).copied()).ok_or_else(|| Error::data(name, what))
@@ -75,7 +75,7 @@ impl Sizes {
             Ok(Tower { width, heads: width / 64, mlp: side(&block(0, "mlp.c_fc.weight"), 0)?, depth })
         };
         let patch = side("visual.conv1.weight", 3)?;
-        Ok(Sizes {
+        Ok(ClipSizes {
             vision: tower("visual.")?,
             text: tower("")?,
             side: side("visual.positional_embedding", 0)?.saturating_sub(1).isqrt().saturating_mul(patch),

@@ -17,7 +17,7 @@ mod presets;
 pub use masks::{KERNEL, masks, order};
 pub use presets::{Malevich, malevich};
 
-use super::token_embeddings::{Rows, TokenEmbeddings};
+use super::token_embeddings::{TableRows, TokenEmbeddings};
 use super::transformer::Tokens;
 use crate::kernels::Real;
 use crate::nn::{Block, BlockInit, BlockNames, Incremental, Init, LayerNorm, Linear, Packed, Precision};
@@ -135,7 +135,7 @@ impl<S: RudalleShape, E: Real, D: Backend<E>> Rudalle<S, E, D> {
 
     /// The rows of the tables (text, text position, image, row, column) that are summed for `slots` of each sequence: (B, N)
     /// each.
-    pub fn step_ids(version: Version, batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> Rows {
+    pub fn step_ids(version: Version, batch: usize, tokens: Tokens<'_>, slots: Range<usize>) -> TableRows {
         let (text, grid) = (S::Text::SIZE, S::Grid::SIZE);
         let starts = usize::from(version == Version::V2);
         let each = |id: &dyn Fn(usize, usize) -> u32| -> Vec<u32> {

@@ -11,7 +11,7 @@ mod halves;
 mod layers;
 mod quantiser;
 
-pub use quantiser::{Kind, codes};
+pub use quantiser::{QuantiserKind, codes};
 
 use super::feature_map::{Conv, FeatureMap, Find};
 use crate::{Error, Result};
@@ -105,7 +105,7 @@ impl Config {
         self.attention.contains(&level)
     }
 
-    fn check(&self, kind: Kind) -> Result<()> {
+    fn check(&self, kind: QuantiserKind) -> Result<()> {
         const LARGEST: usize = 1 << 16;
         let wrong = |what: &str| Err(Error::Usage(format!("a VQGAN's configuration: {what}, got {self:?}")));
         let sizes = [self.channels, self.latent, self.codes, self.embed, self.inputs, self.outputs];
@@ -119,7 +119,7 @@ impl Config {
         if !self.channels.is_multiple_of(32) {
             return wrong("expected channels in multiples of 32, the norms' groups");
         }
-        if kind == Kind::Gumbel && self.latent != self.embed {
+        if kind == QuantiserKind::Gumbel && self.latent != self.embed {
             return wrong("expected as many latent as embedding channels");
         }
         Ok(())
@@ -150,7 +150,7 @@ impl Vqgan {
     /// # Errors
     /// [`Error::Usage`] for a configuration that makes no model, what `find` says, and [`Error::Data`] where it gives another
     /// number of values.
-    pub fn load(config: &Config, kind: Kind, find: &mut Find<'_>) -> Result<Self> {
+    pub fn load(config: &Config, kind: QuantiserKind, find: &mut Find<'_>) -> Result<Self> {
         config.check(kind)?;
         let latent = if config.double { 2 * config.latent } else { config.latent };
         Ok(Vqgan {

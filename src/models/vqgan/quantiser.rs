@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum QuantiserKind {
     /// `GumbelVQ`: a 1×1 convolution to logits, relaxed in training.
     Gumbel,
     /// `VQModel`: the code at the least distance.
@@ -26,11 +26,11 @@ pub(super) struct Quantiser {
 }
 
 impl Quantiser {
-    pub fn load(find: &mut Find<'_>, config: &Config, kind: Kind) -> Result<Self> {
+    pub fn load(find: &mut Find<'_>, config: &Config, kind: QuantiserKind) -> Result<Self> {
         let Config { codes, embed, .. } = *config;
         let (projection, name) = match kind {
-            Kind::Gumbel => (Some(Conv::load(find, "quantize.proj", [config.latent, codes, 1])?), "embed"),
-            Kind::Nearest => (None, "embedding"),
+            QuantiserKind::Gumbel => (Some(Conv::load(find, "quantize.proj", [config.latent, codes, 1])?), "embed"),
+            QuantiserKind::Nearest => (None, "embedding"),
         };
         let codebook = take(find, &format!("quantize.{name}.weight"), &[codes, embed])?;
         Ok(Quantiser { projection, codebook, embed })

@@ -2,7 +2,7 @@
 
 use super::super::Mask;
 use super::super::tape::slot;
-use crate::kernels::Products;
+use crate::kernels::MatmulPrecision;
 use crate::kernels::cuda::gpu::Gpu;
 use crate::kernels::cuda::grids::Grid;
 use crate::kernels::cuda::tile_lists::{SIDE, TileLists};
@@ -57,12 +57,18 @@ pub(super) fn attention<T: Tape<f32, Cuda>>(
 }
 
 /// The kernels forward, for the gradients of queries, and for those of keys and values.
-fn names(width: usize, products: Products) -> [&'static str; 3] {
+fn names(width: usize, products: MatmulPrecision) -> [&'static str; 3] {
     match (width, products) {
-        (16, Products::F32) => ["attention_forward_16_exact", "attention_queries_16_exact", "attention_keys_16_exact"],
-        (32, Products::F32) => ["attention_forward_32_exact", "attention_queries_32_exact", "attention_keys_32_exact"],
-        (64, Products::F32) => ["attention_forward_64_exact", "attention_queries_64_exact", "attention_keys_64_exact"],
-        (_, Products::F32) => {
+        (16, MatmulPrecision::F32) => {
+            ["attention_forward_16_exact", "attention_queries_16_exact", "attention_keys_16_exact"]
+        }
+        (32, MatmulPrecision::F32) => {
+            ["attention_forward_32_exact", "attention_queries_32_exact", "attention_keys_32_exact"]
+        }
+        (64, MatmulPrecision::F32) => {
+            ["attention_forward_64_exact", "attention_queries_64_exact", "attention_keys_64_exact"]
+        }
+        (_, MatmulPrecision::F32) => {
             ["attention_forward_128_exact", "attention_queries_128_exact", "attention_keys_128_exact"]
         }
         (16, _) => ["attention_forward_16", "attention_queries_16", "attention_keys_16"],

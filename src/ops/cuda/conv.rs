@@ -3,7 +3,7 @@
 use super::super::Input;
 use super::super::tape::slot;
 use super::linear::column_sums;
-use crate::kernels::Products;
+use crate::kernels::MatmulPrecision;
 use crate::kernels::cuda::gpu::{Gpu, Parameter};
 use crate::kernels::cuda::grids::{Grid, depth_parts, tile_side};
 use cudarc::driver::CudaSlice;
@@ -82,6 +82,6 @@ fn product(
     sizes: [usize; 7],
 ) -> Result<(), CudaError> {
     let side = tile_side(matrix, parts);
-    let name = kernels[usize::from(gpu.products() != Products::F32)][usize::from(side == 128)];
+    let name = kernels[usize::from(gpu.products() != MatmulPrecision::F32)][usize::from(side == 128)];
     gpu.launch(("conv", name), Grid::tiles(matrix, side, parts), &[tensors, &sizes.map(Parameter::from)].concat())
 }

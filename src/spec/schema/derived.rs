@@ -1,6 +1,6 @@
 //! The schema itself: derived from the types of a spec once, and kept.
 
-use super::Kind;
+use super::ValueKind;
 use crate::spec::Spec;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ fn undefaulted(schema: &mut Value) {
 }
 
 /// What a spec may hold.
-pub fn spec() -> &'static Kind {
-    static SPEC: LazyLock<Kind> = LazyLock::new(|| Kind::of(json()));
+pub fn spec() -> &'static ValueKind {
+    static SPEC: LazyLock<ValueKind> = LazyLock::new(|| ValueKind::of(json()));
     &SPEC
 }

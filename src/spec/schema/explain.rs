@@ -1,6 +1,6 @@
 //! The schema in words: a key at a time, or every key as a page, each with its default.
 
-use super::{Kind, Row, spec};
+use super::{KeyRow, ValueKind, spec};
 use crate::error::{Error, Result};
 use crate::spec::defaults;
 use crate::spec::problem::did_you_mean;
@@ -29,7 +29,7 @@ pub fn explain(path: &str) -> Result<String> {
     }
     let Some(row) = found else { return Ok(page()) };
     let mut text = format!("{path}: {}\n  {}\n  {}\n", row.kind, row.about, default_of(path, row));
-    if let Kind::Choice(words) = &row.kind {
+    if let ValueKind::Choice(words) = &row.kind {
         for word in words.iter().filter(|word| !word.about.is_empty()) {
             let _ = writeln!(text, "  `{}`: {}", word.name, word.about);
         }
@@ -47,7 +47,7 @@ fn plain() -> &'static Value {
 }
 
 /// The default of a key, for a spec that says nothing but its name and the preset of the quickstart.
-fn default_of(path: &str, row: &Row) -> String {
+fn default_of(path: &str, row: &KeyRow) -> String {
     if row.required {
         return "no default: every spec says it".into();
     }
@@ -65,7 +65,8 @@ pub fn page() -> String {
          it as JSON Schema. Every key but `name` and `preset` has a default: here that of preset `mini` with nothing else said. \
          `experiment SPEC --dry-run` prints all of a spec's.\n\nA schedule is a number, or `{from, to, steps, curve, warmup}`.\n",
     );
-    let (sections, keys): (Vec<&Row>, Vec<&Row>) = spec().rows().iter().partition(|row| !row.kind.rows().is_empty());
+    let (sections, keys): (Vec<&KeyRow>, Vec<&KeyRow>) =
+        spec().rows().iter().partition(|row| !row.kind.rows().is_empty());
     table(&mut text, keys.into_iter().map(|row| (row.name.clone(), row)).collect());
     for section in sections {
         let _ = write!(text, "\n## `{}`\n\n{}\n", section.name, section.about);
@@ -76,7 +77,7 @@ pub fn page() -> String {
     text
 }
 
-fn table(text: &mut String, rows: Vec<(String, &Row)>) {
+fn table(text: &mut String, rows: Vec<(String, &KeyRow)>) {
     let _ = write!(text, "\n| key | what it says | what it may be | default |\n|---|---|---|---|\n");
     for (path, row) in rows {
         line(text, &path, row);
@@ -84,23 +85,23 @@ fn table(text: &mut String, rows: Vec<(String, &Row)>) {
 }
 
 /// The keys below a row; a schedule is one key.
-fn collect<'r>(row: &'r Row, path: &str, rows: &mut Vec<(String, &'r Row)>) {
+fn collect<'r>(row: &'r KeyRow, path: &str, rows: &mut Vec<(String, &'r KeyRow)>) {
     for below in row.kind.rows() {
         let path = format!("{path}.{}", below.name);
         match below.kind {
-            Kind::Map(_) => collect(below, &path, rows),
+            ValueKind::Map(_) => collect(below, &path, rows),
             _ => rows.push((path, below)),
         }
     }
 }
 
-fn line(text: &mut String, path: &str, row: &Row) {
+fn line(text: &mut String, path: &str, row: &KeyRow) {
     let default = match (default_of(path, row), &row.kind) {
-        (_, Kind::Either(..)) => schedule(path),
+        (_, ValueKind::Either(..)) => schedule(path),
         (default, _) => default.strip_prefix("default: ").unwrap_or("–").to_owned(),
     };
     let kind = match &row.kind {
-        Kind::Either(number, _) => format!("a schedule, its values {number}"),
+        ValueKind::Either(number, _) => format!("a schedule, its values {number}"),
         kind => kind.to_string(),
     };
     let [about, kind] = [&row.about, &kind].map(|text| text.replace('|', "\\|"));

@@ -11,15 +11,15 @@ pub type Range = (Bound<f64>, Bound<f64>);
 
 /// What a value may be.
 #[derive(Debug)]
-pub enum Kind {
+pub enum ValueKind {
     /// These keys and no others.
-    Map(Vec<Row>),
+    Map(Vec<KeyRow>),
     /// Keys that are names, values of one kind.
-    Named(Box<Kind>),
+    Named(Box<ValueKind>),
     /// At least so many values of one kind.
-    List(usize, Box<Kind>),
+    List(usize, Box<ValueKind>),
     /// A number, or what it goes through.
-    Either(Box<Kind>, Box<Kind>),
+    Either(Box<ValueKind>, Box<ValueKind>),
     /// A run's name: it becomes a folder.
     Name,
     /// A row of the preset table.
@@ -42,13 +42,13 @@ pub enum Kind {
 
 /// One key.
 #[derive(Debug)]
-pub struct Row {
+pub struct KeyRow {
     /// As it is written.
     pub name: String,
     /// What it says.
     pub about: String,
     /// What it may hold.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// Whether it has no default.
     pub required: bool,
 }
@@ -62,15 +62,15 @@ pub struct Word {
     pub about: String,
 }
 
-impl Kind {
+impl ValueKind {
     /// What a part of the schema says. The parts are this module's own: one that it does not know is a fault of the program that
     /// a test finds.
-    pub(super) fn of(schema: &Value) -> Kind {
+    pub(super) fn of(schema: &Value) -> ValueKind {
         if let Some(words) = choices(schema) {
-            return Kind::Choice(words);
+            return ValueKind::Choice(words);
         }
         if let Some([first, second]) = schema["anyOf"].as_array().map(Vec::as_slice) {
-            return Kind::Either(Box::new(Kind::of(first)), Box::new(Kind::of(second)));
+            return ValueKind::Either(Box::new(ValueKind::of(first)), Box::new(ValueKind::of(second)));
         }
         let whole = |key: &str, default| schema[key].as_u64().unwrap_or(default);
         let bound = |inclusive: &str, exclusive: &str| match (schema[inclusive].as_f64(), schema[exclusive].as_f64()) {
@@ -80,38 +80,40 @@ impl Kind {
         };
         match (schema["type"].as_str().unwrap_or_default(), schema["format"].as_str().unwrap_or_default()) {
             ("object", _) if schema["additionalProperties"].is_object() => {
-                Kind::Named(Box::new(Kind::of(&schema["additionalProperties"])))
+                ValueKind::Named(Box::new(ValueKind::of(&schema["additionalProperties"])))
             }
-            ("object", _) => Kind::Map(rows(schema)),
-            ("array", _) => Kind::List(whole("minItems", 0) as usize, Box::new(Kind::of(&schema["items"]))),
-            ("boolean", _) => Kind::Flag,
-            ("integer", "odd") => Kind::Odd,
-            ("integer", _) => Kind::Whole(whole("minimum", 0), whole("maximum", u64::MAX)),
-            ("number", _) => Kind::Real((bound("minimum", "exclusiveMinimum"), bound("maximum", "exclusiveMaximum"))),
-            (_, NAME) => Kind::Name,
-            (_, PRESET) => Kind::Preset,
-            (_, GLOB) => Kind::Glob,
-            (_, EXPECTATION) => Kind::Expectation,
+            ("object", _) => ValueKind::Map(rows(schema)),
+            ("array", _) => ValueKind::List(whole("minItems", 0) as usize, Box::new(ValueKind::of(&schema["items"]))),
+            ("boolean", _) => ValueKind::Flag,
+            ("integer", "odd") => ValueKind::Odd,
+            ("integer", _) => ValueKind::Whole(whole("minimum", 0), whole("maximum", u64::MAX)),
+            ("number", _) => {
+                ValueKind::Real((bound("minimum", "exclusiveMinimum"), bound("maximum", "exclusiveMaximum")))
+            }
+            (_, NAME) => ValueKind::Name,
+            (_, PRESET) => ValueKind::Preset,
+            (_, GLOB) => ValueKind::Glob,
+            (_, EXPECTATION) => ValueKind::Expectation,
             _ => unreachable!("a part of the schema: {schema}"),
         }
     }
 
     /// The keys of a mapping.
-    pub fn rows(&self) -> &[Row] {
+    pub fn rows(&self) -> &[KeyRow] {
         match self {
-            Kind::Map(rows) => rows,
-            Kind::Either(_, other) => other.rows(),
+            ValueKind::Map(rows) => rows,
+            ValueKind::Either(_, other) => other.rows(),
             _ => &[],
         }
     }
 }
 
-fn rows(schema: &Value) -> Vec<Row> {
+fn rows(schema: &Value) -> Vec<KeyRow> {
     let required = |name: &String| schema["required"].as_array().into_iter().flatten().any(|key| key == name);
-    let row = |(name, schema): (&String, &Value)| Row {
+    let row = |(name, schema): (&String, &Value)| KeyRow {
         name: name.clone(),
         about: about(schema),
-        kind: Kind::of(schema),
+        kind: ValueKind::of(schema),
         required: required(name),
     };
     schema["properties"].as_object().into_iter().flatten().map(row).collect()
@@ -131,28 +133,28 @@ fn about(schema: &Value) -> String {
     schema["description"].as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ValueKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Kind::Map(_) | Kind::Named(_) => write!(f, "a mapping"),
-            Kind::List(0, _) => write!(f, "a list"),
-            Kind::List(least, _) => write!(f, "a list of at least {least}"),
-            Kind::Name => write!(f, "at most 64 letters, digits, `-`, `_` or `.`, no `.` first"),
-            Kind::Preset => write!(f, "the name of a preset"),
-            Kind::Glob => write!(f, "a file, a folder or a pattern"),
-            Kind::Expectation => write!(f, "`dotted.path.in.results (<|<=|>|>=) number`"),
-            Kind::Choice(words) => {
+            ValueKind::Map(_) | ValueKind::Named(_) => write!(f, "a mapping"),
+            ValueKind::List(0, _) => write!(f, "a list"),
+            ValueKind::List(least, _) => write!(f, "a list of at least {least}"),
+            ValueKind::Name => write!(f, "at most 64 letters, digits, `-`, `_` or `.`, no `.` first"),
+            ValueKind::Preset => write!(f, "the name of a preset"),
+            ValueKind::Glob => write!(f, "a file, a folder or a pattern"),
+            ValueKind::Expectation => write!(f, "`dotted.path.in.results (<|<=|>|>=) number`"),
+            ValueKind::Choice(words) => {
                 let names: Vec<&str> = words.iter().map(|word| word.name.as_str()).collect();
                 write!(f, "one of {}", names.join(", "))
             }
-            Kind::Either(first, second) => write!(f, "{first}, or {second}"),
-            Kind::Flag => write!(f, "true or false"),
-            Kind::Whole(0, u64::MAX) => write!(f, "a whole number of 64 bits"),
-            Kind::Whole(0, LARGEST) => write!(f, "a whole number"),
-            Kind::Whole(least, LARGEST) => write!(f, "a whole number of at least {least}"),
-            Kind::Whole(least, most) => write!(f, "a whole number from {least} to {most}"),
-            Kind::Odd => write!(f, "an odd whole number of at most {MOST_KERNEL}"),
-            Kind::Real((low, high)) => {
+            ValueKind::Either(first, second) => write!(f, "{first}, or {second}"),
+            ValueKind::Flag => write!(f, "true or false"),
+            ValueKind::Whole(0, u64::MAX) => write!(f, "a whole number of 64 bits"),
+            ValueKind::Whole(0, LARGEST) => write!(f, "a whole number"),
+            ValueKind::Whole(least, LARGEST) => write!(f, "a whole number of at least {least}"),
+            ValueKind::Whole(least, most) => write!(f, "a whole number from {least} to {most}"),
+            ValueKind::Odd => write!(f, "an odd whole number of at most {MOST_KERNEL}"),
+            ValueKind::Real((low, high)) => {
                 write!(f, "a number")?;
                 match low {
                     Bound::Included(low) => write!(f, " of at least {low}")?,

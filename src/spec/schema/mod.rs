@@ -9,4 +9,4 @@ mod tests;
 
 pub use derived::{json, spec};
 pub use explain::{explain, page};
-pub use kind::{Kind, Range, Row, Word};
+pub use kind::{KeyRow, Range, ValueKind, Word};

@@ -1,14 +1,14 @@
 //! The schema is what serde reads, and says of every key what it is.
 
-use super::{Kind, spec};
+use super::{ValueKind, spec};
 use crate::spec::Spec;
 use crate::spec::check::join;
 use std::collections::BTreeSet;
 
 /// Dotted paths of the schema's leaves.
-fn schema_keys(kind: &Kind, path: &str, keys: &mut BTreeSet<String>) {
+fn schema_keys(kind: &ValueKind, path: &str, keys: &mut BTreeSet<String>) {
     match kind {
-        Kind::Map(_) | Kind::Either(..) => {
+        ValueKind::Map(_) | ValueKind::Either(..) => {
             kind.rows().iter().for_each(|row| schema_keys(&row.kind, &join(path, &row.name), keys))
         }
         _ => drop(keys.insert(path.to_owned())),
@@ -39,9 +39,9 @@ fn the_schema_and_serde_know_the_same_keys() {
 
 #[test]
 fn serde_reads_every_choice() {
-    fn words(kind: &'static Kind, path: &str, found: &mut Vec<(String, &'static str)>) {
+    fn words(kind: &'static ValueKind, path: &str, found: &mut Vec<(String, &'static str)>) {
         match kind {
-            Kind::Choice(words) => found.extend(words.iter().map(|word| (path.to_owned(), word.name.as_str()))),
+            ValueKind::Choice(words) => found.extend(words.iter().map(|word| (path.to_owned(), word.name.as_str()))),
             kind if !kind.rows().is_empty() => {
                 kind.rows().iter().for_each(|row| words(&row.kind, &join(path, &row.name), found))
             }
@@ -61,7 +61,7 @@ fn serde_reads_every_choice() {
 
 #[test]
 fn every_key_says_what_it_is() {
-    fn walk(kind: &Kind, path: &str) {
+    fn walk(kind: &ValueKind, path: &str) {
         for row in kind.rows() {
             let path = join(path, &row.name);
             assert!(row.about.ends_with('.'), "{path}: {:?}", row.about);

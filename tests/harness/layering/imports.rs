@@ -10,7 +10,7 @@ pub struct Import {
     pub line: usize,
     /// The modules written in the file itself around the path, from the outermost.
     pub within: Vec<String>,
-    /// `crate`, `data`, `Flaw` of `crate::data::Flaw`.
+    /// `crate`, `data`, `PictureError` of `crate::data::PictureError`.
     pub path: Vec<String>,
     /// What a `use` calls it: the last name, or the one after `as`. None of a path in an expression or a type.
     pub name: Option<String>,

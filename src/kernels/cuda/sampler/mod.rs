@@ -159,7 +159,7 @@ fn norm_rows(
 
 /// Sequences that grow together.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub struct Launch<'a> {
     model: &'a Transformer,
     batch: usize,
     filled: usize,
@@ -169,11 +169,11 @@ pub struct Run<'a> {
     single: Option<(Graph, Step)>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Launch<'a> {
     /// `batch` sequences without a position.
-    pub fn new(model: &'a Transformer, batch: usize) -> Result<Run<'a>, CudaError> {
+    pub fn new(model: &'a Transformer, batch: usize) -> Result<Launch<'a>, CudaError> {
         let cache = model.gpu.memory(batch * model.kept_before(model.blocks.len()))?;
-        Ok(Run { model, batch, filled: 0, cache, single: None })
+        Ok(Launch { model, batch, filled: 0, cache, single: None })
     }
 
     /// How many there are.

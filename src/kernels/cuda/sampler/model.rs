@@ -53,7 +53,7 @@ pub struct Block {
 
 /// A mask's places and what each query sees.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct LaunchPlan {
     pub(super) of: CachePlan,
     pub(super) places: CudaSlice<u32>,
     pub(super) starts: CudaSlice<u32>,
@@ -69,7 +69,7 @@ pub struct Transformer {
     pub(super) rows: Vec<usize>,
     pub(super) blocks: Vec<Block>,
     /// Those that differ, and which of them each block has.
-    pub(super) plans: Vec<Plan>,
+    pub(super) plans: Vec<LaunchPlan>,
     pub(super) plan_of: Vec<usize>,
     pub(super) norms: Vec<Norm>,
     pub(super) head: Map,
@@ -98,8 +98,8 @@ impl Norm {
     }
 }
 
-impl Plan {
-    fn new(gpu: &Gpu, plan: &CachePlan) -> Result<Plan, CudaError> {
+impl LaunchPlan {
+    fn new(gpu: &Gpu, plan: &CachePlan) -> Result<LaunchPlan, CudaError> {
         let positions = 0..plan.positions();
         let places: Vec<u32> = positions.clone().map(|position| plan.place(position) as u32).collect();
         let (mut starts, mut seen) = (vec![0], Vec::new());
@@ -108,7 +108,7 @@ impl Plan {
             starts.push(seen.len() as u32);
         }
         let [places, starts, seen] = [gpu.upload(&places)?, gpu.upload(&starts)?, gpu.upload(&seen)?];
-        Ok(Plan { of: plan.clone(), places, starts, seen })
+        Ok(LaunchPlan { of: plan.clone(), places, starts, seen })
     }
 }
 
@@ -137,7 +137,7 @@ impl Transformer {
             table: gpu.upload(&tables.concat())?,
             rows: tables.iter().map(|table| table.len() / width).collect(),
             blocks,
-            plans: different.into_iter().map(|plan| Plan::new(gpu, plan)).collect::<Result<_, _>>()?,
+            plans: different.into_iter().map(|plan| LaunchPlan::new(gpu, plan)).collect::<Result<_, _>>()?,
             plan_of,
             norms,
             head,
