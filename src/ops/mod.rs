@@ -20,10 +20,12 @@ mod cuda;
 pub mod gather;
 #[doc(hidden)]
 pub mod gumbel;
+mod kv_cache;
 #[doc(hidden)]
 pub mod laplace;
 #[doc(hidden)]
 pub mod linear;
+mod mask;
 #[doc(hidden)]
 pub mod norm;
 #[doc(hidden)]
@@ -38,13 +40,15 @@ mod tape;
 pub use crate::kernels::Real;
 pub use crate::kernels::cpu::activation::Activation;
 pub use activation::ActivationOp;
-pub use attention::{AttentionOp, KvCache, Mask};
+pub use attention::AttentionOp;
 pub use conv::{ConvOp, Input};
 pub use cross_entropy::CrossEntropyOp;
 pub use gather::{ABSENT, GatherOp};
 pub use gumbel::GumbelOp;
+pub use kv_cache::KvCache;
 pub use laplace::LaplaceOp;
 pub use linear::LinearOp;
+pub use mask::Mask;
 pub use norm::NormOp;
 pub use pool::PoolOp;
 pub use readout::{argmax_rows, nearest_rows, scalar, to_vec};

@@ -175,7 +175,7 @@ impl Case {
             }
             Case::Attention(pattern) => {
                 let layout = Layout { text: 5, grid: 4 };
-                let mask = pattern.map_or_else(Mask::full, |pattern| Mask::new(pattern, layout));
+                let mask = pattern.map_or_else(|| Mask::Full, |pattern| Mask::new(pattern, layout));
                 let qkv = i.leaf((2usize, layout.sequence(), <Block as BlockShape>::Qkv::default()))?;
                 let traced = qkv.leaky_trace();
                 let y = if operation {

@@ -61,7 +61,7 @@ impl<S: ClipShape, E: Real, D: Backend<E>> Vision<S, E, D> {
         let position = D::gather_rows(self.position.retaped::<T>(), &each(&|_, slot| slot as u32), shape)?;
         let mut x = self.ln_pre.forward(D::add_scaled(x, position, 1.0)?)?;
         for block in &self.blocks {
-            x = block.forward(x, &Mask::full())?;
+            x = block.forward(x, &Mask::Full)?;
         }
         let class_slots: Vec<u32> = (0..batch).map(|b| (b * S::VisionSeq::SIZE) as u32).collect();
         let x = self.ln_post.forward(D::gather_rows(x, &class_slots, (batch, width))?)?;

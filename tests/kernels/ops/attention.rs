@@ -42,7 +42,7 @@ impl<W: BlockShape> AttentionCase<W> {
 
     fn mask(&self) -> Mask {
         match self.seen {
-            Seen::Everything => Mask::full(),
+            Seen::Everything => Mask::Full,
             Seen::Causal => Mask::causal(self.layout.sequence()),
             Seen::Pattern(pattern) => Mask::new(pattern, self.layout),
             Seen::Own(seed) => {
