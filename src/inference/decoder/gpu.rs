@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::inference::Sequence;
 use crate::kernels::cuda::gpu::Gpu;
-use crate::kernels::cuda::sampler::{Block, Map, Norm, Run, Transformer};
+use crate::kernels::cuda::sampler::{Block, Map, Norm, Sequences, Transformer};
 use crate::models::transformer::Tokens;
 use crate::nn::{self, Incremental, IncrementalBlock};
 use crate::ops::Mask;
@@ -35,24 +35,24 @@ pub fn copy(gpu: &'static Gpu, engine: &Incremental<f32>, masks: &[Mask]) -> Res
 
 /// Rows of tokens that grow together. `ids` says which rows of the tables the slots of a step sum.
 pub struct OnGpu<'a, F> {
-    run: Run<'a>,
+    sequences: Sequences<'a>,
     ids: F,
 }
 
 impl<'a, F: Fn(usize, Tokens<'_>, Range<usize>) -> [Vec<u32>; 5]> OnGpu<'a, F> {
     /// `batch` empty rows.
     pub fn new(model: &'a Transformer, batch: usize, ids: F) -> Result<Self> {
-        Ok(OnGpu { run: Run::new(model, batch)?, ids })
+        Ok(OnGpu { sequences: Sequences::new(model, batch)?, ids })
     }
 }
 
 impl<F: Fn(usize, Tokens<'_>, Range<usize>) -> [Vec<u32>; 5]> Sequence for OnGpu<'_, F> {
     fn advance(&mut self, tokens: Tokens<'_>, slots: Range<usize>) -> Result<Vec<f32>> {
-        let ids = (self.ids)(self.run.batch(), tokens, slots);
-        Ok(self.run.advance(&ids)?)
+        let ids = (self.ids)(self.sequences.batch(), tokens, slots);
+        Ok(self.sequences.advance(&ids)?)
     }
 
     fn repeat(&mut self, times: usize) -> Result<()> {
-        Ok(self.run.repeat(times)?)
+        Ok(self.sequences.repeat(times)?)
     }
 }

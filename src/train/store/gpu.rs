@@ -35,7 +35,7 @@ pub enum Opened<M> {
 impl OnGpu {
     /// A copy of `state` where `device` is a GPU that was opened with experimental kernels, and there are some for `method`;
     /// and the model, with weights of its own then: they are moved in place.
-    pub fn new<D: Backend<f32>, M: Module<f32, D>>(
+    pub fn open<D: Backend<f32>, M: Module<f32, D>>(
         device: &D,
         mut model: M,
         state: State,

@@ -90,7 +90,7 @@ pub fn store<M: Module<f32, D>, D: Backend<f32>>(
     method: Method,
 ) -> Result<(M, Box<dyn ParameterStore<M, D>>)> {
     #[cfg(feature = "cuda")]
-    let (model, state) = match gpu::OnGpu::new(device, model, state, method)? {
+    let (model, state) = match gpu::OnGpu::open(device, model, state, method)? {
         gpu::Opened::Store(model, store) => return Ok((model, Box::new(store))),
         gpu::Opened::NoKernels(model, state) => (model, state),
     };

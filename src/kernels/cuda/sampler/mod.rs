@@ -159,7 +159,7 @@ fn norm_rows(
 
 /// Sequences that grow together.
 #[derive(Debug)]
-pub struct Launch<'a> {
+pub struct Sequences<'a> {
     model: &'a Transformer,
     batch: usize,
     filled: usize,
@@ -169,11 +169,11 @@ pub struct Launch<'a> {
     single: Option<(Graph, Step)>,
 }
 
-impl<'a> Launch<'a> {
+impl<'a> Sequences<'a> {
     /// `batch` sequences without a position.
-    pub fn new(model: &'a Transformer, batch: usize) -> Result<Launch<'a>, CudaError> {
+    pub fn new(model: &'a Transformer, batch: usize) -> Result<Sequences<'a>, CudaError> {
         let cache = model.gpu.memory(batch * model.kept_before(model.blocks.len()))?;
-        Ok(Launch { model, batch, filled: 0, cache, single: None })
+        Ok(Sequences { model, batch, filled: 0, cache, single: None })
     }
 
     /// How many there are.
