@@ -205,7 +205,7 @@ static inline float __ldg(const float *x) { return *x; }
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
 
-static inline void renew(float &) {}
+static inline void keep_in_loop(float &) {}
 
 static inline unsigned to_tf32(float x) {
     return (__float_as_uint(x) + 0x1000) & ~0x1fffu;

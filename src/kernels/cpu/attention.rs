@@ -51,7 +51,14 @@ pub fn forward<E: Real>(a: Attention, qkv: &[E], tiles: &Tiles, out: &mut [E], l
     });
 }
 
-/// One head: for each block of queries, strip after strip of the keys that it sees.
+/// One head: for each block of queries, strip after strip of the keys that it sees. With m the largest score of a query so far,
+/// l the sum of its weights and o the weighted sum of its values, a strip of scores s with its values V makes of them
+///
+/// ```text
+/// m' = max(m, max s)        l' = l·exp(m − m') + Σ exp(s − m')        o' = o·exp(m − m') + exp(s − m')·V
+/// ```
+///
+/// and at the end out = o/l and lse = m + ln l.
 fn forward_head<E: Real>(
     a: Attention,
     tiles: &Tiles,
@@ -106,6 +113,13 @@ pub fn backward<E: Real>(a: Attention, dout: &[E], qkv: &[E], out: &[E], lse: &[
     });
 }
 
+/// One head. The probabilities P are made again, strip by strip, from the scores and `lse`; then, as softmax's backward has it,
+///
+/// ```text
+/// P  = exp(Q·Kᵀ/√d − lse)             delta = rowsum(dO ∘ O)
+/// dV = Pᵀ·dO                          dS    = P ∘ (dO·Vᵀ − delta)
+/// dQ = dS·K/√d                        dK    = dSᵀ·Q/√d
+/// ```
 fn backward_head<E: Real>(
     a: Attention,
     tiles: &Tiles,
@@ -121,8 +135,8 @@ fn backward_head<E: Real>(
     let (mut dk, mut dv) = (vec![[E::of(0.0); LANES]; keys.len()], vec![[E::of(0.0); LANES]; keys.len()]);
     for (block, row) in tiles.rows().iter().enumerate() {
         let places = || tiles.order[block * BLOCK..].iter().take(BLOCK);
-        let mut means = [E::of(0.0); BLOCK];
-        means.iter_mut().zip(places()).for_each(|(mean, &place)| *mean = dot(dout.of(place), out.of(place)));
+        let mut delta = [E::of(0.0); BLOCK];
+        delta.iter_mut().zip(places()).for_each(|(delta, &place)| *delta = dot(dout.of(place), out.of(place)));
         let (q_rows, q_panels) = (q.rows(block, a.scale()), q.block_panels(block, a.scale()));
         let (dout_rows, dout_panels) = (dout.rows(block, E::of(1.0)), dout.block_panels(block, E::of(1.0)));
         dq.fill([E::of(0.0); LANES]);
@@ -136,10 +150,10 @@ fn backward_head<E: Real>(
                 || for (query, (p, ds)) in p.chunks_exact_mut(width).zip(ds.chunks_exact_mut(width)).enumerate() {
                     // Beyond the sequence's end there are no queries: nothing may come of them.
                     let lse = tiles.order.get(block * BLOCK + query).map_or(E::of(f64::INFINITY), |&place| lse[place]);
-                    let mean = means[query];
+                    let delta = delta[query];
                     for (p, ds) in p.iter_mut().zip(ds) {
                         *p = (*p - lse).fast_exp();
-                        *ds = *p * (*ds - mean);
+                        *ds = *p * (*ds - delta);
                     }
                 }
             );

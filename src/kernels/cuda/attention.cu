@@ -87,7 +87,7 @@ __device__ static inline unsigned first_column() { return threadIdx.x / 128 * Ki
 
 // A warp's 16 vectors, as the left factor of `scores`: the order of the columns is the chunk's.
 template <class Kind>
-__device__ static inline void take(float (*own)[2][4], Vectors x, const Mask &mask, unsigned block, unsigned dim) {
+__device__ static inline void load_fragment(float (*own)[2][4], Vectors x, const Mask &mask, unsigned block, unsigned dim) {
     unsigned low = block * SIDE + row_of(0), high = block * SIDE + row_of(1);
 #pragma unroll
     for (int k = 0; k < Kind::WIDTH / 16; k++) {
@@ -105,7 +105,7 @@ __device__ static inline void scores(float (*s)[4], float (*own)[2][4], const fl
 #pragma unroll
     for (int k = 0; k < Kind::WIDTH / 16; k++) {
         // Their parts would take twice the registers, were they kept through all chunks.
-        for (int i = 0; i < 8 && Kind::EXACT; i++) renew(own[k][i / 4][i % 4]);
+        for (int i = 0; i < 8 && Kind::EXACT; i++) keep_in_loop(own[k][i / 4][i % 4]);
 #pragma unroll
         for (int j = 0; j < Kind::EIGHTS; j++) {
             float4 b = *(const float4 *)&chunk[8 * j + vector][first_column<Kind>() + 16 * k + 4 * lane_in_group()];
@@ -118,7 +118,7 @@ __device__ static inline void scores(float (*s)[4], float (*own)[2][4], const fl
 
 // sums += w·chunk, 16×WIDTH, of weights where `scores` leaves them.
 template <class Kind>
-__device__ static inline void weigh(float (*sums)[4], const float (*w)[4], const float (*chunk)[Kind::PITCH]) {
+__device__ static inline void accumulate_weighted(float (*sums)[4], const float (*w)[4], const float (*chunk)[Kind::PITCH]) {
     const int SPREAD = Kind::SPREAD;
     unsigned column = first_column<Kind>() + SPREAD * lane_group();
 #pragma unroll
@@ -147,7 +147,7 @@ __device__ static inline void weigh(float (*sums)[4], const float (*w)[4], const
 
 // vector = or += scale·sums, for both of a lane's rows.
 template <class Kind, bool ADD>
-__device__ static inline void put(Vectors x, const Mask &mask, unsigned block, unsigned dim, const float (*sums)[4], const float *scale) {
+__device__ static inline void store_rows(Vectors x, const Mask &mask, unsigned block, unsigned dim, const float (*sums)[4], const float *scale) {
     const int SPREAD = Kind::SPREAD;
 #pragma unroll
     for (int row = 0; row < 2; row++) {
@@ -183,7 +183,7 @@ struct Ahead {
 };
 
 template <class Kind>
-__device__ static inline void fetch(Ahead<Kind> &ahead, unsigned at, Vectors x, Vectors y, const Mask &mask, unsigned dim,
+__device__ static inline void prefetch(Ahead<Kind> &ahead, unsigned at, Vectors x, Vectors y, const Mask &mask, unsigned dim,
                                     const float *lse, const float *delta) {
     const unsigned chunks = SIDE / Kind::CHUNK;
     const unsigned *tile = mask.list + gridDim.x + 1 + at / chunks * 2;
@@ -203,7 +203,7 @@ __device__ static inline void fetch(Ahead<Kind> &ahead, unsigned at, Vectors x, 
 }
 
 template <class Kind>
-__device__ static inline void lay(float (*chunk)[Kind::PITCH], const float4 *x) {
+__device__ static inline void store_shared(float (*chunk)[Kind::PITCH], const float4 *x) {
 #pragma unroll
     for (int i = 0; i < Kind::FETCHED; i++) {
         unsigned index = threadIdx.x + i * Kind::THREADS;
@@ -213,7 +213,7 @@ __device__ static inline void lay(float (*chunk)[Kind::PITCH], const float4 *x) 
 
 // The warps of the same 16 vectors add up what each has of COUNT products.
 template <class Kind, int COUNT>
-__device__ static inline void join(float (*x)[4], float *scratch) {
+__device__ static inline void reduce_across_warps(float (*x)[4], float *scratch) {
     if (Kind::WARPS == 1) return;
     float *own = scratch + threadIdx.x, *others = scratch + (threadIdx.x ^ 128);
     for (int i = 0; i < COUNT * 4; i++) own[i * 256] = x[i / 4][i % 4];
@@ -243,21 +243,21 @@ __device__ static inline void forward(Tensor qkv, Tensor out, float *lse, Mask m
     float scale = LOG2_E / sqrtf((float)dim);
     Vectors k = vectors(qkv, mask.positions, heads, dim, 3, 1), v = vectors(qkv, mask.positions, heads, dim, 3, 2);
     float q[Kind::WIDTH / 16][2][4], sums[Kind::WIDTH / 8][4] = {}, top[2] = {NEVER, NEVER}, total[2] = {};
-    take<Kind>(q, vectors(qkv, mask.positions, heads, dim, 3, 0), mask, block, dim);
+    load_fragment<Kind>(q, vectors(qkv, mask.positions, heads, dim, 3, 0), mask, block, dim);
 
     Ahead<Kind> ahead;
-    if (first < last) fetch<Kind>(ahead, first, k, v, mask, dim, nullptr, nullptr);
+    if (first < last) prefetch<Kind>(ahead, first, k, v, mask, dim, nullptr, nullptr);
     for (unsigned at = first; at < last; at++) {
         __syncthreads();
-        lay<Kind>(keys, ahead.x);
-        lay<Kind>(contents, ahead.y);
+        store_shared<Kind>(keys, ahead.x);
+        store_shared<Kind>(contents, ahead.y);
         unsigned seen[2] = {ahead.seen[0], ahead.seen[1]};
         __syncthreads();
-        if (at + 1 < last) fetch<Kind>(ahead, at + 1, k, v, mask, dim, nullptr, nullptr);
+        if (at + 1 < last) prefetch<Kind>(ahead, at + 1, k, v, mask, dim, nullptr, nullptr);
         if (skips<Kind>(seen)) continue;
         float s[Kind::EIGHTS][4] = {};
         scores<Kind>(s, q, keys);
-        join<Kind, Kind::EIGHTS>(s, scratch);
+        reduce_across_warps<Kind, Kind::EIGHTS>(s, scratch);
 #pragma unroll
         for (int row = 0; row < 2; row++) {
             float highest = top[row];
@@ -279,7 +279,7 @@ __device__ static inline void forward(Tensor qkv, Tensor out, float *lse, Mask m
             }
             for (int n = 0; n < Kind::WIDTH / 8 * 2; n++) sums[n / 2][2 * row + n % 2] *= shrink;
         }
-        weigh<Kind>(sums, s, contents);
+        accumulate_weighted<Kind>(sums, s, contents);
     }
 
     float share[2];
@@ -292,7 +292,7 @@ __device__ static inline void forward(Tensor qkv, Tensor out, float *lse, Mask m
             lse[((word)blockIdx.z * heads + blockIdx.y) * mask.positions + mask.order[slot]] = (top[row] + log2f(total[row])) * LN_2;
         }
     }
-    put<Kind, false>(vectors(out, mask.positions, heads, dim, 1, 0), mask, block, dim, sums, share);
+    store_rows<Kind, false>(vectors(out, mask.positions, heads, dim, 1, 0), mask, block, dim, sums, share);
 }
 
 // delta (B, H, S) = the sums of dout∘out over D, a warp for each.
@@ -326,8 +326,8 @@ __device__ static inline void backward(Tensor dqkv, Tensor dout, Tensor qkv, con
     Vectors x = Kind::OF_KEYS ? q : k, y = Kind::OF_KEYS ? from : v;
     // The factors of the scores and of dout·vᵀ, or of their transposes.
     float a[Kind::WIDTH / 16][2][4], b[Kind::WIDTH / 16][2][4];
-    take<Kind>(a, Kind::OF_KEYS ? k : q, mask, block, dim);
-    take<Kind>(b, Kind::OF_KEYS ? v : from, mask, block, dim);
+    load_fragment<Kind>(a, Kind::OF_KEYS ? k : q, mask, block, dim);
+    load_fragment<Kind>(b, Kind::OF_KEYS ? v : from, mask, block, dim);
     float da[Kind::WIDTH / 8][4] = {}, db[Kind::WIDTH / 8][4] = {};
     lse += ((word)blockIdx.z * heads + blockIdx.y) * mask.positions;
     delta += ((word)blockIdx.z * heads + blockIdx.y) * mask.positions;
@@ -340,23 +340,23 @@ __device__ static inline void backward(Tensor dqkv, Tensor dout, Tensor qkv, con
     }
 
     Ahead<Kind> ahead;
-    if (first < last) fetch<Kind>(ahead, first, x, y, mask, dim, lse, delta);
+    if (first < last) prefetch<Kind>(ahead, first, x, y, mask, dim, lse, delta);
     for (unsigned at = first; at < last; at++) {
         __syncthreads();
-        lay<Kind>(xs, ahead.x);
-        lay<Kind>(ys, ahead.y);
+        store_shared<Kind>(xs, ahead.x);
+        store_shared<Kind>(ys, ahead.y);
         if (Kind::OF_KEYS && threadIdx.x < Kind::CHUNK) {
             lses[threadIdx.x] = ahead.lse * LOG2_E;
             deltas[threadIdx.x] = ahead.delta;
         }
         unsigned seen[2] = {ahead.seen[0], ahead.seen[1]};
         __syncthreads();
-        if (at + 1 < last) fetch<Kind>(ahead, at + 1, x, y, mask, dim, lse, delta);
+        if (at + 1 < last) prefetch<Kind>(ahead, at + 1, x, y, mask, dim, lse, delta);
         if (skips<Kind>(seen)) continue;
         float products[2 * Kind::EIGHTS][4] = {}, (*p)[4] = products, (*ds)[4] = products + Kind::EIGHTS;
         scores<Kind>(p, a, xs);
         scores<Kind>(ds, b, ys);
-        join<Kind, 2 * Kind::EIGHTS>(products, scratch);
+        reduce_across_warps<Kind, 2 * Kind::EIGHTS>(products, scratch);
 #pragma unroll
         for (int i = 0; i < Kind::EIGHTS * 4; i++) {
             int j = i / 4, row = i % 4 / 2;
@@ -367,13 +367,13 @@ __device__ static inline void backward(Tensor dqkv, Tensor dout, Tensor qkv, con
             p[j][i % 4] = seen_here ? weight : 0;
             ds[j][i % 4] = seen_here ? weight * (ds[j][i % 4] - delta) : 0;
         }
-        if (Kind::OF_KEYS) weigh<Kind>(db, p, ys);
-        weigh<Kind>(da, ds, xs);
+        if (Kind::OF_KEYS) accumulate_weighted<Kind>(db, p, ys);
+        accumulate_weighted<Kind>(da, ds, xs);
     }
 
     const float scales[2] = {scale, scale}, one[2] = {1, 1};
-    put<Kind, true>(vectors(dqkv, mask.positions, heads, dim, 3, Kind::OF_KEYS), mask, block, dim, da, scales);
-    if (Kind::OF_KEYS) put<Kind, true>(vectors(dqkv, mask.positions, heads, dim, 3, 2), mask, block, dim, db, one);
+    store_rows<Kind, true>(vectors(dqkv, mask.positions, heads, dim, 3, Kind::OF_KEYS), mask, block, dim, da, scales);
+    if (Kind::OF_KEYS) store_rows<Kind, true>(vectors(dqkv, mask.positions, heads, dim, 3, 2), mask, block, dim, db, one);
 }
 
 // Grid: ceil(S / 64) × H × B. `list` is of the mask's rows, but for the keys of its columns.

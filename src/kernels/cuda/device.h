@@ -111,7 +111,7 @@ __device__ static inline float column_sum(const float *x, word rows, unsigned co
 #ifdef __CUDACC__
 
 // Whatever is computed from x after this is computed after this: not once before a loop, for registers that are not there.
-__device__ static inline void renew(float &x) {
+__device__ static inline void keep_in_loop(float &x) {
     asm volatile("" : "+f"(x));
 }
 

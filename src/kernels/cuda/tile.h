@@ -16,7 +16,7 @@ struct Tile {
 };
 
 // Below, each thread brings two times four values of a stage, i = 0 and 1: of lines from `line` on, from depth `depth` on.
-// `take` reads x[i][j], of line 4g + i and depth 4t + j of 32 lines and 16 depths, in group g the t-th lane.
+// `load_fragment` reads x[i][j], of line 4g + i and depth 4t + j of 32 lines and 16 depths, in group g the t-th lane.
 
 // A line a row of 16: of each 32 lines, row 8i + g is line 4g + i.
 template <class T>
@@ -30,7 +30,7 @@ struct Deep {
     __device__ static unsigned depth(unsigned) { return threadIdx.x % 4 * 4; }
     __device__ static unsigned place(unsigned i) { return 4 * (threadIdx.x + i * T::THREADS); }
 
-    __device__ static void take(float (*x)[4], const float *stage, unsigned first) {
+    __device__ static void load_fragment(float (*x)[4], const float *stage, unsigned first) {
 #pragma unroll
         for (unsigned i = 0; i < 4; i++) {
             float4 four = *(const float4 *)(stage + (first + 8 * i + lane_group()) * 16 + 4 * lane_in_group());
@@ -49,7 +49,7 @@ struct Wide {
     __device__ static unsigned depth(unsigned i) { return row(i) % 4 * 4 + row(i) / 4; }
     __device__ static unsigned place(unsigned i) { return row(i) * PITCH + line(i); }
 
-    __device__ static void take(float (*x)[4], const float *stage, unsigned first) {
+    __device__ static void load_fragment(float (*x)[4], const float *stage, unsigned first) {
 #pragma unroll
         for (unsigned j = 0; j < 4; j++) {
             float4 four = *(const float4 *)(stage + (4 * j + lane_in_group()) * PITCH + first + 4 * lane_group());
@@ -100,11 +100,11 @@ struct Factor {
     __device__ Factor(Source from, unsigned first) : source(from) {
         for (unsigned i = 0; i < 2; i++) lines[i] = source.line(first + Layout::line(i));
     }
-    __device__ void fetch(unsigned stage) {
+    __device__ void prefetch(unsigned stage) {
 #pragma unroll
         for (unsigned i = 0; i < 2; i++) ahead[i] = source.four(lines[i], stage * T::DEPTH + Layout::depth(i));
     }
-    __device__ void lay(float *stage) const {
+    __device__ void store_shared(float *stage) const {
 #pragma unroll
         for (unsigned i = 0; i < 2; i++) *(float4 *)(stage + Layout::place(i)) = ready<T>(source.finish(ahead[i]));
     }
@@ -124,9 +124,9 @@ __device__ static inline void multiply_stage(float *d, const float (*a)[4], cons
 }
 
 // This block's tile of c, of those depths that its part along y of the grid has. Blocks along x have the tiles row by row.
-// `put(row, column, four)` gets c's values at `column` to column + 3, of which the last may be beyond `columns`.
-template <class T, class LayoutA, class LayoutB, class SourceA, class SourceB, class Put>
-__device__ static inline void product(SourceA from_a, SourceB from_b, unsigned rows, unsigned columns, unsigned depth, Put put) {
+// `store(row, column, four)` gets c's values at `column` to column + 3, of which the last may be beyond `columns`.
+template <class T, class LayoutA, class LayoutB, class SourceA, class SourceB, class Store>
+__device__ static inline void product(SourceA from_a, SourceB from_b, unsigned rows, unsigned columns, unsigned depth, Store store) {
     alignas(16) __shared__ float as[2][LayoutA::LENGTH];
     alignas(16) __shared__ float bs[2][LayoutB::LENGTH];
     unsigned across = (columns + T::SIDE - 1) / T::SIDE;
@@ -138,19 +138,19 @@ __device__ static inline void product(SourceA from_a, SourceB from_b, unsigned r
     Factor<T, LayoutA, SourceA> a(from_a, first_row);
     Factor<T, LayoutB, SourceB> b(from_b, first_column);
     float sums[T::BANDS][2][4][4] = {};
-    if (stage < last) a.fetch(stage), b.fetch(stage);
+    if (stage < last) a.prefetch(stage), b.prefetch(stage);
     for (; stage < last; stage++) {
         // Who is behind still reads the other half, and waits here before this one is written again.
-        a.lay(as[stage % 2]);
-        b.lay(bs[stage % 2]);
+        a.store_shared(as[stage % 2]);
+        b.store_shared(bs[stage % 2]);
         __syncthreads();
-        if (stage + 1 < last) a.fetch(stage + 1), b.fetch(stage + 1);
+        if (stage + 1 < last) a.prefetch(stage + 1), b.prefetch(stage + 1);
         float right[4][4];
-        LayoutB::take(right, bs[stage % 2], column);
+        LayoutB::load_fragment(right, bs[stage % 2], column);
 #pragma unroll
         for (unsigned band = 0; band < T::BANDS; band++) {
             float left[4][4];
-            LayoutA::take(left, as[stage % 2], row + 32 * band);
+            LayoutA::load_fragment(left, as[stage % 2], row + 32 * band);
 #pragma unroll
             for (unsigned i = 0; i < 8; i++) multiply_stage<T>(sums[band][i / 4][i % 4], left + i / 4 * 2, right[i % 4]);
         }
@@ -164,6 +164,6 @@ __device__ static inline void product(SourceA from_a, SourceB from_b, unsigned r
         if (at_row >= rows || at_column >= columns) continue;
         const float(*four)[4] = sums[band][in / 2];
         unsigned d = in % 2 * 2 + half;
-        put(at_row, at_column, float4{four[0][d], four[1][d], four[2][d], four[3][d]});
+        store(at_row, at_column, float4{four[0][d], four[1][d], four[2][d], four[3][d]});
     }
 }
