@@ -1,4 +1,4 @@
-//! Pictures drawn of a caption.
+//! Samples of a caption.
 
 use super::chart::Chart;
 use super::image::{Image, ImageGrid};

@@ -75,7 +75,7 @@ pub struct Kept {
     pub of: Option<u64>,
 }
 
-/// The pictures drawn for one caption.
+/// The samples for one caption.
 #[derive(Debug, Deserialize)]
 pub struct Sampled {
     /// As the user wrote it.

@@ -1,4 +1,4 @@
-//! `experiment bench`: the works that speed is measured on, a line a figure.
+//! `experiment bench`: the benchmarks that speed is measured on, a line a figure.
 
 use crate::device::DeviceArgs;
 use crate::say;
@@ -11,7 +11,7 @@ use dalle::{Error, Result};
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Which; all that the device offers if left out, on the CPU without malevich, which takes 8 GB.
-    works: Vec<String>,
+    benchmarks: Vec<String>,
     /// A JSON object a line.
     #[arg(long)]
     json: bool,
@@ -53,7 +53,7 @@ fn rate(text: &str) -> std::result::Result<f64, String> {
 pub fn bench(args: &BenchArgs, device: Device) -> Result<()> {
     let peaks = Peaks { tflops: args.peak_tflops, tb_per_s: args.peak_tb };
     let settings = Settings { device, products: args.products.into(), peaks };
-    bench::bench(&args.works, settings, &mut |measured| {
+    bench::bench(&args.benchmarks, settings, &mut |measured| {
         if args.json {
             return say(serde_json::to_string(&measured).map_err(|e| Error::Usage(e.to_string()))?);
         }

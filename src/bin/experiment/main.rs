@@ -107,7 +107,7 @@ enum Verb {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Times the works that speed is measured on, in this process.
+    /// Times the benchmarks that speed is measured on, in this process.
     Bench(bench::BenchArgs),
     /// Compares every operation, a training step of each stage, checkpoints and sampling on a device with the CPU's.
     Selftest {

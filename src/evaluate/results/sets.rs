@@ -186,7 +186,7 @@ impl EvaluatedSet {
 pub struct Evaluation {
     /// Whose CLIP it is.
     pub judge: String,
-    /// Pictures drawn for each caption.
+    /// Samples for each caption.
     pub candidates: usize,
     /// Draws with replacement for the distance's interval.
     pub resamples: usize,

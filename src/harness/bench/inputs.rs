@@ -1,4 +1,4 @@
-//! What works are given: random numbers, the same in every process.
+//! What benchmarks are given: random numbers, the same in every process.
 
 use crate::random::Rng;
 

@@ -2,7 +2,7 @@
 
 use super::inputs::random;
 use super::timing::{Bench, product};
-use super::{Emit, Work, counts};
+use super::{Benchmark, Emit, counts};
 use crate::error::Result;
 use crate::mask::{Layout, Pattern};
 use crate::models::presets::bench_l;
@@ -11,7 +11,7 @@ use dfdx::prelude::*;
 use std::hint::black_box;
 
 /// In the order in which they are measured.
-pub fn works() -> [Work<Cpu>; 2] {
+pub fn benchmarks() -> [Benchmark<Cpu>; 2] {
     [("gemm", gemm), ("attention", attention)]
 }
 

@@ -1,4 +1,4 @@
-//! `experiment bench`: the works that speed is measured on, each timed in this process. A peer measures the same works; what
+//! `experiment bench`: the benchmarks that speed is measured on, each timed in this process. A peer measures the same benchmarks; what
 //! counts is the ratio of both in one run on one machine. Those of models (`models.rs`) run on a GPU too, the others measure the
 //! processor's own kernels (`kernels.rs`); what a work asks for at the least is in `counts.rs`, what a GPU can do in `rates.rs`.
 
@@ -23,9 +23,9 @@ use timing::{Bench, Machine};
 type Emit<'a> = &'a mut dyn FnMut(Measurement) -> Result<()>;
 
 /// A work's name, and how it is measured.
-type Work<D> = (&'static str, fn(&Bench<D>, Emit<'_>) -> Result<()>);
+type Benchmark<D> = (&'static str, fn(&Bench<D>, Emit<'_>) -> Result<()>);
 
-/// Where the works run, and against what.
+/// Where the benchmarks run, and against what.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
     /// Where.
@@ -42,7 +42,7 @@ const MALEVICH: &str = "malevich";
 
 /// The names of every work.
 pub fn names() -> Vec<&'static str> {
-    kernels::works().iter().chain(&models::works()).map(|(name, _)| *name).collect()
+    kernels::benchmarks().iter().chain(&models::benchmarks()).map(|(name, _)| *name).collect()
 }
 
 /// Measures `asked`, or every work of the device where it is empty; `each` hears every figure as it comes.
@@ -60,8 +60,8 @@ pub fn bench(asked: &[String], settings: Settings, each: Emit<'_>) -> Result<()>
     }
     let offered = offered(settings.device);
     if let Some(work) = asked.iter().find(|name| !offered.contains(&name.as_str())) {
-        let (device, works) = (settings.device.name(), offered.join(", "));
-        return Err(Error::Usage(format!("{work} is not offered on {device}: expected one of {works}")));
+        let (device, benchmarks) = (settings.device.name(), offered.join(", "));
+        return Err(Error::Usage(format!("{work} is not offered on {device}: expected one of {benchmarks}")));
     }
     let wanted: Vec<&str> = match settings.device {
         _ if !asked.is_empty() => asked.iter().map(String::as_str).collect(),
@@ -71,19 +71,19 @@ pub fn bench(asked: &[String], settings: Settings, each: Emit<'_>) -> Result<()>
     match settings.device {
         Device::Cpu => {
             let (device, machine, peaks) = (Cpu::default(), Some(Machine::measure()), settings.peaks);
-            let works = kernels::works().into_iter().chain(models::works());
-            run(&Bench { device, machine, gpu: None, peaks }, works, &wanted, each)
+            let benchmarks = kernels::benchmarks().into_iter().chain(models::benchmarks());
+            run(&Bench { device, machine, gpu: None, peaks }, benchmarks, &wanted, each)
         }
         Device::Cuda(kernels) => on_gpu(&wanted, kernels, settings, each),
     }
 }
 
-/// The names of the works that run on `device`.
+/// The names of the benchmarks that run on `device`.
 fn offered(device: Device) -> Vec<&'static str> {
     match device {
         Device::Cpu => names(),
         Device::Cuda(kernels) => {
-            let of_models = models::works::<Cpu>().into_iter().map(|(name, _)| name);
+            let of_models = models::benchmarks::<Cpu>().into_iter().map(|(name, _)| name);
             of_models.filter(|&name| name != MALEVICH || kernels == Kernels::Experimental).collect()
         }
     }
@@ -104,11 +104,16 @@ fn on_gpu(wanted: &[&str], kernels: Kernels, settings: Settings, each: Emit<'_>)
     }
     let gpu = Gpu { device: device.name(), card: cuda::name()?, products };
     let peaks = peaks.or(Peaks::of_card(&gpu.card, products));
-    run(&Bench { device: opened, machine: None, gpu: Some(gpu), peaks }, models::works(), wanted, each)
+    run(&Bench { device: opened, machine: None, gpu: Some(gpu), peaks }, models::benchmarks(), wanted, each)
 }
 
-fn run<D>(bench: &Bench<D>, works: impl IntoIterator<Item = Work<D>>, wanted: &[&str], each: Emit<'_>) -> Result<()> {
-    for (name, work) in works.into_iter().filter(|(name, _)| wanted.contains(name)) {
+fn run<D>(
+    bench: &Bench<D>,
+    benchmarks: impl IntoIterator<Item = Benchmark<D>>,
+    wanted: &[&str],
+    each: Emit<'_>,
+) -> Result<()> {
+    for (name, work) in benchmarks.into_iter().filter(|(name, _)| wanted.contains(name)) {
         work(bench, &mut |measured| each(Measurement { work: measured.work.replacen("$", name, 1), ..measured }))?;
     }
     Ok(())

@@ -1,10 +1,10 @@
-//! The works of models, one function each, on any device; those that draw tokens are in `sampling.rs`. Models have random weights;
+//! The benchmarks of models, one function each, on any device; those that draw tokens are in `sampling.rs`. Models have random weights;
 //! inputs are random too.
 
 use super::inputs::{ids, random};
 use super::sampling::{malevich, sample_l};
 use super::timing::{Bench, Timed};
-use super::{Emit, Work, counts};
+use super::{Benchmark, Emit, counts};
 use crate::error::{Error, Result};
 use crate::harness::plan::walk;
 use crate::mask::paper_order;
@@ -36,7 +36,7 @@ const OPTIMIZER: Optimizer = Optimizer {
 const NO_AVERAGE: Ema = Ema { decay: 0.0, every: 1 };
 
 /// In the order in which they are measured.
-pub fn works<D: Timed>() -> [Work<D>; 7]
+pub fn benchmarks<D: Timed>() -> [Benchmark<D>; 7]
 where
     Error: From<D::Err>,
 {

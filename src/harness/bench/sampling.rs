@@ -1,4 +1,4 @@
-//! The works that draw image tokens, one after the other, from cached keys and values: a step gives each candidate of one prompt a
+//! The benchmarks that draw image tokens, one after the other, from cached keys and values: a step gives each candidate of one prompt a
 //! token. Drawing is the host's, and timed.
 
 use super::inputs::ids;

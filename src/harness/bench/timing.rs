@@ -48,12 +48,12 @@ pub struct Gpu {
     pub products: MatmulPrecision,
 }
 
-/// A device that works run on and that can be waited for.
+/// A device that benchmarks run on and that can be waited for.
 pub trait Timed: Backend<f32> + Synchronize {}
 
 impl<D: Backend<f32> + Synchronize> Timed for D {}
 
-/// What works run on, and what their figures are held against.
+/// What benchmarks run on, and what their figures are held against.
 pub struct Bench<D> {
     /// Where the tensors are.
     pub device: D,

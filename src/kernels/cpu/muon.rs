@@ -11,7 +11,7 @@ use crate::kernels::Real;
 /// The constants of one update.
 #[derive(Debug, Clone, Copy)]
 pub struct Muon {
-    /// The step size, as AdamW's: see [`update`].
+    /// The learning rate, as AdamW's: see [`update`].
     pub lr: f64,
     /// The decay of m, the running mean of g.
     pub momentum: f64,
@@ -21,8 +21,8 @@ pub struct Muon {
     pub grad_scale: f64,
 }
 
-/// The root mean square of AdamW's updates over its step size, which orthogonal ones are scaled to (arXiv 2502.16982, §2.2), so
-/// that one step size does for matrices and for the rest.
+/// The root mean square of AdamW's updates over its learning rate, which orthogonal ones are scaled to (arXiv 2502.16982, §2.2), so
+/// that one learning rate does for matrices and for the rest.
 const ROOT_MEAN_SQUARE: f64 = 0.2;
 
 /// One update of a matrix `p` of `rows` rows, Nesterov's way: m = μm + (1−μ)g; p *= 1 − lr·wd;
