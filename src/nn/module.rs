@@ -4,8 +4,8 @@
 //! initialisation stand beside it. dfdx's own visitor has no place for the last two, and is compiled anew for every module of
 //! every preset; these walks hand each parameter to a function that is compiled once.
 
-use super::parameters::AnyParameter;
-use crate::error::{Error, Result};
+use super::any_parameter::{AnyParameter, device_error};
+use crate::error::Result;
 use crate::kernels::Real;
 use dfdx::prelude::{ConstShape, Device, Tensor};
 
@@ -100,7 +100,7 @@ impl<S: ConstShape, E: Real, D: Device<E>> Field<E, D> for Tensor<S, E, D> {
         let shape = S::default();
         let declared = Declared { name: path.0.clone(), shape: shape.concrete().into(), role, init };
         let Some(values) = make(declared)? else { return Ok(None) };
-        device.try_tensor_from_vec(values, shape).map(Some).map_err(|error| Error::Device(error.to_string()))
+        device.try_tensor_from_vec(values, shape).map(Some).map_err(device_error)
     }
 }
 
