@@ -16,6 +16,18 @@ pub fn built() -> Value {
     })
 }
 
+/// What [`built`] said of a program, for a reader: `commit 0123456789ab, rustc 1.95.0 (…), cli`.
+pub fn in_words(built: &Value) -> String {
+    let commit = built["commit"].as_str().map_or("no commit".to_owned(), |commit| {
+        format!("commit {}", commit.chars().take(12).collect::<String>())
+    });
+    let dirty = if built["dirty"] == true { " with changes" } else { "" };
+    let mut words = vec![format!("{commit}{dirty}")];
+    words.extend(built["rustc"].as_str().map(str::to_owned));
+    words.extend(built["features"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+    words.join(", ")
+}
+
 /// The repository of the spec `file` in `folder`: its commit, whether what it tracks, or the spec itself, differs from that, and
 /// the spec's path in it. Null where there is none.
 pub fn of_spec(folder: &Path, file: Option<&Path>) -> Value {
@@ -50,6 +62,13 @@ mod tests {
         assert!(!features.contains(&"default"));
         // Both, or neither where the sources are in no repository.
         assert_eq!(built["commit"].is_string(), built["dirty"].is_boolean());
+    }
+
+    #[test]
+    fn a_reader_sees_no_json() {
+        let program = json!({"commit": "0123456789abcdef", "dirty": true, "rustc": "rustc 1.95.0", "features": ["cli"]});
+        assert_eq!(in_words(&program), "commit 0123456789ab with changes, rustc 1.95.0, cli");
+        assert_eq!(in_words(&json!({"commit": null, "features": []})), "no commit");
     }
 
     #[test]

@@ -117,8 +117,8 @@ impl RunDir {
         }
         let (theirs, ours) = (dir.run["built"].clone(), provenance::built());
         if !theirs.is_null() && ["commit", "dirty", "rustc"].iter().any(|fact| theirs[fact] != ours[fact]) {
-            let what =
-                format!("begun by a program built from {theirs}, gone on with by one from {ours}: bits may differ");
+            let [theirs, ours] = [&theirs, &ours].map(provenance::in_words);
+            let what = format!("begun by a program of {theirs}; gone on with by one of {ours}: bits may differ");
             dir.warn("run", "other-build", &what)?;
         }
         Ok(dir)
