@@ -18,9 +18,9 @@ pub fn built() -> Value {
 
 /// What [`built`] said of a program, for a reader: `commit 0123456789ab, rustc 1.95.0 (…), cli`.
 pub fn in_words(built: &Value) -> String {
-    let commit = built["commit"].as_str().map_or("no commit".to_owned(), |commit| {
-        format!("commit {}", commit.chars().take(12).collect::<String>())
-    });
+    let commit = built["commit"]
+        .as_str()
+        .map_or("no commit".to_owned(), |commit| format!("commit {}", commit.chars().take(12).collect::<String>()));
     let dirty = if built["dirty"] == true { " with changes" } else { "" };
     let mut words = vec![format!("{commit}{dirty}")];
     words.extend(built["rustc"].as_str().map(str::to_owned));
@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn a_reader_sees_no_json() {
-        let program = json!({"commit": "0123456789abcdef", "dirty": true, "rustc": "rustc 1.95.0", "features": ["cli"]});
+        let program =
+            json!({"commit": "0123456789abcdef", "dirty": true, "rustc": "rustc 1.95.0", "features": ["cli"]});
         assert_eq!(in_words(&program), "commit 0123456789ab with changes, rustc 1.95.0, cli");
         assert_eq!(in_words(&json!({"commit": null, "features": []})), "no commit");
     }
