@@ -276,7 +276,7 @@ mod tests {
     fn small_and_long_pictures_are_refused() {
         for crop in [Crop::FirstStage { whole: false }, Crop::Transformer, Crop::Evaluation] {
             let view = View { crop, flip: Flip::Any };
-            let reason = |w, h| view.apply(&coordinates(w, h), "", 16, &mut rng(0)).map_err(|wrong| wrong.reason);
+            let reason = |w, h| view.apply(&coordinates(w, h), "", 16, &mut rng(0)).map_err(|error| error.reason);
             assert_eq!(reason(1, 1).unwrap_err(), "too-small");
             assert_eq!(reason(15, 20).unwrap_err(), "too-small");
             assert_eq!(reason(33, 16).unwrap_err(), "aspect");

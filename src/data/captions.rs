@@ -79,7 +79,7 @@ mod tests {
 
     fn json(text: &str) -> Result<Vec<String>, &'static str> {
         let mut captions = Vec::new();
-        from_json(text.as_bytes(), &mut captions).map_err(|wrong| wrong.reason)?;
+        from_json(text.as_bytes(), &mut captions).map_err(|error| error.reason)?;
         Ok(captions)
     }
 

@@ -18,12 +18,12 @@ pub struct PictureError {
 }
 
 impl PictureError {
-    /// A wrong with its reason and detail.
+    /// An error with its reason and detail.
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
         PictureError { reason, detail: detail.into() }
     }
 
-    /// The wrong of the sample `key`.
+    /// The error of the sample `key`.
     pub fn of(self, key: &str) -> BadSample {
         BadSample { key: key.to_owned(), reason: self.reason, detail: self.detail }
     }
@@ -142,7 +142,7 @@ impl Picture {
         let path = path.as_ref();
         let bytes = crate::files::read(path, crate::files::MOST_PICTURE)?;
         decode(&bytes)
-            .map_err(|wrong| Error::data(path, format!("expected a picture; {}: {}", wrong.reason, wrong.detail)))
+            .map_err(|error| Error::data(path, format!("expected a picture; {}: {}", error.reason, error.detail)))
     }
 
     /// Writes a PNG file.
@@ -151,7 +151,7 @@ impl Picture {
     /// [`Error::Io`] if it cannot be written, [`Error::Data`] if the picture has no pixels.
     pub fn save_png(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        crate::files::write(path, &self.png().map_err(|wrong| Error::data(path, wrong.detail))?)
+        crate::files::write(path, &self.png().map_err(|error| Error::data(path, error.detail))?)
     }
 
     /// The bytes of a PNG file; a picture without pixels, or with the wrong number of bytes, has none.

@@ -92,7 +92,7 @@ impl Source for Folder {
 
     fn captions(&self, index: usize) -> std::result::Result<Vec<String>, BadSample> {
         let (stem, pair) = &self.pairs[index];
-        pair.captions().map_err(|wrong| wrong.of(&self.key(stem)))
+        pair.captions().map_err(|error| error.of(&self.key(stem)))
     }
 
     fn left_out(&self) -> Tally {

@@ -143,7 +143,7 @@ impl<'a> Loader<'a> {
         let Some(caption) = captions.into_iter().nth(chosen) else {
             return Err(PictureError::new("no-caption", "expected at least one caption, got none").of(&key));
         };
-        let picture = self.view.apply(&picture, &caption, self.target, rng).map_err(|wrong| wrong.of(&key))?;
+        let picture = self.view.apply(&picture, &caption, self.target, rng).map_err(|error| error.of(&key))?;
         Ok(Example { index, key, picture, caption })
     }
 

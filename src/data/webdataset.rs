@@ -108,7 +108,7 @@ impl Source for WebDataset {
 
     fn captions(&self, index: usize) -> std::result::Result<Vec<String>, BadSample> {
         let entry = &self.entries[index];
-        self.captions_of(entry).map_err(|wrong| wrong.of(&entry.key))
+        self.captions_of(entry).map_err(|error| error.of(&entry.key))
     }
 
     fn left_out(&self) -> Tally {

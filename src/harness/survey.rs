@@ -69,7 +69,7 @@ fn one(name: &str, source: &dyn Source, seed: u64, side: usize) -> (Survey, Vec<
         let facts = sample.as_ref().ok().map(|s| ((s.picture.width, s.picture.height), s.captions.clone()));
         let used = sample.and_then(|s| {
             let mut rng = Rng::new(seed, "data/survey", 1, index as u64);
-            View::EVALUATION.apply(&s.picture, "", side, &mut rng).map_err(|wrong| wrong.of(&s.key))
+            View::EVALUATION.apply(&s.picture, "", side, &mut rng).map_err(|error| error.of(&s.key))
         });
         (index, facts, used.err())
     };

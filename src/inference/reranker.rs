@@ -64,7 +64,7 @@ impl Reranker {
             Reads::AsTrained(..) => self.seen(&Picture::open(path)?),
             Reads::AsPublished(_) => {
                 let bytes = files::read(path, files::MOST_PICTURE)?;
-                preprocess::clip(&bytes, self.clip.side()).map_err(|wrong| Error::data(path, wrong.detail))
+                preprocess::clip(&bytes, self.clip.side()).map_err(|error| Error::data(path, error.detail))
             }
         };
         self.features(paths.iter().map(read))
@@ -107,7 +107,7 @@ impl Reranker {
             Reads::AsTrained(..) => augment::evaluation(picture, self.clip.side()),
             Reads::AsPublished(_) => preprocess::clip_of(picture, self.clip.side()),
         };
-        seen.map_err(|wrong| Error::data("a picture", wrong.detail))
+        seen.map_err(|error| Error::data("a picture", error.detail))
     }
 
     fn features(&self, pictures: impl Iterator<Item = Result<Picture>>) -> Result<Vec<f32>> {

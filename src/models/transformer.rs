@@ -30,8 +30,8 @@ impl BlockNames for Names {
 
 type Width<S> = <<S as TransformerShape>::Block as BlockShape>::Dim;
 
-/// The initialisation of Child et al. (arXiv 1904.10509), whose kind of transformer the paper's B.1 names: weights 0.125/√n_in, those that add to the stream by
-/// 1/√(2·layers) of it.
+/// The initialisation of Child et al. (arXiv 1904.10509), whose kind of transformer the paper's B.1 names: weights 0.125/√n_in,
+/// and 1/√(2·layers) of that where they add to the stream.
 fn block_init<S: TransformerShape>() -> BlockInit {
     let std = |fan_in: usize| 0.125 / (fan_in as f64).sqrt();
     let residual = |fan_in: usize| 0.125 / (fan_in as f64 * 2.0 * S::DEPTH as f64).sqrt();

@@ -69,7 +69,7 @@ impl Image {
     /// # Errors
     /// [`Error::Data`] for a picture without pixels.
     pub fn square(&self, side: usize) -> Result<Image> {
-        let picture = augment::evaluation(&self.picture, side).map_err(|wrong| Error::data("image", wrong.detail))?;
+        let picture = augment::evaluation(&self.picture, side).map_err(|error| Error::data("image", error.detail))?;
         Ok(Image { picture, caption: self.caption.clone() })
     }
 

@@ -1,7 +1,7 @@
 //! What every stage shares: a model with its gradients, AdamW or Muon over all its parameters, the moving average, the checkpoint.
 
 use super::state::{Files, State, UpdateCounts};
-use super::store::{Move, ParameterStore, Rule, store};
+use super::store::{Move, ParameterStore, Rule, store, write};
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::{AdamW, clip_scale};
 use crate::kernels::cpu::muon::Muon;
@@ -81,7 +81,7 @@ impl<M: Module<f32, D>, D: Backend<f32>> Trainer<M, D> {
 
     /// How many numbers are learned.
     pub fn num_parameters(&self) -> usize {
-        nn::size::<M, f32, D>()
+        self.parameters.iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum()
     }
 
     /// Runs the tape of the loss of a part of the batch backwards. The parts' losses add up to the batch's.
@@ -198,11 +198,9 @@ impl<M: Module<f32, D>, D: Backend<f32>> Trainer<M, D> {
     }
 
     /// The model with these values.
-    fn holding<'a>(&self, mut values: impl Iterator<Item = &'a Vec<f32>>) -> Result<M> {
+    fn holding<'a>(&self, values: impl Iterator<Item = &'a Vec<f32>>) -> Result<M> {
         let mut model = self.model.clone();
-        nn::import(&mut model, |name, _| {
-            values.next().ok_or_else(|| Error::data(name, "the model has more parameters than the state"))
-        })?;
+        write(&mut model, values)?;
         Ok(model)
     }
 

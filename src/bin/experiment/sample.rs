@@ -178,6 +178,6 @@ fn generator(model: &Path, older: CheckpointArgs, published: &Published, device:
 /// A picture's centre square, resized to `side`, as values in [0, 1].
 fn square(path: &Path, side: usize) -> Result<Vec<f32>> {
     let picture = Picture::open(path)?;
-    let picture = augment::evaluation(&picture, side).map_err(|wrong| Error::data(path, wrong.detail))?;
+    let picture = augment::evaluation(&picture, side).map_err(|error| Error::data(path, error.detail))?;
     Ok(picture.values().collect())
 }

@@ -35,7 +35,7 @@ impl Pair {
                 Role::Json => captions::from_json(&bytes, &mut lines),
                 _ => captions::from_text(&bytes, &mut lines),
             }
-            .map_err(|wrong| PictureError::new(wrong.reason, format!("{}: {}", path.display(), wrong.detail)))?;
+            .map_err(|error| PictureError::new(error.reason, format!("{}: {}", path.display(), error.detail)))?;
         }
         match (lines.is_empty(), self.captions.first()) {
             (false, _) => Ok(lines),

@@ -22,5 +22,5 @@ clip!(
     /// ViT-L/14.
     VitL14: side 224, patch 14, vision Wide1024 x 24; context 77, vocab 49408, language Wide768 x 12, embed 768);
 text_tower!(
-    /// RN50's text tower, beside the picture tower [`ClipSizes::RN50`](super::resnet::ResNetSizes::RN50).
+    /// RN50's text tower, beside the picture tower [`ResNetSizes::RN50`](super::resnet::ResNetSizes::RN50).
     Rn50: context 77, vocab 49408, language Text512 x 12, embed 1024);

@@ -1,7 +1,7 @@
 //! AdamW where the weights are: on a GPU, with experimental kernels. The host sees a gradient's norm at each step, and the rest
 //! only for a checkpoint.
 
-use super::{Move, ParameterStore, Rule, missing};
+use super::{Move, ParameterStore, Rule, missing, write};
 use crate::error::{Error, Result};
 use crate::kernels::cuda::adamw::Moments;
 use crate::kernels::cuda::experimental;
@@ -43,15 +43,10 @@ impl OnGpu {
     ) -> Result<Opened<M>> {
         let on_gpu = method == Method::Adamw && (device as &dyn Any).is::<Cuda>();
         let Some(gpu) = experimental().filter(|_| on_gpu) else { return Ok(Opened::NoKernels(model, state)) };
-        write(&mut model, &state)?;
+        // Written values are shared with no clone.
+        write(&mut model, state.weights.iter().map(|weight| &weight.values))?;
         Ok(Opened::Store(model, OnGpu { gpu, moments: moments(gpu, &state)?, gradients: Vec::new() }))
     }
-}
-
-/// Written values are shared with no clone.
-fn write<D: Backend<f32>, M: Module<f32, D>>(model: &mut M, state: &State) -> Result<()> {
-    let mut weights = state.weights.iter();
-    nn::import(model, |name, _| Ok(&weights.next().ok_or_else(|| missing(name))?.values))
 }
 
 impl<M: Module<f32, D>, D: Backend<f32>> ParameterStore<M, D> for OnGpu {
@@ -108,7 +103,7 @@ impl<M: Module<f32, D>, D: Backend<f32>> ParameterStore<M, D> for OnGpu {
 
     fn restore(&mut self, model: &mut M, state: State) -> Result<()> {
         self.moments = moments(self.gpu, &state)?;
-        write(model, &state)
+        write(model, state.weights.iter().map(|weight| &weight.values))
     }
 }
 

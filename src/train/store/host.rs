@@ -1,6 +1,6 @@
 //! On the host: weights are kept beside the model, whose tensors dfdx keeps to itself, and copied into it after an update.
 
-use super::{Move, ParameterStore, Rule, missing};
+use super::{Move, ParameterStore, Rule, write};
 use crate::error::Result;
 use crate::kernels::cpu::sum::add_scaled;
 use crate::kernels::cpu::{adamw, muon};
@@ -22,12 +22,6 @@ impl OnHost {
     /// Around a state.
     pub fn new(state: State) -> OnHost {
         OnHost { state, gradients: Vec::new() }
-    }
-
-    /// Puts the state's weights into the model.
-    fn write<M: Module<f32, D>, D: Backend<f32>>(&self, model: &mut M) -> Result<()> {
-        let mut weights = self.state.weights.iter();
-        nn::import(model, |name, _| Ok(&weights.next().ok_or_else(|| missing(name))?.values))
     }
 }
 
@@ -66,7 +60,7 @@ impl<M: Module<f32, D>, D: Backend<f32>> ParameterStore<M, D> for OnHost {
                 weight.values.iter_mut().for_each(|v| *v = v.min(of.bound));
             }
         });
-        self.write(model)
+        write(model, self.state.weights.iter().map(|weight| &weight.values))
     }
 
     fn not_finite(&self) -> Option<(String, f32)> {
@@ -86,6 +80,6 @@ impl<M: Module<f32, D>, D: Backend<f32>> ParameterStore<M, D> for OnHost {
 
     fn restore(&mut self, model: &mut M, state: State) -> Result<()> {
         self.state = state;
-        self.write(model)
+        write(model, self.state.weights.iter().map(|weight| &weight.values))
     }
 }

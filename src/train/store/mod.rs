@@ -8,7 +8,7 @@ use super::state::State;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::adamw::AdamW;
 use crate::kernels::cpu::muon::Muon;
-use crate::nn::Module;
+use crate::nn::{self, Module};
 use crate::ops::Backend;
 use crate::spec::Method;
 use dfdx::prelude::Gradients;
@@ -97,6 +97,18 @@ pub fn store<M: Module<f32, D>, D: Backend<f32>>(
     #[cfg(not(feature = "cuda"))]
     let _ = (device, method);
     Ok((model, Box::new(host::OnHost::new(state))))
+}
+
+/// Puts values into the model, one after the other in the order of its fields.
+///
+/// # Errors
+/// [`Error::Data`] where there are fewer than parameters.
+pub fn write<'a, M: Module<f32, D>, D: Backend<f32>>(
+    model: &mut M,
+    values: impl IntoIterator<Item = &'a Vec<f32>>,
+) -> Result<()> {
+    let mut values = values.into_iter();
+    nn::import(model, |name, _| values.next().ok_or_else(|| missing(name)))
 }
 
 /// What a walk says of a parameter for which there is nothing.
