@@ -14,6 +14,23 @@ pub trait Real: Dtype + Float + SampleUniform + faer::traits::RealField + std::i
     /// relative error under 2e-7 for x in [−87, 88], 0 below that range and e⁸⁸ above it; for f64 the library's. NaN
     /// stays NaN.
     fn fast_exp(self) -> Self;
+    /// The kernel for this type.
+    fn of_both<S: Signature>(kernel: &Both<S>) -> &S::Of<Self>;
+}
+
+/// The type of a kernel.
+pub trait Signature {
+    /// For numbers of the type `E`.
+    type Of<E: Real>;
+}
+
+/// A kernel for either type of number.
+#[derive(Debug)]
+pub struct Both<S: Signature> {
+    /// For `f32`.
+    pub single: S::Of<f32>,
+    /// For `f64`.
+    pub double: S::Of<f64>,
 }
 
 impl Real for f32 {
@@ -46,6 +63,10 @@ impl Real for f32 {
         let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
         if self < -87.0 { 0.0 } else { p * power }
     }
+
+    fn of_both<S: Signature>(kernel: &Both<S>) -> &S::Of<f32> {
+        &kernel.single
+    }
 }
 
 impl Real for f64 {
@@ -62,6 +83,10 @@ impl Real for f64 {
     #[inline(always)]
     fn fast_exp(self) -> f64 {
         num_traits::Float::exp(self)
+    }
+
+    fn of_both<S: Signature>(kernel: &Both<S>) -> &S::Of<f64> {
+        &kernel.double
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pointwise nonlinearities.
 
-use super::tape::{Keep, unary};
+use super::tape::{Keep, Unary, unary};
 use crate::kernels::Real;
 use crate::kernels::cpu::activation::{self, Activation};
 use crate::shape::Ranked;
@@ -55,12 +55,11 @@ where
         kind: Activation,
     ) -> Result<Tensor<S, E, Self, T>, Self::Err> {
         let shape = *x.shape();
-        unary(
-            x,
-            shape,
-            Keep::Input,
-            move |x, y| activation::forward(kind, x, y),
-            move |dy, x, dx| activation::backward(kind, dy, x, dx),
-        )
+        unary(x, shape, of_kind(kind))
     }
+}
+
+fn of_kind<E: Real>(kind: Activation) -> Unary<E> {
+    let forward = move |x: &[E], y: &mut [E]| activation::forward(kind, x, y);
+    Unary::new(Keep::Input, forward, move |dy, x, dx| activation::backward(kind, dy, x, dx))
 }

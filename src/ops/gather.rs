@@ -1,6 +1,6 @@
 //! Rows of a tensor by index: embedding tables, and picking positions of a sequence.
 
-use super::tape::{Keep, unary};
+use super::tape::{Keep, Unary, unary};
 use crate::kernels::{Real, cpu::embed};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
@@ -45,13 +45,12 @@ where
     ) -> Result<Tensor<O, E, Self, T>, Self::Err> {
         assert_eq!(ids.len(), shape.rows(), "gather_rows: one id per row of the result");
         let cols = x.shape().last().size();
-        let (forward_ids, backward_ids) = (ids.to_vec(), ids.to_vec());
-        unary(
-            x,
-            shape,
-            Keep::Nothing,
-            move |table, y| embed::forward(table, cols, &forward_ids, y),
-            move |dy, _, dtable| embed::backward(dy, cols, &backward_ids, dtable),
-        )
+        unary(x, shape, rows(ids, cols))
     }
+}
+
+fn rows<E: Real>(ids: &[u32], cols: usize) -> Unary<E> {
+    let (forward_ids, backward_ids) = (ids.to_vec(), ids.to_vec());
+    let forward = move |table: &[E], y: &mut [E]| embed::forward(table, cols, &forward_ids, y);
+    Unary::new(Keep::Nothing, forward, move |dy, _, dtable| embed::backward(dy, cols, &backward_ids, dtable))
 }

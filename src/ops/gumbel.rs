@@ -1,6 +1,6 @@
 //! The Gumbel-softmax relaxation and the analytic KL to the uniform prior (paper A.2).
 
-use super::tape::{Keep, erase, slot, typed, unary};
+use super::tape::{Keep, Unary, erase, slot, typed, unary};
 use crate::kernels::{Real, Values, cpu::gumbel};
 use crate::shape::Rows;
 use dfdx::prelude::{Device, *};
@@ -87,14 +87,13 @@ where
         logits: Tensor<S, E, Self, T>,
     ) -> Result<Tensor<(usize,), E, Self, T>, Self::Err> {
         let (rows, vocab) = (logits.shape().rows(), logits.shape().last().size());
-        unary(
-            logits,
-            (rows,),
-            Keep::Input,
-            move |x, kl| gumbel::kl_forward(x, vocab, kl),
-            move |dkl, x, dx| gumbel::kl_backward(dkl, x, vocab, dx),
-        )
+        unary(logits, (rows,), kl_of(vocab))
     }
+}
+
+fn kl_of<E: Real>(vocab: usize) -> Unary<E> {
+    let forward = move |x: &[E], kl: &mut [E]| gumbel::kl_forward(x, vocab, kl);
+    Unary::new(Keep::Input, forward, move |dkl, x, dx| gumbel::kl_backward(dkl, x, vocab, dx))
 }
 
 fn relax_on_cpu<S: Shape, E: Real, T: Tape<E, Cpu>>(

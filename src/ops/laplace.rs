@@ -1,8 +1,9 @@
 //! The logit-Laplace likelihood of pictures (paper A.3).
 
-use super::tape::{Keep, unary};
+use super::tape::{Keep, Unary, unary};
 use crate::kernels::{Real, cpu::laplace};
 use dfdx::prelude::{Device, *};
+use std::sync::Arc;
 
 /// −ln f(x | μ, b) summed over each picture, in nats. Shapes: stats (B, H, W, 2C), the first C maps μ and the last C ln b;
 /// x (B·H·W·C) in (0, 1); result (B,).
@@ -54,23 +55,22 @@ where
         let (batch, _, _, maps) = *stats.shape();
         let channels = maps.size() / 2;
         let per_picture = x.len() / batch.size().max(1);
-        let target = std::sync::Arc::new(x);
-        let kept = target.clone();
-        unary(
-            stats,
-            (batch,),
-            Keep::Input,
-            move |stats, sums| {
-                let mut nll = vec![E::zero(); target.len()];
-                laplace::forward(&target, stats, channels, clamp, &mut nll);
-                for (sum, picture) in sums.iter_mut().zip(nll.chunks(per_picture)) {
-                    *sum = E::of(picture.iter().map(|v| v.as_f64()).sum());
-                }
-            },
-            move |dsums, stats, dstats| {
-                let dnll: Vec<E> = dsums.iter().flat_map(|&d| std::iter::repeat_n(d, per_picture)).collect();
-                laplace::backward(&dnll, &kept, stats, channels, clamp, dstats);
-            },
-        )
+        unary(stats, (batch,), per_picture_sums(x, per_picture, channels, clamp))
     }
+}
+
+fn per_picture_sums<E: Real>(x: Vec<E>, per_picture: usize, channels: usize, clamp: Option<f64>) -> Unary<E> {
+    let target = Arc::new(x);
+    let kept = target.clone();
+    let forward = move |stats: &[E], sums: &mut [E]| {
+        let mut nll = vec![E::zero(); target.len()];
+        laplace::forward(&target, stats, channels, clamp, &mut nll);
+        for (sum, picture) in sums.iter_mut().zip(nll.chunks(per_picture)) {
+            *sum = E::of(picture.iter().map(|v| v.as_f64()).sum());
+        }
+    };
+    Unary::new(Keep::Input, forward, move |dsums, stats, dstats| {
+        let dnll: Vec<E> = dsums.iter().flat_map(|&d| std::iter::repeat_n(d, per_picture)).collect();
+        laplace::backward(&dnll, &kept, stats, channels, clamp, dstats);
+    })
 }

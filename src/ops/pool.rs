@@ -1,6 +1,6 @@
 //! 2×2 max-pool and nearest ×2 upsampling of NHWC pictures.
 
-use super::tape::{Keep, erase, slot, typed, unary};
+use super::tape::{Keep, Unary, erase, slot, typed, unary};
 use crate::kernels::{Real, Values, cpu::pool};
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
@@ -61,15 +61,15 @@ where
         x: Tensor<(B, H, W, C), E, Self, T>,
     ) -> Result<Tensor<Maps<B, C>, E, Self, T>, Self::Err> {
         let (b, h, w, c) = *x.shape();
-        let large = (b.size(), 2 * h.size(), 2 * w.size(), c.size());
-        unary(
-            x,
-            (b, 2 * h.size(), 2 * w.size(), c),
-            Keep::Nothing,
-            move |x, y| pool::nearest_forward(large, x, y),
-            move |dy, _, dx| pool::nearest_backward(large, dy, dx),
-        )
+        let (height, width) = (2 * h.size(), 2 * w.size());
+        unary(x, (b, height, width, c), nearest((b.size(), height, width, c.size())))
     }
+}
+
+/// `large`: the sides of the result.
+fn nearest<E: Real>(large: (usize, usize, usize, usize)) -> Unary<E> {
+    let forward = move |x: &[E], y: &mut [E]| pool::nearest_forward(large, x, y);
+    Unary::new(Keep::Nothing, forward, move |dy, _, dx| pool::nearest_backward(large, dy, dx))
 }
 
 fn max_on_cpu<E: Real, T: Tape<E, Cpu>>(

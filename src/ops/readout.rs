@@ -1,8 +1,8 @@
 //! What leaves the tape: indices of the largest value, and of the nearest row.
 
 use super::tape::erase;
-use crate::kernels::Real;
 use crate::kernels::cpu::argmax;
+use crate::kernels::{Real, compiled};
 use crate::shape::{Ranked, Rows};
 use dfdx::prelude::{ConstDim, Device, Dim, HasShape, ReshapeTo, Shape, Tape, Tensor};
 use rayon::prelude::*;
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 /// The index of the largest value of each row, the first one on ties.
 pub fn argmax_rows<S: Rows<V>, V: Dim, E: Real, D: Device<E>>(x: Tensor<S, E, D>) -> Result<Vec<u32>, D::Err> {
     let cols = x.shape().last().size();
-    Ok(to_vec(x)?.par_chunks(cols).map(|row| argmax(row) as u32).collect())
+    Ok(largest(&to_vec(x)?, cols))
 }
 
 /// The index of the row of `table` (V, C) with the least squared distance to each row of `x` (…, C).
@@ -19,12 +19,25 @@ pub fn nearest_rows<S: Rows<C>, V: ConstDim, C: ConstDim, E: Real, D: Device<E>>
     table: &Tensor<(V, C), E, D>,
 ) -> Result<Vec<u32>, D::Err> {
     let (x, table) = (to_vec(x)?, to_vec(table.clone())?);
+    Ok(nearest(&x, &table, C::SIZE))
+}
+
+compiled! {
+    fn largest(x: &[E], cols: usize) -> Vec<u32> = largest_of;
+    fn nearest(x: &[E], table: &[E], cols: usize) -> Vec<u32> = nearest_of;
+}
+
+fn largest_of<E: Real>(x: &[E], cols: usize) -> Vec<u32> {
+    x.par_chunks(cols).map(|row| argmax(row) as u32).collect()
+}
+
+fn nearest_of<E: Real>(x: &[E], table: &[E], cols: usize) -> Vec<u32> {
     let distance = |a: &[E], b: &[E]| a.iter().zip(b).map(|(&a, &b)| (a - b) * (a - b)).sum::<E>();
     let nearest = |row: &[E]| {
-        let negative: Vec<E> = table.chunks(C::SIZE).map(|code| -distance(row, code)).collect();
+        let negative: Vec<E> = table.chunks(cols).map(|code| -distance(row, code)).collect();
         argmax(&negative) as u32
     };
-    Ok(x.par_chunks(C::SIZE).map(nearest).collect())
+    x.par_chunks(cols).map(nearest).collect()
 }
 
 /// The values in row-major order, on the host.

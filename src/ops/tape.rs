@@ -75,27 +75,41 @@ impl<E: Real> Slot<E> {
     }
 }
 
-/// A unary operation: `forward` maps the values, `backward` gets (dy, the input's values, dx).
-/// `keep` says which values the backward pass needs.
+type Forward<E> = Box<dyn FnOnce(&[E], &mut [E])>;
+type Backward<E> = Box<dyn FnOnce(&[E], &[E], &mut [E])>;
+
+/// What a unary operation does, whatever the shape.
+pub(super) struct Unary<E> {
+    keep: Keep,
+    forward: Forward<E>,
+    backward: Backward<E>,
+}
+
+impl<E> Unary<E> {
+    /// `forward` maps the values, `backward` gets (dy, the input's values, dx). `keep` says which values the backward pass needs.
+    pub(super) fn new(
+        keep: Keep,
+        forward: impl FnOnce(&[E], &mut [E]) + 'static,
+        backward: impl FnOnce(&[E], &[E], &mut [E]) + 'static,
+    ) -> Self {
+        Unary { keep, forward: Box::new(forward), backward: Box::new(backward) }
+    }
+}
+
+/// A unary operation on `x`, whose result has the shape `shape`. The function that makes `what` should be generic in `E` alone:
+/// closures are compiled anew for whatever the functions around them are generic in.
 pub(super) fn unary<S: Ranked, O: Ranked, E: Real, T: Tape<E, Cpu>>(
     x: Tensor<S, E, Cpu, T>,
     shape: O,
-    keep: Keep,
-    forward: impl FnOnce(&[E], &mut [E]) + 'static,
-    backward: impl FnOnce(&[E], &[E], &mut [E]) + 'static,
+    what: Unary<E>,
 ) -> Result<Tensor<O, E, Cpu, T>, CpuError> {
-    Ok(typed(erased_unary(erase(x), shape.concrete(), keep, Box::new(forward), Box::new(backward))?))
+    Ok(typed(erased_unary(erase(x), shape.concrete(), what)?))
 }
-
-type Forward<E> = Box<dyn FnOnce(&[E], &mut [E])>;
-type Backward<E> = Box<dyn FnOnce(&[E], &[E], &mut [E])>;
 
 fn erased_unary<S: Shape, O: Shape, E: Real, T: Tape<E, Cpu>>(
     x: Tensor<S, E, Cpu, T>,
     shape: O,
-    keep: Keep,
-    forward: Forward<E>,
-    backward: Backward<E>,
+    Unary { keep, forward, backward }: Unary<E>,
 ) -> Result<Tensor<O, E, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
     let device = x.device().clone();

@@ -4,7 +4,7 @@
 use super::lanes::vectorised;
 use super::parallel::{expect_lengths, rows_per_task};
 use super::reduce;
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 use std::f64::consts::PI;
 
@@ -55,8 +55,18 @@ impl<E: Real> Gate<E> {
     }
 }
 
-/// y = f(x)
-pub fn forward<E: Real>(kind: Activation, x: &[E], y: &mut [E]) {
+compiled! {
+    /// y = f(x)
+    pub fn forward(kind: Activation, x: &[E], y: &mut [E]) = forward_of;
+
+    /// dx += dy·f′(x); the derivative of ReLU at 0 is 0.
+    pub fn backward(kind: Activation, dy: &[E], x: &[E], dx: &mut [E]) = backward_of;
+
+    /// dy = dy·f′(x), which is then dx.
+    pub fn backward_in_place(kind: Activation, x: &[E], dy: &mut [E]) = backward_in_place_of;
+}
+
+fn forward_of<E: Real>(kind: Activation, x: &[E], y: &mut [E]) {
     expect_lengths("activation::forward", &[("y", y.len(), x.len())]);
     let chunk = rows_per_task(x.len(), 1);
     y.par_chunks_mut(chunk).zip_eq(x.par_chunks(chunk)).for_each(|(y, x)| forward_seq(kind, x, y));
@@ -93,8 +103,7 @@ pub(super) fn forward_seq<E: Real>(kind: Activation, x: &[E], y: &mut [E]) {
     }
 }
 
-/// dx += dy·f′(x); the derivative of ReLU at 0 is 0.
-pub fn backward<E: Real>(kind: Activation, dy: &[E], x: &[E], dx: &mut [E]) {
+fn backward_of<E: Real>(kind: Activation, dy: &[E], x: &[E], dx: &mut [E]) {
     expect_lengths("activation::backward", &[("dy", dy.len(), x.len()), ("dx", dx.len(), x.len())]);
     let chunk = rows_per_task(x.len(), 1);
     let tasks = dx.par_chunks_mut(chunk).zip_eq(dy.par_chunks(chunk)).zip_eq(x.par_chunks(chunk));
@@ -105,8 +114,7 @@ pub fn backward<E: Real>(kind: Activation, dy: &[E], x: &[E], dx: &mut [E]) {
     });
 }
 
-/// dy = dy·f′(x), which is then dx.
-pub fn backward_in_place<E: Real>(kind: Activation, x: &[E], dy: &mut [E]) {
+fn backward_in_place_of<E: Real>(kind: Activation, x: &[E], dy: &mut [E]) {
     expect_lengths("activation::backward_in_place", &[("dy", dy.len(), x.len())]);
     let chunk = rows_per_task(x.len(), 1);
     dy.par_chunks_mut(chunk).zip_eq(x.par_chunks(chunk)).for_each(|(dy, x)| backward_seq(kind, x, dy));

@@ -3,7 +3,7 @@
 
 use super::lanes::{vectorised, wide_sum_by};
 use super::parallel::{expect_lengths, rows_per_task};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
 /// The constants of one update.
@@ -41,9 +41,19 @@ impl AdamW {
     }
 }
 
-/// One update of `p` with its moments, in the order of torch.optim.AdamW: p *= 1 − lr·wd; m, v; p −= lr·m̂/(√v̂ + ε), where
-/// m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). The bound is applied to v itself, before v̂.
-pub fn update<E: Real>(c: AdamW, p: &mut [E], g: &[E], m: &mut [E], v: &mut [E]) {
+compiled! {
+    /// One update of `p` with its moments, in the order of torch.optim.AdamW: p *= 1 − lr·wd; m, v; p −= lr·m̂/(√v̂ + ε), where
+    /// m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). The bound is applied to v itself, before v̂.
+    pub fn update(c: AdamW, p: &mut [E], g: &[E], m: &mut [E], v: &mut [E]) = update_of;
+
+    /// Σ g² in f64, in a fixed order. Not finite where an element is not.
+    pub fn sum_of_squares(g: &[E]) -> f64 = sum_of_squares_of;
+
+    /// average ← decay·average + (1 − decay)·weights
+    pub fn average(decay: f64, average: &mut [E], weights: &[E]) = average_of;
+}
+
+fn update_of<E: Real>(c: AdamW, p: &mut [E], g: &[E], m: &mut [E], v: &mut [E]) {
     let lengths = [("g", g.len(), p.len()), ("m", m.len(), p.len()), ("v", v.len(), p.len())];
     expect_lengths("adamw::update", &lengths);
     let [scale, keep, beta1, one_less_beta1, beta2, one_less_beta2, rate, root_scale, epsilon, bound] = c.rates::<E>();
@@ -63,8 +73,7 @@ pub fn update<E: Real>(c: AdamW, p: &mut [E], g: &[E], m: &mut [E], v: &mut [E])
     });
 }
 
-/// Σ g² in f64, in a fixed order. Not finite where an element is not.
-pub fn sum_of_squares<E: Real>(g: &[E]) -> f64 {
+fn sum_of_squares_of<E: Real>(g: &[E]) -> f64 {
     let parts = g.par_chunks(rows_per_task(g.len(), 1)).map(|g| vectorised!(|| wide_sum_by(g, |g| g * g)));
     parts.collect::<Vec<_>>().into_iter().sum()
 }
@@ -75,8 +84,7 @@ pub fn clip_scale(norm: f64, limit: f64) -> f64 {
     (limit / (norm + 1e-6)).min(1.0)
 }
 
-/// average ← decay·average + (1 − decay)·weights
-pub fn average<E: Real>(decay: f64, average: &mut [E], weights: &[E]) {
+fn average_of<E: Real>(decay: f64, average: &mut [E], weights: &[E]) {
     expect_lengths("adamw::average", &[("weights", weights.len(), average.len())]);
     let decay = E::of(decay);
     average.iter_mut().zip(weights).for_each(|(a, &w)| *a = decay * *a + (E::one() - decay) * w);

@@ -19,7 +19,7 @@ pub use weights::weights;
 
 use super::lanes::{LANES, dot, exp_in_place, max, vectorised};
 use super::parallel::{by_columns, expect_lengths, rows_per_task};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use crate::mask::{Tile, Tiles};
 use pack::Vectors;
 use product::{STRIP, scores, weighted_sums, weighted_sums_transposed};
@@ -41,8 +41,15 @@ pub struct Attention {
     pub dim: usize,
 }
 
-/// Writes `out` and, for the backward pass, the logsumexp of each row of scores.
-pub fn forward<E: Real>(a: Attention, qkv: &[E], tiles: &Tiles, out: &mut [E], lse: &mut [E]) {
+compiled! {
+    /// Writes `out` and, for the backward pass, the logsumexp of each row of scores.
+    pub fn forward(a: Attention, qkv: &[E], tiles: &Tiles, out: &mut [E], lse: &mut [E]) = forward_of;
+
+    /// dqkv += ; the probabilities are recomputed from `lse`.
+    pub fn backward(a: Attention, dout: &[E], qkv: &[E], out: &[E], lse: &[E], tiles: &Tiles, dqkv: &mut [E]) = backward_of;
+}
+
+fn forward_of<E: Real>(a: Attention, qkv: &[E], tiles: &Tiles, out: &mut [E], lse: &mut [E]) {
     a.check("attention::forward", qkv, tiles, out, lse);
     let heads = a.by_head(out, 1).into_par_iter().zip_eq(lse.par_chunks_mut(a.positions)).enumerate();
     heads.with_min_len(a.heads_per_task(tiles)).for_each(|(head, (mut out, lse))| {
@@ -101,8 +108,7 @@ fn forward_head<E: Real>(
     }
 }
 
-/// dqkv += ; the probabilities are recomputed from `lse`.
-pub fn backward<E: Real>(a: Attention, dout: &[E], qkv: &[E], out: &[E], lse: &[E], tiles: &Tiles, dqkv: &mut [E]) {
+fn backward_of<E: Real>(a: Attention, dout: &[E], qkv: &[E], out: &[E], lse: &[E], tiles: &Tiles, dqkv: &mut [E]) {
     a.check("attention::backward", qkv, tiles, out, lse);
     expect_lengths("attention::backward", &[("dout", dout.len(), out.len()), ("dqkv", dqkv.len(), qkv.len())]);
     let heads = a.by_head(dqkv, 3).into_par_iter().zip_eq(lse.par_chunks(a.positions)).enumerate();

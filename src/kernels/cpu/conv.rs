@@ -35,7 +35,7 @@ use super::lanes::LANES;
 use super::linear;
 use super::parallel::{TASKS, expect_lengths, pieces};
 use super::reduce::{self, PARTIALS};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 use std::ops::Range;
 use tiles::Padded;
@@ -62,8 +62,15 @@ pub struct Conv {
 /// Outputs of a convolution with few channels that are computed at once; of the others, [`LANES`].
 const NARROW: usize = 8;
 
-/// y = w ∗ x + b (or w ∗ max(x, 0) + b).
-pub fn forward<E: Real>(c: Conv, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
+compiled! {
+    /// y = w ∗ x + b (or w ∗ max(x, 0) + b).
+    pub fn forward(c: Conv, x: &[E], w: &[E], b: &[E], y: &mut [E]) = forward_of;
+
+    /// dx +=, dw +=, db += ; `dx` is `None` for the first layer, whose input is a picture.
+    pub fn backward(c: Conv, dy: &[E], x: &[E], w: &[E], dx: Option<&mut [E]>, dw: &mut [E], db: &mut [E]) = backward_of;
+}
+
+fn forward_of<E: Real>(c: Conv, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
     c.check("conv::forward", x, w, b, y);
     if c.is_linear() {
         return linear::forward(x, w, Some(b), (c.inputs, c.outputs), y);
@@ -74,8 +81,7 @@ pub fn forward<E: Real>(c: Conv, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
     convolve(c, x, c.weights(w, false), b, y, Store::Replace);
 }
 
-/// dx +=, dw +=, db += ; `dx` is `None` for the first layer, whose input is a picture.
-pub fn backward<E: Real>(c: Conv, dy: &[E], x: &[E], w: &[E], dx: Option<&mut [E]>, dw: &mut [E], db: &mut [E]) {
+fn backward_of<E: Real>(c: Conv, dy: &[E], x: &[E], w: &[E], dx: Option<&mut [E]>, dw: &mut [E], db: &mut [E]) {
     c.check("conv::backward", x, w, db, dy);
     let lengths = [("dx", dx.as_ref().map_or(x.len(), |dx| dx.len()), x.len()), ("dw", dw.len(), w.len())];
     expect_lengths("conv::backward", &lengths);

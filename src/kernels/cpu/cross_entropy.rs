@@ -4,14 +4,24 @@
 use super::lanes::vectorised;
 use super::parallel::{expect_lengths, rows_per_task};
 use super::softmax::logsumexp;
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
-/// Writes the loss per row, *unweighted*, to `nll` (R) and the logsumexp per row to `lse` (R); V is `vocab`.
-///
-/// # Panics
-/// If a target is not below V.
-pub fn forward<E: Real>(logits: &[E], vocab: usize, targets: &[u32], nll: &mut [E], lse: &mut [E]) {
+compiled! {
+    /// Writes the loss per row, *unweighted*, to `nll` (R) and the logsumexp per row to `lse` (R); V is `vocab`.
+    ///
+    /// # Panics
+    /// If a target is not below V.
+    pub fn forward(logits: &[E], vocab: usize, targets: &[u32], nll: &mut [E], lse: &mut [E]) = forward_of;
+
+    /// `dlogits += dnll[r]·(softmax(logits[r]) − onehot(target[r]))`
+    ///
+    /// # Panics
+    /// If a target is not below V.
+    pub fn backward(dnll: &[E], logits: &[E], lse: &[E], vocab: usize, targets: &[u32], dlogits: &mut [E]) = backward_of;
+}
+
+fn forward_of<E: Real>(logits: &[E], vocab: usize, targets: &[u32], nll: &mut [E], lse: &mut [E]) {
     let rows = targets.len();
     let lengths = [("logits", logits.len(), rows * vocab), ("nll", nll.len(), rows), ("lse", lse.len(), rows)];
     expect_lengths("cross_entropy::forward", &lengths);
@@ -29,11 +39,7 @@ pub fn forward<E: Real>(logits: &[E], vocab: usize, targets: &[u32], nll: &mut [
     });
 }
 
-/// `dlogits += dnll[r]·(softmax(logits[r]) − onehot(target[r]))`
-///
-/// # Panics
-/// If a target is not below V.
-pub fn backward<E: Real>(dnll: &[E], logits: &[E], lse: &[E], vocab: usize, targets: &[u32], dlogits: &mut [E]) {
+fn backward_of<E: Real>(dnll: &[E], logits: &[E], lse: &[E], vocab: usize, targets: &[u32], dlogits: &mut [E]) {
     let rows = targets.len();
     let n = rows * vocab;
     let lengths = [

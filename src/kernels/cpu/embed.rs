@@ -1,17 +1,27 @@
 //! Rows of a table by id. Shapes: table (V, C), ids (R), y (R, C). The id [`ABSENT`] stands for a row of zeros without gradient.
 
 use super::parallel::{expect_lengths, rows_per_task};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
 /// The id of no row.
 pub const ABSENT: u32 = u32::MAX;
 
-/// `y = table[ids]`; C is `cols`.
-///
-/// # Panics
-/// If an id other than [`ABSENT`] is not below V.
-pub fn forward<E: Real>(table: &[E], cols: usize, ids: &[u32], y: &mut [E]) {
+compiled! {
+    /// `y = table[ids]`; C is `cols`.
+    ///
+    /// # Panics
+    /// If an id other than [`ABSENT`] is not below V.
+    pub fn forward(table: &[E], cols: usize, ids: &[u32], y: &mut [E]) = forward_of;
+
+    /// `dtable[ids] += dy`, in row order whatever the threads.
+    ///
+    /// # Panics
+    /// If an id other than [`ABSENT`] is not below V.
+    pub fn backward(dy: &[E], cols: usize, ids: &[u32], dtable: &mut [E]) = backward_of;
+}
+
+fn forward_of<E: Real>(table: &[E], cols: usize, ids: &[u32], y: &mut [E]) {
     check("embed::forward", table, cols, ids, y);
     let chunk = rows_per_task(ids.len(), cols);
     y.par_chunks_mut(chunk * cols).zip_eq(ids.par_chunks(chunk)).for_each(|(y, ids)| {
@@ -25,11 +35,7 @@ pub fn forward<E: Real>(table: &[E], cols: usize, ids: &[u32], y: &mut [E]) {
     });
 }
 
-/// `dtable[ids] += dy`, in row order whatever the threads.
-///
-/// # Panics
-/// If an id other than [`ABSENT`] is not below V.
-pub fn backward<E: Real>(dy: &[E], cols: usize, ids: &[u32], dtable: &mut [E]) {
+fn backward_of<E: Real>(dy: &[E], cols: usize, ids: &[u32], dtable: &mut [E]) {
     check("embed::backward", dtable, cols, ids, dy);
     // A task owns a range of the table and picks its ids out of all of them: cheaper than sorting them.
     let owned = (dtable.len() / cols).div_ceil(ids.len().div_ceil(rows_per_task(ids.len(), cols)).max(1)).max(1);

@@ -1,12 +1,16 @@
 //! Group normalisation of NHWC pictures, forward only. Shapes: x, y (B, P, C) with P pixels; gain, bias (C,).
 
 use super::parallel::expect_lengths;
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
-/// y = (x − mean)/√(variance + ε)·gain + bias, with the mean and the population's variance over the pixels and the C/groups
-/// neighbouring channels of a group, of each picture. `groups` divides C.
-pub fn forward<E: Real>(x: &[E], pixels: usize, groups: usize, (gain, bias): (&[E], &[E]), epsilon: f64, y: &mut [E]) {
+compiled! {
+    /// y = (x − mean)/√(variance + ε)·gain + bias, with the mean and the population's variance over the pixels and the C/groups
+    /// neighbouring channels of a group, of each picture. `groups` divides C.
+    pub fn forward(x: &[E], pixels: usize, groups: usize, affine: (&[E], &[E]), epsilon: f64, y: &mut [E]) = forward_of;
+}
+
+fn forward_of<E: Real>(x: &[E], pixels: usize, groups: usize, (gain, bias): (&[E], &[E]), epsilon: f64, y: &mut [E]) {
     let channels = gain.len();
     assert!(channels.is_multiple_of(groups), "group_norm::forward: {channels} channels in {groups} groups");
     let whole = x.len() / (pixels * channels) * pixels * channels;

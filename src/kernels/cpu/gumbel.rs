@@ -4,11 +4,24 @@
 use super::lanes::{sum_by, vectorised};
 use super::parallel::{expect_lengths, rows_per_task};
 use super::softmax::{backward_row, logsumexp, row_in_place};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
-/// z = softmax((logits + noise)/τ), and the KL of [`kl_forward`] while a row is in the cache.
-pub fn forward<E: Real>(logits: &[E], noise: &[E], vocab: usize, tau: f64, z: &mut [E], kl: &mut [E]) {
+compiled! {
+    /// z = softmax((logits + noise)/τ), and the KL of [`kl_forward`] while a row is in the cache.
+    pub fn forward(logits: &[E], noise: &[E], vocab: usize, tau: f64, z: &mut [E], kl: &mut [E]) = forward_of;
+
+    /// dlogits += (z·(dz − Σ z·dz))/τ + dkl·q·(ln q − Σ q ln q)
+    pub fn backward(gradients: (&[E], &[E]), z: &[E], logits: &[E], tau: f64, dlogits: &mut [E]) = backward_of;
+
+    /// `kl[r] = Σ_v q ln q + ln V`, `q = softmax(logits[r])`; in [0, ln V] nats
+    pub fn kl_forward(logits: &[E], vocab: usize, kl: &mut [E]) = kl_forward_of;
+
+    /// `dlogits += dkl[r]·q·(ln q − Σ q ln q)`
+    pub fn kl_backward(dkl: &[E], logits: &[E], vocab: usize, dlogits: &mut [E]) = kl_backward_of;
+}
+
+fn forward_of<E: Real>(logits: &[E], noise: &[E], vocab: usize, tau: f64, z: &mut [E], kl: &mut [E]) {
     let n = kl.len() * vocab;
     let lengths = [("logits", logits.len(), n), ("noise", noise.len(), n), ("z", z.len(), n)];
     expect_lengths("gumbel::forward", &lengths);
@@ -31,8 +44,7 @@ pub fn forward<E: Real>(logits: &[E], noise: &[E], vocab: usize, tau: f64, z: &m
     );
 }
 
-/// dlogits += (z·(dz − Σ z·dz))/τ + dkl·q·(ln q − Σ q ln q)
-pub fn backward<E: Real>((dz, dkl): (&[E], &[E]), z: &[E], logits: &[E], tau: f64, dlogits: &mut [E]) {
+fn backward_of<E: Real>((dz, dkl): (&[E], &[E]), z: &[E], logits: &[E], tau: f64, dlogits: &mut [E]) {
     let vocab = z.len() / dkl.len().max(1);
     let n = dkl.len() * vocab;
     let lengths = [("dz", dz.len(), n), ("z", z.len(), n), ("logits", logits.len(), n), ("dlogits", dlogits.len(), n)];
@@ -52,8 +64,7 @@ pub fn backward<E: Real>((dz, dkl): (&[E], &[E]), z: &[E], logits: &[E], tau: f6
     });
 }
 
-/// `kl[r] = Σ_v q ln q + ln V`, `q = softmax(logits[r])`; in [0, ln V] nats
-pub fn kl_forward<E: Real>(logits: &[E], vocab: usize, kl: &mut [E]) {
+fn kl_forward_of<E: Real>(logits: &[E], vocab: usize, kl: &mut [E]) {
     let rows = kl.len();
     expect_lengths("gumbel::kl_forward", &[("logits", logits.len(), rows * vocab)]);
     let chunk = rows_per_task(rows, vocab);
@@ -66,8 +77,7 @@ pub fn kl_forward<E: Real>(logits: &[E], vocab: usize, kl: &mut [E]) {
     });
 }
 
-/// `dlogits += dkl[r]·q·(ln q − Σ q ln q)`
-pub fn kl_backward<E: Real>(dkl: &[E], logits: &[E], vocab: usize, dlogits: &mut [E]) {
+fn kl_backward_of<E: Real>(dkl: &[E], logits: &[E], vocab: usize, dlogits: &mut [E]) {
     let rows = dkl.len();
     let lengths = [("logits", logits.len(), rows * vocab), ("dlogits", dlogits.len(), rows * vocab)];
     expect_lengths("gumbel::kl_backward", &lengths);

@@ -2,14 +2,21 @@
 //! Shapes: x (P, C), stats (P, 2C): the first C maps are μ, the last C ln b; nll (P, C).
 
 use super::parallel::{expect_lengths, rows_per_task};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
 /// A logarithm or exponential weighs about this many elements of plain work.
 const TRANSCENDENTAL: usize = 8;
 
-/// Nats per value, in `nll`. `clamp` bounds ln b (to ±7 in training; `None` in parity). A clamped ln b passes no gradient.
-pub fn forward<E: Real>(x: &[E], stats: &[E], channels: usize, clamp: Option<f64>, nll: &mut [E]) {
+compiled! {
+    /// Nats per value, in `nll`. `clamp` bounds ln b (to ±7 in training; `None` in parity). A clamped ln b passes no gradient.
+    pub fn forward(x: &[E], stats: &[E], channels: usize, clamp: Option<f64>, nll: &mut [E]) = forward_of;
+
+    /// dstats += : dμ = −dnll·sign(logit x − μ)·e^{−ln b}; d ln b = dnll·(1 − |logit x − μ|·e^{−ln b}), 0 where clamped.
+    pub fn backward(dnll: &[E], x: &[E], stats: &[E], channels: usize, clamp: Option<f64>, dstats: &mut [E]) = backward_of;
+}
+
+fn forward_of<E: Real>(x: &[E], stats: &[E], channels: usize, clamp: Option<f64>, nll: &mut [E]) {
     let pixels = check("laplace::forward", x, stats, channels, nll);
     let bound = E::of(clamp.unwrap_or(f64::INFINITY));
     let ln_2 = E::of(std::f64::consts::LN_2);
@@ -28,8 +35,7 @@ pub fn forward<E: Real>(x: &[E], stats: &[E], channels: usize, clamp: Option<f64
     });
 }
 
-/// dstats += : dμ = −dnll·sign(logit x − μ)·e^{−ln b}; d ln b = dnll·(1 − |logit x − μ|·e^{−ln b}), 0 where clamped.
-pub fn backward<E: Real>(dnll: &[E], x: &[E], stats: &[E], channels: usize, clamp: Option<f64>, dstats: &mut [E]) {
+fn backward_of<E: Real>(dnll: &[E], x: &[E], stats: &[E], channels: usize, clamp: Option<f64>, dstats: &mut [E]) {
     let pixels = check("laplace::backward", x, stats, channels, dnll);
     expect_lengths("laplace::backward", &[("dstats", dstats.len(), stats.len())]);
     let bound = E::of(clamp.unwrap_or(f64::INFINITY));

@@ -4,10 +4,26 @@ use super::activation::{self, Activation};
 use super::matmul::{View, matmul, matmul_then};
 use super::parallel::expect_lengths;
 use super::reduce;
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 
-/// y = x·wᵀ + b. For many rows: the products go through [`matmul`](super::matmul).
-pub fn forward<E: Real>(x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (usize, usize), y: &mut [E]) {
+compiled! {
+    /// y = x·wᵀ + b. For many rows: the products go through [`matmul`](super::matmul).
+    pub fn forward(x: &[E], w: &[E], b: Option<&[E]>, sides: (usize, usize), y: &mut [E]) = forward_of;
+
+    /// z = x·wᵀ + b and y = f(z), of each piece of z as soon as it is there.
+    pub fn forward_activated(x: &[E], w: &[E], b: Option<&[E]>, sides: (usize, usize), f: Activation, out: (&mut [E], &mut [E])) = forward_activated_of;
+
+    /// dx += dy·w
+    pub fn backward_input(dy: &[E], w: &[E], sides: (usize, usize), dx: &mut [E]) = backward_input_of;
+
+    /// dw += dyᵀ·x
+    pub fn backward_weight(dy: &[E], x: &[E], sides: (usize, usize), dw: &mut [E]) = backward_weight_of;
+
+    /// db += Σ_rows dy  (`outputs` columns)
+    pub fn backward_bias(dy: &[E], outputs: usize, db: &mut [E]) = backward_bias_of;
+}
+
+fn forward_of<E: Real>(x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (usize, usize), y: &mut [E]) {
     let rows = check("linear::forward", x, w, b, (inputs, outputs), y);
     let (sizes, x, w) = ((rows, outputs, inputs), View::rows(x, inputs), View::rows(w, inputs).t());
     match b {
@@ -16,8 +32,7 @@ pub fn forward<E: Real>(x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (u
     }
 }
 
-/// z = x·wᵀ + b and y = f(z), of each piece of z as soon as it is there.
-pub fn forward_activated<E: Real>(
+fn forward_activated_of<E: Real>(
     x: &[E],
     w: &[E],
     b: Option<&[E]>,
@@ -36,20 +51,17 @@ pub fn forward_activated<E: Real>(
     });
 }
 
-/// dx += dy·w
-pub fn backward_input<E: Real>(dy: &[E], w: &[E], (inputs, outputs): (usize, usize), dx: &mut [E]) {
+fn backward_input_of<E: Real>(dy: &[E], w: &[E], (inputs, outputs): (usize, usize), dx: &mut [E]) {
     let rows = check("linear::backward_input", dx, w, None, (inputs, outputs), dy);
     matmul(dx, (rows, inputs, outputs), View::rows(dy, outputs), View::rows(w, inputs), true);
 }
 
-/// dw += dyᵀ·x
-pub fn backward_weight<E: Real>(dy: &[E], x: &[E], (inputs, outputs): (usize, usize), dw: &mut [E]) {
+fn backward_weight_of<E: Real>(dy: &[E], x: &[E], (inputs, outputs): (usize, usize), dw: &mut [E]) {
     check("linear::backward_weight", x, dw, None, (inputs, outputs), dy);
     reduce::outer_product(dy, x, (outputs, inputs), dw);
 }
 
-/// db += Σ_rows dy  (`outputs` columns)
-pub fn backward_bias<E: Real>(dy: &[E], outputs: usize, db: &mut [E]) {
+fn backward_bias_of<E: Real>(dy: &[E], outputs: usize, db: &mut [E]) {
     let rows = dy.len() / outputs;
     expect_lengths("linear::backward_bias", &[("dy", dy.len(), rows * outputs), ("db", db.len(), outputs)]);
     reduce::column_sums(dy, outputs, db);

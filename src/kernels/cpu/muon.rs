@@ -6,7 +6,7 @@
 
 use super::matmul::{View, matmul};
 use super::parallel::expect_lengths;
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 
 /// The constants of one update.
 #[derive(Debug, Clone, Copy)]
@@ -25,9 +25,13 @@ pub struct Muon {
 /// that one learning rate does for matrices and for the rest.
 const ROOT_MEAN_SQUARE: f64 = 0.2;
 
-/// One update of a matrix `p` of `rows` rows, Nesterov's way: m = μm + (1−μ)g; p *= 1 − lr·wd;
-/// p −= lr·0.2·√max(rows, columns)·orthogonal(μm + (1−μ)g).
-pub fn update<E: Real>(c: Muon, rows: usize, p: &mut [E], g: &[E], m: &mut [E]) {
+compiled! {
+    /// One update of a matrix `p` of `rows` rows, Nesterov's way: m = μm + (1−μ)g; p *= 1 − lr·wd;
+    /// p −= lr·0.2·√max(rows, columns)·orthogonal(μm + (1−μ)g).
+    pub fn update(c: Muon, rows: usize, p: &mut [E], g: &[E], m: &mut [E]) = update_of;
+}
+
+fn update_of<E: Real>(c: Muon, rows: usize, p: &mut [E], g: &[E], m: &mut [E]) {
     expect_lengths("muon::update", &[("g", g.len(), p.len()), ("m", m.len(), p.len())]);
     let cols = p.len() / rows;
     let (keep, take) = (E::of(c.momentum), E::of((1.0 - c.momentum) * c.grad_scale));

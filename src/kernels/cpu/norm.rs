@@ -4,11 +4,19 @@
 use super::lanes::{sum_by, vectorised};
 use super::parallel::{expect_lengths, rows_per_task};
 use super::reduce;
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
-/// Writes y and, for the backward pass, the mean and 1/√(var + ε) of each row.
-pub fn forward<E: Real>(x: &[E], gain: &[E], bias: &[E], epsilon: f64, y: &mut [E], mean: &mut [E], rstd: &mut [E]) {
+compiled! {
+    /// Writes y and, for the backward pass, the mean and 1/√(var + ε) of each row.
+    pub fn forward(x: &[E], gain: &[E], bias: &[E], epsilon: f64, y: &mut [E], mean: &mut [E], rstd: &mut [E]) = forward_of;
+
+    /// dx +=, dgain +=, dbias += : with x̂ = (x − mean)·rstd and g = dy·gain, dx = rstd·(g − mean(g) − x̂·mean(g·x̂)),
+    /// dgain = Σ_r dy·x̂, dbias = Σ_r dy.
+    pub fn backward(dy: &[E], x: &[E], gain: &[E], mean: &[E], rstd: &[E], dx: &mut [E], dgain: &mut [E], dbias: &mut [E]) = backward_of;
+}
+
+fn forward_of<E: Real>(x: &[E], gain: &[E], bias: &[E], epsilon: f64, y: &mut [E], mean: &mut [E], rstd: &mut [E]) {
     let (rows, cols) = (mean.len(), gain.len());
     let n = rows * cols;
     let lengths = [("x", x.len(), n), ("bias", bias.len(), cols), ("y", y.len(), n), ("rstd", rstd.len(), rows)];
@@ -33,10 +41,8 @@ pub fn forward<E: Real>(x: &[E], gain: &[E], bias: &[E], epsilon: f64, y: &mut [
     });
 }
 
-/// dx +=, dgain +=, dbias += : with x̂ = (x − mean)·rstd and g = dy·gain, dx = rstd·(g − mean(g) − x̂·mean(g·x̂)),
-/// dgain = Σ_r dy·x̂, dbias = Σ_r dy.
 #[allow(clippy::too_many_arguments)]
-pub fn backward<E: Real>(
+fn backward_of<E: Real>(
     dy: &[E],
     x: &[E],
     gain: &[E],

@@ -12,7 +12,7 @@ mod tests;
 
 use super::lanes::vectorised;
 use super::parallel::{by_columns, expect_lengths, rows_per_task};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use dots::{dots, tiles};
 use rayon::prelude::*;
 use stored::{Half, Stored};
@@ -49,28 +49,49 @@ enum Weights<E> {
     Byte { values: Vec<[i8; LANES]>, scales: Vec<E> },
 }
 
+compiled! {
+    fn pack(w: Vec<E>, bias: Vec<E>, inputs: usize, precision: Precision) -> Packed<E> = pack_of;
+    fn apply(packed: &Packed<E>, x: &[E]) -> Vec<E> = apply_of;
+}
+
+fn pack_of<E: Real>(w: Vec<E>, bias: Vec<E>, inputs: usize, precision: Precision) -> Packed<E> {
+    expect_lengths("Packed::new", &[("w", w.len(), inputs * bias.len())]);
+    let rows = || w.chunks(inputs.max(1));
+    let weights = match precision {
+        Precision::F32 => Weights::Full(rows().flat_map(|row| blocks(row, |w| w)).collect()),
+        Precision::Bf16 => {
+            Weights::Half(rows().flat_map(|row| blocks(row, |w| Half::round(w.as_f64() as f32))).collect())
+        }
+        Precision::Int8 => {
+            let scale = |row: &[E]| row.iter().fold(0.0, |top: f64, w| top.max(w.as_f64().abs())) / 127.0;
+            let scales: Vec<f64> = rows().map(scale).collect();
+            let round = |w: E, scale: f64| if scale == 0.0 { 0 } else { (w.as_f64() / scale).round() as i8 };
+            let values = rows().zip(&scales).flat_map(|(row, &scale)| blocks(row, move |w| round(w, scale)));
+            Weights::Byte { values: values.collect(), scales: scales.iter().map(|&scale| E::of(scale)).collect() }
+        }
+    };
+    Packed { inputs, weights, bias }
+}
+
+fn apply_of<E: Real>(packed: &Packed<E>, x: &[E]) -> Vec<E> {
+    let rows = x.len() / packed.inputs;
+    expect_lengths("Packed::forward", &[("x", x.len(), rows * packed.inputs)]);
+    let mut y = vec![E::of(0.0); rows * packed.outputs()];
+    match &packed.weights {
+        Weights::Full(w) => packed.product(x, w, None, &mut y),
+        Weights::Half(w) => packed.product(x, w, None, &mut y),
+        Weights::Byte { values, scales } => packed.product(x, values, Some(scales), &mut y),
+    }
+    y
+}
+
 impl<E: Real> Packed<E> {
     /// Keeps w (O, I) and b (O).
     ///
     /// # Panics
     /// If `w` is not as long as `bias` times `inputs`.
     pub fn new(w: Vec<E>, bias: Vec<E>, inputs: usize, precision: Precision) -> Self {
-        expect_lengths("Packed::new", &[("w", w.len(), inputs * bias.len())]);
-        let rows = || w.chunks(inputs.max(1));
-        let weights = match precision {
-            Precision::F32 => Weights::Full(rows().flat_map(|row| blocks(row, |w| w)).collect()),
-            Precision::Bf16 => {
-                Weights::Half(rows().flat_map(|row| blocks(row, |w| Half::round(w.as_f64() as f32))).collect())
-            }
-            Precision::Int8 => {
-                let scale = |row: &[E]| row.iter().fold(0.0, |top: f64, w| top.max(w.as_f64().abs())) / 127.0;
-                let scales: Vec<f64> = rows().map(scale).collect();
-                let round = |w: E, scale: f64| if scale == 0.0 { 0 } else { (w.as_f64() / scale).round() as i8 };
-                let values = rows().zip(&scales).flat_map(|(row, &scale)| blocks(row, move |w| round(w, scale)));
-                Weights::Byte { values: values.collect(), scales: scales.iter().map(|&scale| E::of(scale)).collect() }
-            }
-        };
-        Packed { inputs, weights, bias }
+        pack(w, bias, inputs, precision)
     }
 
     /// O.
@@ -99,15 +120,7 @@ impl<E: Real> Packed<E> {
 
     /// y = x·wᵀ + b.
     pub fn forward(&self, x: &[E]) -> Vec<E> {
-        let rows = x.len() / self.inputs;
-        expect_lengths("Packed::forward", &[("x", x.len(), rows * self.inputs)]);
-        let mut y = vec![E::of(0.0); rows * self.outputs()];
-        match &self.weights {
-            Weights::Full(w) => self.product(x, w, None, &mut y),
-            Weights::Half(w) => self.product(x, w, None, &mut y),
-            Weights::Byte { values, scales } => self.product(x, values, Some(scales), &mut y),
-        }
-        y
+        apply(self, x)
     }
 
     fn product<S: Stored<E>>(&self, x: &[E], w: &[[S; LANES]], scales: Option<&[E]>, y: &mut [E]) {

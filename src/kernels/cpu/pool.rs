@@ -2,12 +2,25 @@
 //! picture; its height and width are even.
 
 use super::parallel::{expect_lengths, rows_per_task};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
-/// x (B, H, W, C) → y (B, H/2, W/2, C); `argmax[i]` is the index into `x` that `y[i]` came from (the first one on ties; the
-/// first NaN, if there is one).
-pub fn max_forward<E: Real>(dims: (usize, usize, usize, usize), x: &[E], y: &mut [E], argmax: &mut [u32]) {
+compiled! {
+    /// x (B, H, W, C) → y (B, H/2, W/2, C); `argmax[i]` is the index into `x` that `y[i]` came from (the first one on ties; the
+    /// first NaN, if there is one).
+    pub fn max_forward(dims: (usize, usize, usize, usize), x: &[E], y: &mut [E], argmax: &mut [u32]) = max_forward_of;
+
+    /// `dx[argmax[i]] += dy[i]`
+    pub fn max_backward(dims: (usize, usize, usize, usize), dy: &[E], argmax: &[u32], dx: &mut [E]) = max_backward_of;
+
+    /// x (B, H/2, W/2, C) → y (B, H, W, C)
+    pub fn nearest_forward(dims: (usize, usize, usize, usize), x: &[E], y: &mut [E]) = nearest_forward_of;
+
+    /// dx += the sum of dy over each 2×2 block.
+    pub fn nearest_backward(dims: (usize, usize, usize, usize), dy: &[E], dx: &mut [E]) = nearest_backward_of;
+}
+
+fn max_forward_of<E: Real>(dims: (usize, usize, usize, usize), x: &[E], y: &mut [E], argmax: &mut [u32]) {
     let Strips { row, channels, per_task } = strips("pool::max_forward", dims, x.len(), y.len());
     assert!(x.len() <= u32::MAX as usize, "pool::max_forward: {} elements, expected fewer than 2³²", x.len());
     expect_lengths("pool::max_forward", &[("argmax", argmax.len(), y.len())]);
@@ -34,8 +47,7 @@ pub fn max_forward<E: Real>(dims: (usize, usize, usize, usize), x: &[E], y: &mut
     });
 }
 
-/// `dx[argmax[i]] += dy[i]`
-pub fn max_backward<E: Real>(dims: (usize, usize, usize, usize), dy: &[E], argmax: &[u32], dx: &mut [E]) {
+fn max_backward_of<E: Real>(dims: (usize, usize, usize, usize), dy: &[E], argmax: &[u32], dx: &mut [E]) {
     let Strips { row, per_task, .. } = strips("pool::max_backward", dims, dx.len(), dy.len());
     expect_lengths("pool::max_backward", &[("argmax", argmax.len(), dy.len())]);
     let inputs = dy.par_chunks(per_task * row / 2).zip_eq(argmax.par_chunks(per_task * row / 2));
@@ -47,8 +59,7 @@ pub fn max_backward<E: Real>(dims: (usize, usize, usize, usize), dy: &[E], argma
     });
 }
 
-/// x (B, H/2, W/2, C) → y (B, H, W, C)
-pub fn nearest_forward<E: Real>(dims: (usize, usize, usize, usize), x: &[E], y: &mut [E]) {
+fn nearest_forward_of<E: Real>(dims: (usize, usize, usize, usize), x: &[E], y: &mut [E]) {
     let Strips { row, channels, per_task } = strips("pool::nearest_forward", dims, y.len(), x.len());
     y.par_chunks_mut(per_task * 2 * row).zip_eq(x.par_chunks(per_task * row / 2)).for_each(|(y, x)| {
         for (y, x) in y.chunks_exact_mut(2 * row).zip(x.chunks_exact(row / 2)) {
@@ -63,8 +74,7 @@ pub fn nearest_forward<E: Real>(dims: (usize, usize, usize, usize), x: &[E], y: 
     });
 }
 
-/// dx += the sum of dy over each 2×2 block.
-pub fn nearest_backward<E: Real>(dims: (usize, usize, usize, usize), dy: &[E], dx: &mut [E]) {
+fn nearest_backward_of<E: Real>(dims: (usize, usize, usize, usize), dy: &[E], dx: &mut [E]) {
     let Strips { row, channels, per_task } = strips("pool::nearest_backward", dims, dy.len(), dx.len());
     dx.par_chunks_mut(per_task * row / 2).zip_eq(dy.par_chunks(per_task * 2 * row)).for_each(|(dx, dy)| {
         for (block, dx) in dx.chunks_exact_mut(channels).enumerate() {

@@ -2,11 +2,15 @@
 
 use super::lanes::{exp_in_place, max, sum_by, vectorised};
 use super::parallel::{expect_lengths, rows_per_task};
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
-/// y = e^{x − max x} / Σ e^{x − max x}, row by row; C is `cols`.
-pub fn forward<E: Real>(x: &[E], cols: usize, y: &mut [E]) {
+compiled! {
+    /// y = e^{x − max x} / Σ e^{x − max x}, row by row; C is `cols`.
+    pub fn forward(x: &[E], cols: usize, y: &mut [E]) = forward_of;
+}
+
+fn forward_of<E: Real>(x: &[E], cols: usize, y: &mut [E]) {
     let rows = x.len() / cols;
     expect_lengths("softmax::forward", &[("x", x.len(), rows * cols), ("y", y.len(), x.len())]);
     let chunk = rows_per_task(rows, cols) * cols;

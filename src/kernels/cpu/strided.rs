@@ -4,7 +4,7 @@
 use super::linear;
 use super::matmul::{View, matmul_seq};
 use super::parallel::expect_lengths;
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 use rayon::prelude::*;
 
 /// The sizes of one convolution.
@@ -56,8 +56,17 @@ impl Strided {
     }
 }
 
-/// y = w ∗ x + b at every `stride`-th window.
-pub fn forward<E: Real>(c: Strided, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
+compiled! {
+    /// y = w ∗ x + b at every `stride`-th window.
+    pub fn forward(c: Strided, x: &[E], w: &[E], b: &[E], y: &mut [E]) = forward_of;
+
+    /// The transposed convolution with `padding` on every side, of sides (H − 1)·stride + K − 2·padding: what a convolution of
+    /// these numbers does to gradients. It is the plain one, with the kernel turned by 180°, of x with zeros between its
+    /// pixels; `c.before` and `c.after` are not read. `padding` is below K.
+    pub fn transposed(c: Strided, padding: usize, x: &[E], w: &[E], b: &[E]) -> (Strided, Vec<E>) = transposed_of;
+}
+
+fn forward_of<E: Real>(c: Strided, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
     let (rows, columns) = c.sides();
     let (area, inputs) = (c.kernel * c.kernel, c.inputs);
     let lengths = [
@@ -81,10 +90,7 @@ pub fn forward<E: Real>(c: Strided, x: &[E], w: &[E], b: &[E], y: &mut [E]) {
     });
 }
 
-/// The transposed convolution with `padding` on every side, of sides (H − 1)·stride + K − 2·padding: what a convolution of
-/// these numbers does to gradients. It is the plain one, with the kernel turned by 180°, of x with zeros between its
-/// pixels; `c.before` and `c.after` are not read. `padding` is below K.
-pub fn transposed<E: Real>(c: Strided, padding: usize, x: &[E], w: &[E], b: &[E]) -> (Strided, Vec<E>) {
+fn transposed_of<E: Real>(c: Strided, padding: usize, x: &[E], w: &[E], b: &[E]) -> (Strided, Vec<E>) {
     expect_lengths("strided::transposed", &[("x", x.len(), c.batch * c.height * c.width * c.inputs)]);
     let apart = |side: usize| (side - 1) * c.stride + 1;
     let (height, width) = (apart(c.height), apart(c.width));

@@ -5,9 +5,9 @@
 //! threads: a sample has the same bits however it is drawn.
 
 use super::Attention;
-use crate::kernels::Real;
 use crate::kernels::cpu::lanes::{LANES, dot, exp_in_place, max, vectorised};
 use crate::kernels::cpu::parallel::{expect_lengths, rows_per_task};
+use crate::kernels::{Real, compiled};
 use crate::mask::CachePlan;
 use rayon::prelude::*;
 
@@ -31,9 +31,13 @@ impl<E> Prefix<'_, E> {
     pub const NONE: Self = Prefix { keys: &[], values: &[], places: 0, copies: 1 };
 }
 
-/// Writes the keys and values of positions `start..` to the cache, keys and values (B, H, places after P, D), and attends
-/// from each to what it sees. `a.positions` is the number of new ones; none of them may lie in the prefix.
-pub fn decode<E: Real>(
+compiled! {
+    /// Writes the keys and values of positions `start..` to the cache, keys and values (B, H, places after P, D), and attends
+    /// from each to what it sees. `a.positions` is the number of new ones; none of them may lie in the prefix.
+    pub fn decode(a: Attention, plan: &CachePlan, start: usize, qkv: &[E], prefix: Prefix<'_, E>, cache: (&mut [E], &mut [E]), out: &mut [E]) = decode_of;
+}
+
+fn decode_of<E: Real>(
     a: Attention,
     plan: &CachePlan,
     start: usize,

@@ -1,9 +1,13 @@
 //! What one sequence attends to, for a picture of it. Plain loops: training and sampling never hold these weights.
 
-use crate::kernels::Real;
+use crate::kernels::{Real, compiled};
 
-/// The weights that attention mixes values with: from qkv (S, 3, H, D) of one sequence and the dense mask (S, S) to (H, S, S).
-pub fn weights<E: Real>(qkv: &[E], heads: usize, mask: &[bool]) -> Vec<E> {
+compiled! {
+    /// The weights that attention mixes values with: from qkv (S, 3, H, D) of one sequence and the dense mask (S, S) to (H, S, S).
+    pub fn weights(qkv: &[E], heads: usize, mask: &[bool]) -> Vec<E> = weights_of;
+}
+
+fn weights_of<E: Real>(qkv: &[E], heads: usize, mask: &[bool]) -> Vec<E> {
     let sequence = (mask.len() as f64).sqrt() as usize;
     let width = qkv.len() / (3 * sequence.max(1));
     let dim = width / heads;
