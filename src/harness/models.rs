@@ -171,13 +171,16 @@ where
         return Err(Error::Usage(what.into()));
     }
     let preset = spec.preset.as_str();
-    // The paper's would only lengthen the build.
+    // The paper's would only lengthen the build; that of the unit tests, which are a second one, all that no test of them needs.
+    #[cfg(test)]
+    let found = with_preset!(preset, P => boxed::<P, D>(device); "tiny" Tiny);
+    #[cfg(not(test))]
     let found = with_preset!(preset, P => boxed::<P, D>(device); "tiny" Tiny, "mini" Mini, "emoji" Emoji);
     found.map_or_else(|| of_the_benchmark(preset, device), Ok)
 }
 
 /// The benchmark's presets, which would only lengthen the build of whoever measures no speed.
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", not(test)))]
 fn of_the_benchmark<D: Backend<f32>>(preset: &str, device: &D) -> Result<Box<dyn Family>>
 where
     Error: From<D::Err>,
@@ -186,7 +189,7 @@ where
     found.ok_or_else(|| unknown(preset))
 }
 
-#[cfg(not(feature = "cli"))]
+#[cfg(any(not(feature = "cli"), test))]
 fn of_the_benchmark<D>(preset: &str, _: &D) -> Result<Box<dyn Family>> {
     let known = presets::NAMES.contains(&preset);
     Err(if known { Error::without("cli", &format!("preset {preset}")) } else { unknown(preset) })
