@@ -62,8 +62,9 @@ where
         if !D::ON_HOST && gpu.is_none() && precision == Precision::F32 {
             return Ok(Box::new(Uncached { model: self, batch }));
         }
-        let (place, ids) = (gpu.unwrap_or(DecoderDevice::Host), Transformer::<S, f32, D>::step_ids);
-        self.decoders.sequence(place, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
+        let (device, ids) = (gpu.unwrap_or(DecoderDevice::Host), Transformer::<S, f32, D>::step_ids);
+        self.decoders
+            .sequence(device, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
     }
 }
 

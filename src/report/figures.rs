@@ -2,6 +2,7 @@
 
 use super::axis::number;
 use crate::evaluate::estimate::Estimate;
+pub(crate) use crate::evaluate::results::words;
 use crate::evaluate::results::{ResultRow, SHARE};
 use serde_json::Value;
 
@@ -43,11 +44,6 @@ pub(crate) fn with_unit(row: &ResultRow) -> (String, String) {
 /// A share as a percentage.
 pub(crate) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1} %", 100.0 * share).replace('-', "−") } else { "–".into() }
-}
-
-/// A key as words.
-pub(crate) fn words(key: &str) -> String {
-    key.replace('_', " ")
 }
 
 /// A value of nested objects with the names that lead to it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::axis::Axis;
 use super::charts::Chart;
+use super::figures::words;
 use super::run::{Kept, Stage};
 
 /// A chart to come: keys of `metrics.jsonl` with their names in the legend.
@@ -129,7 +130,7 @@ impl Panel {
 
 /// A quantity without a panel.
 fn alone(key: &str, values: &BTreeMap<u64, f64>) -> Chart {
-    let title: String = key.replace('_', " ").chars().take(40).collect();
+    let title: String = words(key).chars().take(40).collect();
     Chart::new(title, Axis::linear("step"), Axis::linear("value")).with("value", points(values))
 }
 
@@ -143,7 +144,7 @@ pub(crate) fn quantity(stage: &str, key: &str) -> String {
     match line(&stage, key) {
         Some((panel, name)) if panel.lines.len() > 1 => format!("{}, {name}", panel.title.to_lowercase()),
         Some((panel, _)) => panel.title.to_lowercase(),
-        None => key.replace('_', " "),
+        None => words(key),
     }
 }
 
@@ -155,7 +156,7 @@ pub(crate) fn title(stage: &str) -> String {
         "transformer" => "Transformer".into(),
         "clip" => "CLIP".into(),
         "first_stage" => "First stage".into(),
-        other => other.replace('_', " "),
+        other => words(other),
     }
 }
 

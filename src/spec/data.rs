@@ -95,9 +95,14 @@ pub enum DataKind {
 }
 
 impl DataKind {
-    /// Whether the program draws the pictures itself: without end, from no file, and so that an oracle can read them back.
+    /// Whether the program draws the pictures itself: without end and from no file.
     pub fn is_procedural(self) -> bool {
         self == DataKind::Shapes
+    }
+
+    /// Whether the oracle knows what the captions ask for, and sees whether a picture shows it.
+    pub fn is_judged(self) -> bool {
+        self.is_procedural()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How often drawn pictures are right, as the oracle reads them: by the way that a picture is chosen, and what it depends on.
 
 use super::super::estimate::Estimate;
-use super::{Named, ResultRow};
+use super::{Named, ResultRow, words};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
@@ -170,7 +170,7 @@ impl Breakdown {
         let parts =
             [("by attribute", &self.by_attribute), ("by objects", &self.by_objects), ("by kind", &self.by_kind)];
         parts.into_iter().flat_map(|(heading, shares)| {
-            shares.iter().map(move |(name, share)| ResultRow::share(name.replace('_', " "), *share).below(heading))
+            shares.iter().map(move |(name, share)| ResultRow::share(words(name), *share).below(heading))
         })
     }
 }

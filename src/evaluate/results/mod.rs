@@ -8,6 +8,7 @@ mod sets;
 
 pub use accuracy::{Accuracy, AfterReconstruction, Breakdown, Choice, Choices};
 pub use named::Named;
+pub(crate) use quantity::words;
 pub use quantity::{Better, Quantity, ResultRow, SHARE};
 pub use sets::{
     Bounds, EvaluatedSet, Evaluation, NetworkResults, Recall, SampleFigures, SampleResults, SetResults, UnderBlur,
@@ -77,7 +78,6 @@ impl Results {
 
     /// Every figure but the curve's, as rows.
     pub fn rows(&self) -> Vec<ResultRow> {
-        let words = |name: &str| name.replace('_', " ");
         let accuracy = self.attribute_accuracy.iter().flat_map(|(set, accuracy)| {
             let heading = format!("right, {}", words(set));
             accuracy.rows().into_iter().map(move |row| row.below(&heading))

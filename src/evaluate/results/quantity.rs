@@ -60,6 +60,11 @@ impl ResultRow {
     }
 }
 
+/// A key as words.
+pub(crate) fn words(key: &str) -> String {
+    key.replace('_', " ")
+}
+
 /// Figures that are measured together: a struct of them, each defined where it is declared.
 macro_rules! figures {
     ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $field:ident: $title:literal, $unit:expr, $better:ident;)+ }) => {

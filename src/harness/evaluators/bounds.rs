@@ -46,7 +46,7 @@ impl Evaluator for BoundsAndReconstructions {
             if spec.first_stage.kind != FirstStageKind::Dvae {
                 (bounds.first_stage_relaxed_elbo_nats_per_dim, bounds.first_stage_elbo_gap_nats_per_dim) = (None, None);
             }
-            let is_judged = spec.data.kind.is_procedural();
+            let is_judged = spec.data.kind.is_judged();
             bounds.attributes_after_reconstruction = is_judged.then(share);
             let breakdown =
                 if held_out { parts(&["1"], kind_names(true, spec.seed)) } else { parts(&["1", "2"], vec![]) };
@@ -125,7 +125,7 @@ pub(in crate::harness) fn bounds(
         },
         after_reconstruction: None,
     };
-    if spec.data.kind.is_procedural() {
+    if spec.data.kind.is_judged() {
         // What the first stage alone loses: no sample can do better than this.
         let read = |(example, values): (&Example, &[f32])| {
             Some((Claim::parse(&example.caption)?, read(&Picture::of_values(values, g.side, g.side))))

@@ -26,7 +26,7 @@ pub struct DrawnSet {
 pub(super) fn draw(context: &Context<'_>) -> Result<Vec<DrawnSet>> {
     let Context { spec, sources, .. } = *context;
     let mut sets = Vec::new();
-    if spec.data.kind.is_procedural() {
+    if spec.data.kind.is_judged() {
         for set in spec.judged() {
             let captions = prompts(set.about, spec.evaluate.captions, spec.seed, set.count);
             let scene = |caption: &String| Some(Scene::of(&Claim::parse(caption)?)?.render(context.side()));

@@ -91,7 +91,7 @@ impl<'a> Context<'a> {
 /// Those that the data of `spec` can answer.
 pub fn chosen(spec: &Spec) -> Vec<Box<dyn Evaluator>> {
     let mut chosen: Vec<Box<dyn Evaluator>> = vec![Box::new(reranking::Reranking)];
-    if spec.data.kind.is_procedural() {
+    if spec.data.kind.is_judged() {
         chosen.push(Box::new(accuracy::AttributeAccuracy));
         chosen.push(Box::new(zero_shot::ZeroShot));
     }

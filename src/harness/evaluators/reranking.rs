@@ -20,7 +20,7 @@ impl Evaluator for Reranking {
     }
 
     fn will_hold(&self, spec: &Spec, results: &mut Results) {
-        let judged = spec.data.kind.is_procedural();
+        let judged = spec.data.kind.is_judged();
         if judged && spec.evaluate.seen == 0 {
             return;
         }

@@ -51,7 +51,7 @@ impl DecoderCache {
     /// What `make` says; [`Error::Device`] where the GPU has too little memory.
     pub fn sequence<'a, E>(
         &'a self,
-        place: DecoderDevice,
+        device: DecoderDevice,
         precision: Precision,
         masks: &[Mask],
         batch: usize,
@@ -62,7 +62,7 @@ impl DecoderCache {
         Error: From<E>,
     {
         let which = precision as usize;
-        match place {
+        match device {
             DecoderDevice::Host => {
                 let engine = made(&self.host[which], || Ok(make(precision)?))?;
                 Ok(Box::new(Cached::new(engine, masks, batch, ids)))

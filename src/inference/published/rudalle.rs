@@ -98,7 +98,8 @@ impl<S: RudalleShape> Autoregressive for Sampled<S> {
             let slots = slots.start.saturating_sub(earlier)..slots.end - earlier;
             Rudalle::<S, f32, Cpu>::step_ids(version, batch, tokens, slots)
         };
-        let place = DecoderDevice::gpu(<S::Block as BlockShape>::HeadDim::SIZE).unwrap_or(DecoderDevice::Host);
-        self.decoders.sequence(place, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
+        let device = DecoderDevice::gpu(<S::Block as BlockShape>::HeadDim::SIZE).unwrap_or(DecoderDevice::Host);
+        self.decoders
+            .sequence(device, precision, &self.masks, batch, ids, |precision| self.model.incremental(precision))
     }
 }
