@@ -73,6 +73,18 @@ pub enum Error {
         /// All checks.
         checks: usize,
     },
+    /// Specs of a sweep that did not end well; all that could run have run.
+    #[error("{failed} of {of} specs failed; the first of them says why in {}", one_line(&log.display().to_string()))]
+    Sweep {
+        /// How many failed.
+        failed: usize,
+        /// How many there are.
+        of: usize,
+        /// What the first of them printed.
+        log: PathBuf,
+        /// Its exit code.
+        code: u8,
+    },
     /// Stopped by a signal after writing a checkpoint; `--resume` goes on from there.
     #[error("stopped by {signal} after a checkpoint; continue with --resume={}", one_line(&run.display().to_string()))]
     Interrupted {
@@ -95,6 +107,7 @@ impl Error {
             Error::Io { action: "read" | "open" | "list", source, .. } if source.kind() == ErrorKind::NotFound => 4,
             Error::Numeric { .. } | Error::Diverged { .. } => 5,
             Error::Io { .. } | Error::Device(_) => 6,
+            Error::Sweep { code, .. } => *code,
             Error::Interrupted { signal: "SIGINT", .. } => 130,
             Error::Interrupted { .. } => 75,
         }

@@ -4,7 +4,7 @@
 pub use super::loaded::{Loaded, reopen};
 
 use super::expected::problems;
-use super::loaded::{at, checked};
+use super::loaded::{Checked, at, checked};
 use crate::Result;
 use crate::spec::Spec;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub fn load(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Result
 /// # Errors
 /// [`Error::Spec`](crate::Error::Spec) with every problem of the text and of the arguments.
 pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Result<Spec> {
-    checked(name, text, sets, presets, problems).map(|(spec, _)| spec)
+    checked((name, Path::new(name)), text, sets, presets, problems).map(|checked| checked.spec)
 }
 
 impl Loaded {
@@ -32,7 +32,7 @@ impl Loaded {
     /// # Errors
     /// [`Error::Spec`](crate::Error::Spec) with every problem of the text and of the arguments.
     pub fn parse(name: &str, text: &str, folder: &Path, sets: &[String], presets: &[&str]) -> Result<Loaded> {
-        let (spec, given) = checked(name, text, sets, presets, problems)?;
-        Ok(Loaded { spec, text: text.to_owned(), folder: folder.to_owned(), file: None, given })
+        let Checked { spec, given, origins } = checked((name, &folder.join(name)), text, sets, presets, problems)?;
+        Ok(Loaded { spec, text: text.to_owned(), folder: folder.to_owned(), file: None, given, origins })
     }
 }

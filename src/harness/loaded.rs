@@ -1,9 +1,10 @@
 //! A spec that checks, and where it came from: what a run, its data and its models are made of. Whether its expectations can be met
 //! is not asked here, for that takes the evaluators ([`super::load`]).
 
-use crate::spec::parse::{self, MOST_BYTES, Node};
+use super::origins::Origins;
+use crate::spec::parse::{self, Key, MOST_BYTES, Node};
 use crate::spec::problem::{self, Place, Problem, Source};
-use crate::spec::{Spec, check as schema, defaults, set};
+use crate::spec::{Spec, check as schema, defaults, extends, set, sweep};
 use crate::{Error, Result};
 use serde_yaml::Value;
 use std::fs::File;
@@ -23,6 +24,17 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// What it says, without any default.
     pub(super) given: Value,
+    /// Where it says it.
+    pub(super) origins: Origins,
+}
+
+/// A spec that checks.
+pub(super) struct Checked {
+    pub(super) spec: Spec,
+    /// What it says, without any default.
+    pub(super) given: Value,
+    /// Where it says it.
+    pub(super) origins: Origins,
 }
 
 impl Loaded {
@@ -38,6 +50,17 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// Every value of the spec on a line of its own, and behind it where it comes from: a file's line, an argument, or no more
+    /// than its default.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] for a value that JSON cannot hold; none of a checked spec is.
+    pub fn origins(&self) -> Result<String> {
+        self.origins.beside(&self.spec)
+    }
+}
+
 /// Reads the spec that a run keeps at `path`. What it expected was held against the results that its version of the program
 /// had, so paths that have gone since keep no finished run from being used.
 ///
@@ -48,54 +71,106 @@ pub fn reopen(path: impl AsRef<Path>, presets: &[&str]) -> Result<Loaded> {
 }
 
 /// What is wrong with the expectations of a spec, and with the tree that it was read from.
-type Expected = fn(&Node, &Spec) -> Vec<Problem>;
+pub(super) type Expected = fn(&Node, &Spec) -> Vec<Problem>;
 
 /// The spec at `path`, to be checked as [`checked`] does.
 pub(super) fn at(path: &Path, sets: &[String], presets: &[&str], expected: Expected) -> Result<Loaded> {
     let text = read(path)?;
-    let (spec, given) = checked(&path.display().to_string(), &text, sets, presets, expected)?;
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    Ok(Loaded { spec, text, folder, file: Some(path.to_owned()), given })
+    let checked = checked((&path.display().to_string(), path), &text, sets, presets, expected)?;
+    Ok(checked.loaded(text, path))
 }
 
-/// The spec in `text`, and what it says without any default; `expected` finds what is wrong with its expectations.
+impl Checked {
+    /// As it stands in `file`, whose text is `text`.
+    pub(super) fn loaded(self, text: String, file: &Path) -> Loaded {
+        let folder = match file.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let Checked { spec, given, origins } = self;
+        Loaded { spec, text, folder, file: Some(file.to_owned()), given, origins }
+    }
+}
+
+/// A text as it was read, before it is held against the schema.
+pub(super) struct Tree {
+    /// With all that it extends, and every `--set`.
+    pub(super) root: Node,
+    /// Taken out of it.
+    pub(super) sweep: Option<(Key, Node)>,
+    /// What places point into.
+    pub(super) sources: Vec<Source>,
+    /// What is wrong so far.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Reads `text`. In messages it has a name, and what it extends lies beside `file`.
+pub(super) fn tree((name, file): (&str, &Path), text: &str, sets: &[String]) -> Result<Tree> {
+    let mut sources = vec![Source { name: name.to_owned(), text: text.to_owned() }];
+    let mut problems = Vec::new();
+    let whole = parse::parse(text, 0, 0, &mut problems)
+        .and_then(|root| extends::inherit(root, file, &mut sources, &mut problems, &parent));
+    let mut root = match whole {
+        Ok(root) => root,
+        Err(problem) => return Err(problem::report([problems, vec![problem]].concat(), &sources)),
+    };
+    let sweep = sweep::take(&mut root);
+    for text in sets {
+        set::apply(&mut root, text, sources.len(), &mut problems);
+        sources.push(Source { name: "--set".to_owned(), text: text.clone() });
+    }
+    Ok(Tree { root, sweep, sources, problems })
+}
+
+/// The spec in a tree, or all that is wrong with it; `expected` finds what is wrong with its expectations.
+pub(super) fn judged(
+    root: &Node,
+    sources: &[Source],
+    presets: &[&str],
+    expected: Expected,
+) -> std::result::Result<Checked, Vec<Problem>> {
+    let problems = schema::check(root, presets);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let given = root.to_value();
+    let spec: Spec = serde_yaml::from_value(defaults::fill(given.clone(), None))
+        .map_err(|error| vec![Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")])?;
+    match expected(root, &spec) {
+        problems if problems.is_empty() => Ok(Checked { spec, given, origins: Origins::of(root, sources) }),
+        problems => Err(problems),
+    }
+}
+
+/// The spec in `text`, which must be of one.
 pub(super) fn checked(
-    name: &str,
+    name: (&str, &Path),
     text: &str,
     sets: &[String],
     presets: &[&str],
     expected: Expected,
-) -> Result<(Spec, Value)> {
-    let mut sources = vec![Source { name: name.to_owned(), text: text.to_owned() }];
-    sources.extend(sets.iter().map(|text| Source { name: "--set".to_owned(), text: text.clone() }));
-    let mut problems = Vec::new();
-    let mut root = match parse::parse(text, 0, 0, &mut problems) {
-        Ok(root) => root,
-        Err(problem) => return Err(problem::report([problems, vec![problem]].concat(), &sources)),
-    };
-    for (source, text) in (1..).zip(sets) {
-        set::apply(&mut root, text, source, &mut problems);
+) -> Result<Checked> {
+    let Tree { root, sweep, sources, mut problems } = tree(name, text, sets)?;
+    if let Some((key, _)) = sweep {
+        problems.push(Problem::new(
+            &key.place,
+            "`sweep` makes many specs of this one",
+            "run them with `experiment sweep`",
+        ));
     }
-    problems.extend(schema::check(&root, presets));
-    if problems.is_empty() {
-        let given = root.to_value();
-        match serde_yaml::from_value(defaults::fill(given.clone(), None)) {
-            Ok(spec) => {
-                problems.extend(expected(&root, &spec));
-                if problems.is_empty() {
-                    return Ok((spec, given));
-                }
-            }
-            Err(error) => problems.push(Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")),
-        }
+    match judged(&root, &sources, presets, expected) {
+        Ok(checked) if problems.is_empty() => Ok(checked),
+        Ok(_) => Err(problem::report(problems, &sources)),
+        Err(more) => Err(problem::report([problems, more].concat(), &sources)),
     }
-    Err(problem::report(problems, &sources))
 }
 
-fn read(path: &Path) -> Result<String> {
+/// The text of a spec that another one extends, or why there is none.
+fn parent(path: &Path) -> std::result::Result<String, String> {
+    read(path).map_err(|error| error.to_string())
+}
+
+pub(super) fn read(path: &Path) -> Result<String> {
     let usage = |what: &str| Error::Usage(format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => usage("no such spec"),

@@ -19,6 +19,7 @@ pub(crate) mod memory;
 pub mod models;
 pub mod notice;
 pub mod open;
+mod origins;
 pub mod pipeline;
 pub mod plan;
 mod preview;
@@ -28,9 +29,12 @@ pub mod resume;
 pub mod run_dir;
 #[cfg(feature = "cli")]
 pub mod selftest;
+pub mod shared;
 pub mod signals;
 pub mod sources;
 pub mod survey;
+#[cfg(unix)]
+pub mod sweep;
 pub(crate) mod table;
 pub mod tokens;
 mod training;

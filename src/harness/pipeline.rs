@@ -12,6 +12,7 @@ use super::notice;
 use super::preview::Preview;
 use super::progress::Tasks;
 use super::run_dir::{RunDir, TOKENIZER, write_atomic};
+use super::shared::{self, Stage, Training};
 use super::sources::{Sources, view};
 use super::training::{StagePlan, Trained, train};
 pub use super::watch::Watch;
@@ -175,6 +176,11 @@ impl<'a> Context<'a> {
         measure::held_out(self.spec, name, source.as_ref(), side, 64)
     }
 
+    /// Takes a stage over from another run where that has it, or the right to train it.
+    fn take(&self, run: &mut RunDir, stage: Stage, name: &str) -> Result<Option<Training>> {
+        self.watch.shared.as_ref().map_or(Ok(None), |shared| shared.take(self.spec, stage, name, run))
+    }
+
     fn first_stage(&self, run: &mut RunDir) -> Result<Box<dyn ImageTokenizer>> {
         let (spec, side) = (&self.spec.first_stage, self.architecture.geometry.side);
         let mut stage = self.family.train_first_stage(self.spec)?;
@@ -191,10 +197,12 @@ impl<'a> Context<'a> {
             measure::first_stage(model, &held, spec, step.saturating_sub(1))
         };
         let plan = plan!(spec, "val_nll");
+        let _training = self.take(run, Stage::First, stage.name())?;
         let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
         let kept = measure::first_stage(model.as_ref(), &held, spec, spec.steps)?;
         warn_of_codes(run, (stage.name(), model.as_ref()), &kept)?;
         count(run, "first_stage", from, loader.counts())?;
+        shared::whole(run, stage.name())?;
         Ok(model)
     }
 
@@ -227,9 +235,11 @@ impl<'a> Context<'a> {
             measure::transformer(model, held.len(), &held_text, &held_codes)
         };
         let plan = plan!(spec, "val_image_loss");
+        let _training = self.take(run, Stage::Transformer, stage.name())?;
         let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
         record(cut, run, "transformer")?;
         count(run, "transformer", from, loader.counts())?;
+        shared::whole(run, stage.name())?;
         Ok(model)
     }
 
@@ -259,9 +269,11 @@ impl<'a> Context<'a> {
         let mut validate =
             |model: &(dyn Embedder + 'static), _| measure::clip(model, held.len(), &held_pixels, &held_text);
         let plan = plan!(spec, "val_loss");
+        let _training = self.take(run, Stage::Clip, stage.name())?;
         let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
         record(cut, run, "clip")?;
         count(run, "clip", from, loader.counts())?;
+        shared::whole(run, stage.name())?;
         Ok(model)
     }
 }

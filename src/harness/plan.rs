@@ -17,6 +17,7 @@ pub(super) use machine::available_bytes;
 pub use sampling::SamplingPlan;
 
 use super::models::unknown;
+use super::table::Table;
 use crate::Result;
 use crate::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
 use crate::nn::{Module, describe};
@@ -157,6 +158,35 @@ pub fn plan(spec: &Spec) -> Result<Plan> {
 pub fn plan_on(spec: &Spec, machine: Machine) -> Result<Plan> {
     crate::with_preset!(spec.preset.as_str(), P => of_preset::<P>(spec, machine))
         .unwrap_or_else(|| Err(unknown(&spec.preset)))
+}
+
+/// The cost of each of several specs and of all of them, with what each is called; the machine is measured once.
+///
+/// # Errors
+/// Those of [`plan`].
+pub fn of_many<'a>(specs: impl Iterator<Item = (&'a str, &'a Spec)>) -> Result<Table> {
+    let machine = Machine::measure();
+    let one = |(said, spec): (&str, &Spec)| Ok((said.to_owned(), plan_on(spec, machine)?));
+    Ok(table::many(&specs.map(one).collect::<Result<Vec<_>>>()?))
+}
+
+impl Plan {
+    /// Of everything; `None` where the machine was not measured.
+    pub fn seconds(&self) -> Option<f64> {
+        self.stages.iter().map(StagePlan::in_all).chain([self.sampling.in_all()]).sum()
+    }
+
+    /// The most bytes at any time.
+    pub fn peak(&self) -> f64 {
+        self.stages.iter().map(|stage| stage.memory.peak()).fold(self.sampling.peak(), f64::max)
+    }
+}
+
+impl StagePlan {
+    /// Seconds of all steps; `None` where the machine was not measured.
+    pub fn in_all(&self) -> Option<f64> {
+        self.seconds.map(|seconds| seconds * self.steps as f64)
+    }
 }
 
 fn of_preset<P: Preset>(spec: &Spec, machine: Machine) -> Result<Plan> {

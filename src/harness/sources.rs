@@ -86,24 +86,6 @@ impl Sources {
         Ok(Sources { train, validation: validation.collect::<Result<_>>()?, name, held_out: None })
     }
 
-    /// `loaded` as the number of pictures to train on bounds the steps that it leaves out, and what is to be said of that.
-    ///
-    /// # Errors
-    /// Those of [`Loaded::with_pictures`].
-    pub fn fit(&self, loaded: Loaded) -> Result<(Loaded, Option<String>)> {
-        if loaded.spec.data.kind.is_procedural() {
-            return Ok((loaded, None));
-        }
-        let pictures = self.train.len();
-        let fitted = loaded.with_pictures(pictures)?;
-        let steps = identity::differences(&loaded.spec, &fitted.spec)?;
-        let steps = steps.iter().filter(|difference| difference.path.ends_with(".steps"));
-        let said: Vec<String> =
-            steps.map(|step| format!("{} is {}, not {}", step.path, step.ours, step.theirs)).collect();
-        let said = (!said.is_empty()).then(|| format!("{pictures} pictures to train on are few: {}", said.join(", ")));
-        Ok((fitted, said))
-    }
-
     /// Reads what will be measured on, and samples of the training set until one can be used: a set that is of no use is
     /// found before training.
     ///
@@ -226,16 +208,43 @@ fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Sou
 }
 
 /// `loaded` as its number of pictures bounds the steps that it leaves out, and what is to be said of that. The pictures are of
-/// `side`, or of the preset's where that is none. The data are opened only where their number matters.
+/// `side`, or of the preset's where that is none.
+///
+/// # Errors
+/// Those of [`pictures`].
+pub fn fitted(loaded: Loaded, side: Option<usize>) -> Result<(Loaded, Option<String>)> {
+    match pictures(&loaded, side)? {
+        Some(pictures) => bounded(loaded, pictures),
+        None => Ok((loaded, None)),
+    }
+}
+
+/// How many pictures there are to train on. The data are opened only where their number matters.
 ///
 /// # Errors
 /// Those of [`Sources::open`].
-pub fn fitted(loaded: Loaded, side: Option<usize>) -> Result<(Loaded, Option<String>)> {
+pub fn pictures(loaded: &Loaded, side: Option<usize>) -> Result<Option<usize>> {
     let matters = !loaded.spec.data.kind.is_procedural() && loaded.with_pictures(1)?.spec != loaded.spec;
     match side.or_else(|| defaults::side(&loaded.spec.preset)).filter(|_| matters) {
-        Some(side) => Sources::open(&loaded, side)?.fit(loaded),
-        None => Ok((loaded, None)),
+        Some(side) => Ok(Some(Sources::open(loaded, side)?.train.len())),
+        None => Ok(None),
     }
+}
+
+/// `loaded` as so many pictures to train on bound the steps that it leaves out, and what is to be said of that.
+///
+/// # Errors
+/// Those of [`Loaded::with_pictures`].
+pub fn bounded(loaded: Loaded, pictures: usize) -> Result<(Loaded, Option<String>)> {
+    if loaded.spec.data.kind.is_procedural() {
+        return Ok((loaded, None));
+    }
+    let fitted = loaded.with_pictures(pictures)?;
+    let steps = identity::differences(&loaded.spec, &fitted.spec)?;
+    let steps = steps.iter().filter(|difference| difference.path.ends_with(".steps"));
+    let said: Vec<String> = steps.map(|step| format!("{} is {}, not {}", step.path, step.ours, step.theirs)).collect();
+    let said = (!said.is_empty()).then(|| format!("{pictures} pictures to train on are few: {}", said.join(", ")));
+    Ok((fitted, said))
 }
 
 /// How the first stage, or the other two, see a training picture.

@@ -267,7 +267,7 @@ mod tests {
         figure: impl Fn(u64) -> f64,
     ) -> Result<(u64, u64)> {
         let plan = StagePlan { steps: 100, validate, checkpoint: 30, keep: Keep::Best, patience, metric: "val" };
-        let watch = Watch { stop: Stop::never(), progress: false };
+        let watch = Watch { stop: Stop::never(), progress: false, shared: None };
         let mut batch = |step| match step {
             step if step == killed => Err(Error::Usage("killed".into())),
             _ => Ok(Batch::default()),

@@ -1,5 +1,6 @@
 //! How a run is watched and stopped, said once for all of its stages.
 
+use super::shared::Shared;
 use super::signals::Stop;
 
 /// How a run is watched and stopped.
@@ -8,4 +9,6 @@ pub struct Watch {
     pub stop: Stop,
     /// Draws bars or lines on stderr.
     pub progress: bool,
+    /// Where its stages may come from, besides its own training.
+    pub shared: Option<Shared>,
 }

@@ -1,8 +1,10 @@
 //! One walk over the tree of a spec: it holds every value against the schema and collects all problems.
 
+use super::extends::EXTENDS;
 use super::parse::{Data, Key, Node};
 use super::problem::{Place, Problem, did_you_mean};
 use super::schema::{self, KeyRow, ValueKind};
+use super::sweep::SWEEP;
 use super::{across, expect};
 use crate::mask::is_kernel;
 use std::ops::RangeBounds;
@@ -51,7 +53,9 @@ impl Walk<'_> {
             match rows.iter().find(|row| row.name == key.name) {
                 Some(row) => self.value(value, &row.kind, &join(path, &row.name)),
                 None => {
-                    let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+                    let beside: &[&str] = if path.is_empty() { &[EXTENDS, SWEEP] } else { &[] };
+                    let names: Vec<&str> =
+                        rows.iter().map(|row| row.name.as_str()).chain(beside.iter().copied()).collect();
                     let place = if path.is_empty() { String::new() } else { format!(" in `{path}`") };
                     let hint = did_you_mean(&key.name, &names)
                         .unwrap_or_else(|| format!("the keys{place} are {}", names.join(", ")));

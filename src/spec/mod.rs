@@ -8,6 +8,7 @@ pub(crate) mod check;
 mod data;
 pub(crate) mod defaults;
 pub(crate) mod expect;
+pub(crate) mod extends;
 mod kinds;
 mod optimizer;
 pub(crate) mod parse;
@@ -18,6 +19,7 @@ mod schedule;
 pub mod schema;
 pub(crate) mod set;
 mod stages;
+pub(crate) mod sweep;
 
 pub use data::{DataKind, DataSpec, ExtensionsSpec, TextSpec};
 pub use optimizer::{Ema, Keep, Method, Optimizer, Plateau};

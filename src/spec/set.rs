@@ -17,23 +17,26 @@ fn value(text: &str, source: usize, problems: &mut Vec<Problem>) -> Result<(Vec<
     let Some((path, value)) = text.split_once('=') else {
         return Err(Problem::new(&whole, "`--set` takes key.path=value", "there is no `=`"));
     };
-    let mut keys = Vec::new();
-    let mut start = 0;
-    for name in path.split('.') {
-        let place = Place { source, start, end: start + name.len() };
-        if name.trim() != name || name.is_empty() {
-            return Err(Problem::new(&place, "`--set` takes key.path=value", "a key is missing or has blanks"));
-        }
-        start = place.end + 1;
-        keys.push(Key { place, name: name.to_owned() });
-    }
+    let keys = keys(path, source, 0)
+        .map_err(|place| Problem::new(&place, "`--set` takes key.path=value", "a key is missing or has blanks"))?;
     if value.trim().is_empty() {
         return Err(Problem::new(&whole, format!("`{path}` is set to nothing"), "give it a value after the `=`"));
     }
-    Ok((keys, parse::parse(value, source, start, problems)?))
+    Ok((keys, parse::parse(value, source, path.len() + 1, problems)?))
 }
 
-fn put(root: &mut Node, path: &[Key], value: Node) -> Result<(), Problem> {
+/// The keys of a dotted path that stands at byte `start` of source number `source`; where one is missing or has blanks.
+pub(super) fn keys(path: &str, source: usize, mut start: usize) -> Result<Vec<Key>, Place> {
+    let key = |name: &str| {
+        let place = Place { source, start, end: start + name.len() };
+        start = place.end + 1;
+        if name.trim() != name || name.is_empty() { Err(place) } else { Ok(Key { place, name: name.to_owned() }) }
+    };
+    path.split('.').map(key).collect()
+}
+
+/// Puts `value` at `path`, with whatever lies above it.
+pub(super) fn put(root: &mut Node, path: &[Key], value: Node) -> Result<(), Problem> {
     let mut node = root;
     for (depth, key) in path.iter().enumerate() {
         // A section that is there but empty, or that the lines below make, becomes a mapping.

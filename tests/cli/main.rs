@@ -14,6 +14,8 @@ mod published;
 mod recipe;
 mod resume;
 mod runs;
+mod slurm;
 mod support;
+mod sweep;
 mod switches;
 mod verbs;

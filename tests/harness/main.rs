@@ -4,6 +4,7 @@
 mod alone;
 #[cfg(feature = "cli")]
 mod docs;
+mod extends;
 mod layering;
 mod masks;
 #[cfg(feature = "onnx")]
@@ -15,6 +16,7 @@ mod plan;
 mod report;
 mod run_dir;
 mod specs;
+mod sweep;
 
 use dalle::kernels::heap::Heap;
 

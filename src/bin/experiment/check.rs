@@ -2,12 +2,14 @@
 
 use crate::say;
 use clap::Args;
-use dalle::harness::load::{self, Loaded};
+use dalle::harness::load::Loaded;
 use dalle::harness::models;
 use dalle::harness::notice;
-use dalle::harness::sources::Sources;
+use dalle::harness::sources::{Sources, bounded};
 use dalle::harness::survey::survey;
+use dalle::harness::sweep::{self, Variant};
 use dalle::models::presets;
+use dalle::spec::{DataSpec, Spec, TextSpec};
 use dalle::{Error, Result};
 use std::path::PathBuf;
 
@@ -27,13 +29,15 @@ pub struct CheckArgs {
 pub fn check(args: &CheckArgs) -> Result<()> {
     let mut worst = None;
     for path in &args.specs {
-        let found = load::load(path, &args.sets, presets::NAMES).and_then(|loaded| match args.spec_only {
-            true => Ok(Vec::new()),
-            false => data(loaded),
+        let found = sweep::expand(path, &args.sets, presets::NAMES).and_then(|(variants, twice)| {
+            let specs = variants.len();
+            let lines = if args.spec_only { Vec::new() } else { every(variants)? };
+            Ok((specs, twice.into_iter().chain(lines).collect::<Vec<String>>()))
         });
         match found {
-            Ok(lines) => {
-                say(format_args!("{}: ok", path.display()))?;
+            Ok((specs, lines)) => {
+                let specs = if specs == 1 { String::new() } else { format!(", {specs} specs") };
+                say(format_args!("{}: ok{specs}", path.display()))?;
                 lines.iter().try_for_each(say)?;
             }
             Err(error) => {
@@ -44,6 +48,22 @@ pub fn check(args: &CheckArgs) -> Result<()> {
         }
     }
     worst.map_or(Ok(()), Err)
+}
+
+/// What the runs of a sweep would find; data and vocabulary that several have in common are looked at once.
+fn every(variants: Vec<Variant>) -> Result<Vec<String>> {
+    let (mut seen, mut lines): (Vec<(String, DataSpec, TextSpec)>, Vec<String>) = (Vec::new(), Vec::new());
+    for Variant { loaded, .. } in variants {
+        let Spec { preset, data: own, text, .. } = &loaded.spec;
+        let key = (preset.clone(), own.clone(), text.clone());
+        if seen.contains(&key) {
+            models::named(&loaded.spec)?.architecture(&loaded.spec)?;
+        } else {
+            seen.push(key);
+            lines.extend(data(loaded)?);
+        }
+    }
+    Ok(lines)
 }
 
 /// What a run would find before it trains: models that do not fit, data that are missing or broken.
@@ -58,7 +78,7 @@ fn data(loaded: Loaded) -> Result<Vec<String>> {
         let what = format!("{}; data.max_bad is {limit}; first: {first}", counts.summary());
         return Err(Error::data(&set.name, what));
     }
-    let (_, few) = sources.fit(loaded)?;
+    let (_, few) = bounded(loaded, sources.train.len())?;
     let few = few.iter().map(|line| format!("  {line}"));
     Ok([format!("  {sources}")].into_iter().chain(sets.iter().map(ToString::to_string)).chain(few).collect())
 }

@@ -31,6 +31,22 @@ enum Choice {
 }
 
 impl DeviceArgs {
+    /// The arguments that ask for the same.
+    pub fn words(&self) -> Vec<String> {
+        let word = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
+        let named = |option: &'static str, value| {
+            word(value).into_iter().flat_map(move |value| [option.to_owned(), value]).collect::<Vec<_>>()
+        };
+        match self.device {
+            DeviceKind::Cpu => Vec::new(),
+            DeviceKind::Cuda => [
+                named("--device", self.device.to_possible_value()),
+                named("--cuda-kernels", self.cuda_kernels.to_possible_value()),
+            ]
+            .concat(),
+        }
+    }
+
     /// `work` on the device that is asked for; where that fails, its error.
     pub fn run(&self, work: impl FnOnce(Device) -> Result<()>) -> Result<()> {
         let device = self.device()?;

@@ -8,6 +8,7 @@ mod device;
 mod eval;
 mod run;
 mod sample;
+mod sweep;
 mod verbs;
 mod weights;
 
@@ -43,6 +44,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// The same as `experiment SPEC`.
+    Train(run::RunArgs),
+    /// Runs many specs of one file with `sweep:`; what is done is passed over, what was stopped is gone on with.
+    Sweep(sweep::SweepArgs),
     /// Finds every error of specs without running them, and looks at their data.
     Check(check::CheckArgs),
     /// What a key of a spec says, what it may be and its default; all keys as a page if left out.
@@ -169,12 +174,19 @@ fn parse() -> std::result::Result<Cli, clap::Error> {
 
 fn execute(cli: Cli) -> Result<()> {
     dalle::harness::signals::survive_file_limit()?;
-    let threads = threads(cli.run.threads)?;
+    let asked = match &cli.verb {
+        Some(Verb::Train(args)) => args.threads,
+        Some(Verb::Sweep(args)) => args.threads,
+        _ => cli.run.threads,
+    };
+    let threads = threads(asked)?;
     // This thread is one of the workers: it would otherwise sleep, and be woken, at every short loop.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
     pool.map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}; --threads asks for fewer")))?;
     match cli.verb {
         None => run::run(&cli.run),
+        Some(Verb::Train(args)) => run::run(&args),
+        Some(Verb::Sweep(args)) => sweep::sweep(&args),
         Some(Verb::Check(args)) => check::check(&args),
         Some(Verb::Explain { key: None }) => say(schema::page().trim_end()),
         Some(Verb::Explain { key: Some(key) }) => say(schema::explain(&key)?.trim_end()),

@@ -8,6 +8,7 @@ use dalle::harness::load::{self, Loaded};
 use dalle::harness::pipeline::{self, Watch};
 use dalle::harness::resume::{self, Begun};
 use dalle::harness::run_dir::{self, RunDir};
+use dalle::harness::shared::Shared;
 use dalle::harness::{notice, signals, sources};
 use dalle::models::presets;
 use dalle::{Error, Result};
@@ -37,6 +38,9 @@ pub struct RunArgs {
     /// Checks the spec, builds the models and prints the spec with every default filled in.
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: every value on a line of its own, and where it comes from.
+    #[arg(long = "where", requires = "dry_run")]
+    origins: bool,
 }
 
 /// What `--resume` without a run means.
@@ -58,12 +62,17 @@ pub fn run(args: &RunArgs) -> Result<()> {
     };
     let device = fitting(args, &begun.loaded)?;
     if args.dry_run {
-        return say(begun.loaded.spec.resolved()?.trim_end());
+        return dry_run(args, &begun.loaded);
     }
     if resume::is_finished(&begun)? {
         notice::line(format_args!("{}: already finished", begun.path.display()));
         return say(dalle::report::write(&begun.path)?.display());
     }
+    go_on(&begun, device, None)
+}
+
+/// Goes on with a run, whose stages may be shared.
+pub fn go_on(begun: &Begun, device: Device, shared: Option<Shared>) -> Result<()> {
     notice::line(format_args!("run: {}, gone on with", begun.path.display()));
     let mut run = RunDir::open(&begun.path)?;
     run.change_spec(&begun.loaded, &begun.changes)?;
@@ -72,7 +81,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         let what = format!("begun on {theirs}, gone on with on {ours}: its bits are of neither");
         run.warn("run", "other-device", &what)?;
     }
-    train(&begun.loaded, device, run)
+    train(&begun.loaded, device, run, shared)
 }
 
 /// The spec as the number of its pictures bounds its steps, which is said. Where the data cannot be opened and nothing is
@@ -129,21 +138,31 @@ fn fitting(args: &RunArgs, loaded: &Loaded) -> Result<Device> {
 fn start(args: &RunArgs, loaded: &Loaded) -> Result<()> {
     let device = fitting(args, loaded)?;
     if args.dry_run {
-        return say(loaded.spec.resolved()?.trim_end());
+        return dry_run(args, loaded);
     }
-    let argv: Vec<String> = std::env::args().collect();
-    let run = RunDir::create(&args.out, loaded, &argv)?;
-    notice::line(format_args!("run: {}", run.path().display()));
-    train(loaded, device, run)
+    begin(&args.out, loaded, device, None)
 }
 
-fn train(loaded: &Loaded, device: Device, mut run: RunDir) -> Result<()> {
+/// Starts a run below `results`, whose stages may be shared.
+pub fn begin(results: &Path, loaded: &Loaded, device: Device, shared: Option<Shared>) -> Result<()> {
+    let argv: Vec<String> = std::env::args().collect();
+    let run = RunDir::create(results, loaded, &argv)?;
+    notice::line(format_args!("run: {}", run.path().display()));
+    train(loaded, device, run, shared)
+}
+
+fn dry_run(args: &RunArgs, loaded: &Loaded) -> Result<()> {
+    let text = if args.origins { loaded.origins()? } else { loaded.spec.resolved()? };
+    say(text.trim_end())
+}
+
+fn train(loaded: &Loaded, device: Device, mut run: RunDir, shared: Option<Shared>) -> Result<()> {
     let stop = signals::install()?;
     run.update(|facts| {
         facts["device"] = device.name().into();
         facts["gpu"] = device.card().into();
     })?;
-    let outcome = pipeline::run(loaded, device, &mut run, &Watch { stop, progress: true });
+    let outcome = pipeline::run(loaded, device, &mut run, &Watch { stop, progress: true, shared });
     // A run that failed, or was stopped, has a report too; its error comes before the report's.
     let report = dalle::report::write(run.path()).and_then(|path| {
         let results = dalle::report::summary::summary(run.path())?;

@@ -32,6 +32,11 @@ pub struct SamplingPlan {
 }
 
 impl SamplingPlan {
+    /// Seconds of all captions; `None` where the machine was not measured.
+    pub fn in_all(&self) -> Option<f64> {
+        self.seconds.map(|seconds| seconds * self.captions as f64)
+    }
+
     /// Weights and caches of the sequences that grow at once.
     pub fn peak(self) -> f64 {
         self.weight_bytes + self.cache_bytes * self.sequences as f64

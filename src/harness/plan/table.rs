@@ -1,6 +1,6 @@
 //! A plan for people: aligned tables, what was assumed, and what does not fit.
 
-use super::{ASSUMPTIONS, CONVOLUTION_EFFICIENCY, DECODING_EFFICIENCY, Flops, LINEAR_EFFICIENCY, Plan, StagePlan};
+use super::{ASSUMPTIONS, CONVOLUTION_EFFICIENCY, DECODING_EFFICIENCY, Flops, LINEAR_EFFICIENCY, Plan};
 use crate::harness::table::Table;
 use std::fmt::{Display, Formatter, Result};
 
@@ -86,7 +86,6 @@ impl Plan {
 
     fn time(&self) -> Table {
         let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), duration);
-        let in_all = |stage: &StagePlan| stage.seconds.map(|seconds| seconds * stage.steps as f64);
         let mut table = Table::new(["time", "batch", "work", "each", "steps", "in all"]);
         for stage in &self.stages {
             table.row([
@@ -95,24 +94,35 @@ impl Plan {
                 work(stage.flops),
                 time(stage.seconds),
                 stage.steps.to_string(),
-                time(in_all(stage)),
+                time(stage.in_all()),
             ]);
         }
         let sampling = &self.sampling;
-        let drawing = sampling.seconds.map(|seconds| seconds * sampling.captions as f64);
         table.row([
             "sampling (per caption)".to_owned(),
             sampling.candidates.to_string(),
             work(sampling.flops),
             time(sampling.seconds),
             sampling.captions.to_string(),
-            time(drawing),
+            time(sampling.in_all()),
         ]);
-        let all: Option<f64> = self.stages.iter().map(in_all).chain([drawing]).sum();
         let none = String::new;
-        table.row(["all".to_owned(), none(), none(), none(), none(), time(all)]);
+        table.row(["all".to_owned(), none(), none(), none(), none(), time(self.seconds())]);
         table
     }
+}
+
+/// A row for each of several plans, with what each is called, and one for all of them.
+pub(super) fn many(plans: &[(String, Plan)]) -> Table {
+    let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), duration);
+    let mut table = Table::new(["index", "time", "memory", "says"]);
+    for (index, (said, plan)) in plans.iter().enumerate() {
+        table.row([index.to_string(), time(plan.seconds()), bytes(plan.peak()), said.clone()]);
+    }
+    let peak = plans.iter().map(|(_, plan)| plan.peak()).fold(0.0, f64::max);
+    let all = plans.iter().map(|(_, plan)| plan.seconds()).sum::<Option<f64>>();
+    table.row(["all".to_owned(), time(all), bytes(peak), format!("{} specs, the most memory of any", plans.len())]);
+    table
 }
 
 /// Operations, and in brackets those of dense attention where they differ.

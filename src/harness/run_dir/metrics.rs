@@ -38,13 +38,19 @@ impl Lines {
 
     /// Writes those that are kept, byte for byte; not at all where that is the file as it is.
     pub fn write(&self, run: &Path, keep: impl Fn(&Line) -> bool) -> Result<()> {
+        let text = self.text(keep);
+        // The lines are the file's own, so that as many bytes are the same bytes.
+        if text.len() == self.length { Ok(()) } else { write_atomic(run.join(METRICS), &text) }
+    }
+
+    /// Those that are kept, byte for byte.
+    pub fn text(&self, keep: impl Fn(&Line) -> bool) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.length);
         for line in self.lines.iter().filter(|line| keep(line)) {
             text.extend_from_slice(&line.bytes);
             text.push(b'\n');
         }
-        // The lines are the file's own, so that as many bytes are the same bytes.
-        if text.len() == self.length { Ok(()) } else { write_atomic(run.join(METRICS), &text) }
+        text
     }
 
     /// What to say of lines that are no JSON.

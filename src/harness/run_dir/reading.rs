@@ -26,6 +26,11 @@ pub fn find(path: impl AsRef<Path>) -> Result<PathBuf> {
     })
 }
 
+/// The runs in `folder`, the newest first.
+pub fn runs(folder: impl AsRef<Path>) -> Vec<PathBuf> {
+    newest_first(folder.as_ref())
+}
+
 /// The newest run of a spec that means the same as `spec`, to resume.
 ///
 /// # Errors

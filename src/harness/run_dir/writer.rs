@@ -8,7 +8,7 @@ use super::{METRICS, RUN, write_atomic};
 use crate::harness::notice;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -92,6 +92,37 @@ impl RunDir {
         Ok(())
     }
 
+    /// Takes over the stage `stage` of the run at `other`: its checkpoints, its lines of metrics, and what it drew meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn take_over(&mut self, other: &Path, stage: &str) -> Result<()> {
+        // Nobody writes into a checkpoint's file once it is there: two names of one file take the room of one.
+        let (theirs, ours) = (other.join("checkpoints").join(stage), self.checkpoints(stage));
+        if ours.exists() {
+            fs::remove_dir_all(&ours).map_err(Error::io("remove", &ours))?;
+        }
+        let made = ours.with_extension("tmp");
+        if made.exists() {
+            fs::remove_dir_all(&made).map_err(Error::io("remove", &made))?;
+        }
+        link(&theirs, &made)?;
+        fs::rename(&made, &ours).map_err(Error::io("move", &made))?;
+        let (theirs, ours) = (other.join("images/progress"), self.path.join("images/progress"));
+        fs::create_dir_all(&ours).map_err(Error::io("create", &ours))?;
+        for entry in fs::read_dir(&theirs).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.strip_prefix(stage).is_some_and(|rest| rest.starts_with(['-', '.'])) {
+                let bytes = fs::read(entry.path()).map_err(Error::io("read", entry.path()))?;
+                write_atomic(ours.join(&name), &bytes)?;
+            }
+        }
+        self.rewind(stage, 0)?;
+        let of_stage = |line: &Value| line["stage"] == stage;
+        let text = Lines::read(other)?.text(|line| line.value.as_ref().is_some_and(of_stage));
+        self.metrics.write_all(&text).map_err(Error::io("write", self.path.join(METRICS)))
+    }
+
     /// Changes `run.json`, which is replaced atomically; `timings.total` becomes the time of all sessions so far.
     ///
     /// # Errors
@@ -149,4 +180,20 @@ impl RunDir {
             run["finished"] = json!(finished);
         })
     }
+}
+
+/// A folder with the files of another one: the same files where the system allows it, else copies.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to).map_err(Error::io("create", to))?;
+    for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
+        let from = entry.map_err(Error::io("read", from))?.path();
+        let Some(name) = from.file_name() else { continue };
+        let to = to.join(name);
+        if from.is_dir() {
+            link(&from, &to)?;
+        } else if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).map_err(Error::io("copy", &from))?;
+        }
+    }
+    Ok(())
 }

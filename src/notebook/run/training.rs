@@ -21,7 +21,7 @@ impl Training {
     /// Trains `loaded` into `dir` in the background, and writes the run's report.
     pub(super) fn start(loaded: Loaded, mut dir: RunDir, build: Build) -> Training {
         let stop = Stop::never();
-        let watch = Watch { stop: stop.clone(), progress: false };
+        let watch = Watch { stop: stop.clone(), progress: false, shared: None };
         let train = move || {
             let trained = |family: Box<dyn Family>| pipeline::run_with(&loaded, family.as_ref(), &mut dir, &watch);
             let outcome = build(&loaded.spec).and_then(trained);

@@ -3,7 +3,9 @@
 use super::{KeyRow, ValueKind, spec};
 use crate::error::{Error, Result};
 use crate::spec::defaults;
+use crate::spec::extends::{self, EXTENDS};
 use crate::spec::problem::did_you_mean;
+use crate::spec::sweep::{self, SWEEP};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -13,6 +15,10 @@ use std::sync::LazyLock;
 /// # Errors
 /// [`Error::Usage`] for a key that there is not; the nearest one is suggested.
 pub fn explain(path: &str) -> Result<String> {
+    let beside = [(EXTENDS, "a path", extends::ABOUT), (SWEEP, "a mapping", sweep::ABOUT)];
+    if let Some((key, kind, about)) = beside.iter().find(|(key, ..)| *key == path) {
+        return Ok(format!("{key}: {kind}\n  {about}\n  no default: a spec stands alone without it\n"));
+    }
     let (mut kind, mut found) = (spec(), None);
     for (depth, key) in path.split('.').enumerate() {
         let Some(row) = kind.rows().iter().find(|row| row.name == key) else {
@@ -65,6 +71,9 @@ pub fn page() -> String {
          it as JSON Schema. Every key but `name` and `preset` has a default: here that of preset `mini` with nothing else said. \
          `experiment SPEC --dry-run` prints all of a spec's.\n\nA schedule is a number, or `{from, to, steps, curve, warmup}`.\n",
     );
+    let (extends, sweep) = (extends::ABOUT, sweep::ABOUT);
+    let _ =
+        write!(text, "\nBeside the keys of a spec there may be:\n\n- `{EXTENDS}`: {extends}\n- `{SWEEP}`: {sweep}\n");
     let (sections, keys): (Vec<&KeyRow>, Vec<&KeyRow>) =
         spec().rows().iter().partition(|row| !row.kind.rows().is_empty());
     table(&mut text, keys.into_iter().map(|row| (row.name.clone(), row)).collect());

@@ -1,0 +1,170 @@
+//! `experiment sweep`: a file that stands for many specs, all of them, one of them, or as a script for a cluster.
+
+use crate::device::DeviceArgs;
+use crate::run;
+use crate::{say, usage};
+use clap::{Args, ValueEnum};
+use dalle::harness::plan;
+use dalle::harness::shared::Shared;
+use dalle::harness::sweep::{self, Frozen, Index, Jobs, Runs, Target, Variant};
+use dalle::harness::{notice, signals};
+use dalle::models::presets;
+use dalle::{Error, Result};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// A spec with `sweep:`, or the folder of a sweep that was frozen.
+    sweep: PathBuf,
+    /// Changes a value of the spec before it is swept.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Where run directories go.
+    #[arg(long, default_value = "results")]
+    out: PathBuf,
+    /// Processes at once; with --emit, tasks at once. One if left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    jobs: Option<u32>,
+    /// Runs this one of the specs: starts it, goes on with it, or finds it done.
+    #[arg(long, value_name = "I", conflicts_with_all = ["jobs", "emit", "dry_run"])]
+    index: Option<usize>,
+    /// Prints the sweep as a job for a cluster instead of running it.
+    #[arg(long, value_enum, value_name = "WHO", conflicts_with = "dry_run")]
+    emit: Option<Emit>,
+    /// Checks every spec of it and prints what each would cost; writes nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Threads of each process; the cores shared out among the processes if left out. Results do not depend on it.
+    #[arg(long)]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Emit {
+    /// A script for sbatch.
+    Slurm,
+    /// An indexed Job for kubectl.
+    K8s,
+    /// A script for any shell.
+    Sh,
+}
+
+pub fn sweep(args: &SweepArgs) -> Result<()> {
+    let frozen = match Frozen::open(&args.sweep)? {
+        Some(_) if !args.sets.is_empty() => {
+            return usage("--set changes a spec before it is swept; this sweep is frozen");
+        }
+        Some(frozen) => {
+            if args.dry_run {
+                let variant = |index: usize| -> Result<Variant> {
+                    let said = frozen.rows[index].1.clone();
+                    Ok(Variant { said, loaded: frozen.spec(index, presets::NAMES)? })
+                };
+                return cost(&(0..frozen.rows.len()).map(variant).collect::<Result<Vec<_>>>()?);
+            }
+            frozen
+        }
+        None => {
+            let (variants, twice) = sweep::expand(&args.sweep, &args.sets, presets::NAMES)?;
+            let (variants, said) = sweep::fitted(variants)?;
+            twice.iter().chain(&said).for_each(notice::line);
+            fitting(args, &variants)?;
+            if args.dry_run {
+                return cost(&variants);
+            }
+            let frozen = Frozen::make(&args.out, &variants)?;
+            if args.index.is_none() && args.emit.is_none() {
+                cost(&variants)?;
+            }
+            frozen
+        }
+    };
+    match (args.index, args.emit) {
+        (Some(index), _) => one(args, &frozen, index),
+        (None, Some(emit)) => say(script(args, &frozen, emit)?.trim_end()),
+        (None, None) => all(args, &frozen),
+    }
+}
+
+/// The device, on which the models of every spec can be built.
+fn fitting(args: &SweepArgs, variants: &[Variant]) -> Result<()> {
+    let device = args.device.device()?;
+    for Variant { said, loaded } in variants {
+        let built = device.to_train(&loaded.spec).and_then(|family| family.architecture(&loaded.spec));
+        if let Err(error) = built {
+            return Err(if said.is_empty() { error } else { Error::Usage(format!("{said}: {error}")) });
+        }
+    }
+    Ok(())
+}
+
+/// What each spec would cost, and all of them together.
+fn cost(variants: &[Variant]) -> Result<()> {
+    say(plan::of_many(variants.iter().map(|variant| (variant.said.as_str(), &variant.loaded.spec)))?
+        .to_string()
+        .trim_end())
+}
+
+fn one(args: &SweepArgs, frozen: &Frozen, index: usize) -> Result<()> {
+    let loaded = frozen.spec(index, presets::NAMES)?;
+    let hold = frozen.hold(index)?;
+    let runs = args.out.join(&frozen.name);
+    let shared = Some(Shared { locks: runs.join("locks"), runs });
+    let done = match sweep::index(frozen, index, &Runs::of(&args.out, &frozen.name), presets::NAMES)? {
+        Index::Done(path) => {
+            notice::line(format_args!("{}: already finished", path.display()));
+            say(dalle::report::write(&path)?.display())
+        }
+        Index::Begun(begun) => run::go_on(&begun, args.device.device()?, shared),
+        Index::Absent => run::begin(&args.out, &loaded, args.device.device()?, shared),
+    };
+    drop(hold);
+    done
+}
+
+fn all(args: &SweepArgs, frozen: &Frozen) -> Result<()> {
+    let runs = Runs::of(&args.out, &frozen.name);
+    let mut todo = Vec::new();
+    for index in 0..frozen.rows.len() {
+        if !matches!(sweep::index(frozen, index, &runs, presets::NAMES)?, Index::Done(_)) {
+            todo.push(index);
+        }
+    }
+    let count = frozen.rows.len();
+    notice::line(format_args!("{}: {} of {count} to run", frozen.path.display(), todo.len()));
+    if !todo.is_empty() {
+        let at_once = args.jobs.unwrap_or(1) as usize;
+        let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+        let arguments = arguments(args, Some(at_once)).into_iter().map(OsString::from).collect();
+        let stop = signals::install()?;
+        sweep::run(frozen, &todo, &Jobs { at_once, program, arguments }, &stop, &mut |line| notice::line(line))?;
+    }
+    say(frozen.path.display())
+}
+
+/// What a call of one index needs to know beside the index. `at_once` shares the cores out.
+fn arguments(args: &SweepArgs, at_once: Option<usize>) -> Vec<String> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = args.threads.or(at_once.map(|at_once| (cores / at_once).max(1)));
+    let mut words = vec!["--out".to_owned(), args.out.display().to_string()];
+    words.extend(threads.into_iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
+    words.extend(args.device.words());
+    words
+}
+
+fn script(args: &SweepArgs, frozen: &Frozen, emit: Emit) -> Result<String> {
+    let target = match emit {
+        Emit::Slurm => Target::Slurm,
+        Emit::K8s => Target::Kubernetes,
+        Emit::Sh => Target::Shell,
+    };
+    let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+    let out = std::path::absolute(&args.out).map_err(Error::io("find", &args.out))?;
+    let mut words = arguments(args, None);
+    words[1] = out.display().to_string();
+    notice::line(format_args!("frozen in {}", frozen.path.display()));
+    Ok(sweep::emit(target, frozen, &program, &words, args.jobs.unwrap_or(0) as usize))
+}
