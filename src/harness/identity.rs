@@ -61,6 +61,15 @@ impl Spec {
         self.hash_beside(&plain, &of(serde_yaml::to_value(self))?)
     }
 
+    /// What the spec says otherwise than one that says no more than its name and preset.
+    ///
+    /// # Errors
+    /// Those of [`Spec::leaves`].
+    pub fn says(&self) -> Result<Leaves> {
+        let plain = Spec { name: self.name.clone(), ..defaults::plain(&self.preset) };
+        Ok(differences(&plain, self)?.into_iter().map(|found| (found.path, found.ours)).collect())
+    }
+
     /// [`Spec::hash`] where `plain` are the defaults of its preset, and `own` those that its own keys leave.
     fn hash_beside(&self, plain: &Spec, own: &Spec) -> Result<String> {
         let mut text = format!("version {SPEC_VERSION}\nname {}\npreset {}\n", self.name, self.preset);

@@ -7,6 +7,7 @@
 #[cfg(feature = "cli")]
 pub mod bench;
 pub(crate) mod captions;
+pub mod catalog;
 pub mod device;
 pub mod eval;
 pub(crate) mod evaluators;
@@ -35,7 +36,7 @@ pub mod sources;
 pub mod survey;
 #[cfg(unix)]
 pub mod sweep;
-pub(crate) mod table;
+pub mod table;
 pub mod tokens;
 mod training;
 pub(crate) mod validation;

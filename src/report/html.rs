@@ -62,7 +62,7 @@ pub(super) fn notice(text: &str) -> String {
 }
 
 /// Seconds in words: "12.3 s", "9 min 12 s", "2 h 5 min".
-pub(super) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     if !(0.0..1e9).contains(&seconds) {
         return "–".into();
     }

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::harness::run_dir::write_atomic;
+pub use html::duration;
 use html::{Section, escape, notice};
 use run::{Masks, Run};
 

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bench;
+mod catalog;
 mod datasets;
 mod edges;
 mod eval;

@@ -204,3 +204,15 @@ fn shapes_are_shown() {
     assert!(said.done().len() > 48 && place.path("experiments/data/shapes/sheet.png").is_file());
     place.experiment(&["data", "shapes", "--size", "48"]).failed(2, "32 or 64");
 }
+
+#[test]
+fn a_wrong_verb_gets_the_right_hint() {
+    let place = Place::with_spec();
+    place.experiment(&["swep"]).failed(2, "\"swep\" is neither a spec nor a verb; did you mean `sweep`?");
+    place.experiment(&["zzz"]).failed(2, "the verbs are train, sweep, list");
+    place.experiment(&["train", "missing.yaml"]).failed(2, "missing.yaml: no such spec");
+    assert_eq!(
+        place.experiment(&["train", "tiny.yaml", "--dry-run"]).done(),
+        place.experiment(&["tiny.yaml", "--dry-run"]).done()
+    );
+}

@@ -6,6 +6,7 @@ mod check;
 mod data;
 mod device;
 mod eval;
+mod list;
 mod run;
 mod sample;
 mod sweep;
@@ -48,6 +49,12 @@ enum Verb {
     Train(run::RunArgs),
     /// Runs many specs of one file with `sweep:`; what is done is passed over, what was stopped is gone on with.
     Sweep(sweep::SweepArgs),
+    /// The runs that there are: how they went and what they say.
+    List(list::ListArgs),
+    /// One run in a few lines: how it went, what came of it, what to look at.
+    Show(list::ShowArgs),
+    /// Gives a run words to find it by.
+    Tag(list::TagArgs),
     /// Finds every error of specs without running them, and looks at their data.
     Check(check::CheckArgs),
     /// What a key of a spec says, what it may be and its default; all keys as a page if left out.
@@ -184,9 +191,15 @@ fn execute(cli: Cli) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
     pool.map_err(|e| Error::Device(format!("cannot start {threads} threads: {e}; --threads asks for fewer")))?;
     match cli.verb {
-        None => run::run(&cli.run),
+        None => match cli.run.misspelt() {
+            Some(verb) => usage(verb),
+            None => run::run(&cli.run),
+        },
         Some(Verb::Train(args)) => run::run(&args),
         Some(Verb::Sweep(args)) => sweep::sweep(&args),
+        Some(Verb::List(args)) => list::list(&args),
+        Some(Verb::Show(args)) => list::show(&args),
+        Some(Verb::Tag(args)) => list::tag(&args),
         Some(Verb::Check(args)) => check::check(&args),
         Some(Verb::Explain { key: None }) => say(schema::page().trim_end()),
         Some(Verb::Explain { key: Some(key) }) => say(schema::explain(&key)?.trim_end()),

@@ -2,7 +2,7 @@
 
 use crate::device::DeviceArgs;
 use crate::{say, usage};
-use clap::Args;
+use clap::{Args, CommandFactory};
 use dalle::harness::device::Device;
 use dalle::harness::load::{self, Loaded};
 use dalle::harness::pipeline::{self, Watch};
@@ -11,6 +11,7 @@ use dalle::harness::run_dir::{self, RunDir};
 use dalle::harness::shared::Shared;
 use dalle::harness::{notice, signals, sources};
 use dalle::models::presets;
+use dalle::spec::did_you_mean;
 use dalle::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,20 @@ pub struct RunArgs {
     /// With --dry-run: every value on a line of its own, and where it comes from.
     #[arg(long = "where", requires = "dry_run")]
     origins: bool,
+}
+
+impl RunArgs {
+    /// What to say where the spec is neither a file nor looks like one: a verb that is not known.
+    pub fn misspelt(&self) -> Option<String> {
+        let word = self.spec.as_ref()?.to_str()?;
+        if word.contains(['.', '/']) || Path::new(word).exists() {
+            return None;
+        }
+        let command = crate::Cli::command();
+        let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let hint = did_you_mean(word, &verbs).unwrap_or_else(|| format!("the verbs are {}", verbs.join(", ")));
+        Some(format!("{word:?} is neither a spec nor a verb; {hint}"))
+    }
 }
 
 /// What `--resume` without a run means.

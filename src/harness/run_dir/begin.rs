@@ -53,6 +53,7 @@ impl RunDir {
             "timings": {},
             "memory": {},
             "spec_hash": hash,
+            "says": loaded.spec.says()?,
             "spec_folder": folder,
             SEALS: {RESOLVED: seal(resolved.as_bytes())},
             "argv": argv,
@@ -138,6 +139,7 @@ impl RunDir {
             self.update(|run| run["spec_folder"] = ours)?;
         }
         let (resolved, hash) = (loaded.spec.resolved()?, loaded.spec.hash()?);
+        let says = loaded.spec.says()?;
         let (ours, now) = (seal(resolved.as_bytes()), utc(SystemTime::now()));
         let theirs = seal_of(&self.path, RESOLVED)?;
         let recorded = self.run["spec_hash"] == hash.as_str() && self.run[SEALS][RESOLVED] == ours.as_str();
@@ -147,6 +149,7 @@ impl RunDir {
         // Whichever of the two a crash leaves is one that was written here.
         self.update(|run| {
             run["spec_hash"] = json!(hash);
+            run["says"] = json!(says);
             run[SEALS][RESOLVED] = json!([theirs, ours]);
             for Difference { path, theirs, ours } in changes {
                 let change = json!({"at": now, "key": path, "from": theirs, "to": ours});

@@ -6,7 +6,7 @@ use crate::harness::resume::{self, Begun};
 use crate::harness::run_dir;
 use crate::{Error, Result};
 use std::collections::HashMap;
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,8 @@ impl Frozen {
     /// [`Error::Io`].
     pub fn hold(&self, index: usize) -> Result<Hold> {
         let path = self.file(index);
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        // To write, which nobody does: some network file systems lock no other files.
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
         let locked = match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 notice::line(format_args!("{}: another process runs it: waiting for its end", path.display()));

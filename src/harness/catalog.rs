@@ -1,0 +1,250 @@
+//! The runs below a folder as a list: what each says otherwise than the defaults, how it went and what came of it. Everything is read
+//! from `run.json`, of which nothing is taken apart that is not asked for, so ten thousand runs take less than a second.
+
+use super::run_dir::{read_spec, status, write_atomic};
+use crate::spec::expect;
+use crate::{Error, Result};
+use rayon::prelude::*;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The tags of a run, one a line.
+const TAGS: &str = "tags";
+
+/// One run.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How it went; one that was killed is not running.
+    pub status: String,
+    /// What somebody called it.
+    pub tags: Vec<String>,
+    facts: Facts,
+}
+
+/// What is read of `run.json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Facts {
+    name: String,
+    preset: String,
+    status: Value,
+    started: Option<String>,
+    spec_hash: String,
+    seeds: Seeds,
+    timings: Timings,
+    /// What the spec says otherwise than the defaults.
+    says: BTreeMap<String, Value>,
+    results: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Seeds {
+    spec: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Timings {
+    total: Option<f64>,
+}
+
+/// All runs below `folder`: itself, what is in it, and what is in the folders in it; the newest first. Those whose `run.json` cannot be
+/// read come as sentences.
+pub fn list(folder: impl AsRef<Path>) -> (Vec<Entry>, Vec<String>) {
+    let folder = folder.as_ref();
+    let is_run = |path: &Path| path.join("run.json").is_file();
+    let inside = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let mut found = Vec::new();
+    if is_run(folder) {
+        found.push(folder.to_owned());
+    } else {
+        for child in inside(folder) {
+            match is_run(&child) {
+                true => found.push(child),
+                false => found.extend(inside(&child).into_iter().filter(|run| is_run(run))),
+            }
+        }
+    }
+    let read: Vec<Result<Entry>> = found.into_par_iter().map(Entry::read).collect();
+    let (mut entries, mut unread) = (Vec::new(), Vec::new());
+    for entry in read {
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(error) => unread.push(error.to_string()),
+        }
+    }
+    entries.sort_by(|a, b| (&b.facts.started, &b.path).cmp(&(&a.facts.started, &a.path)));
+    (entries, unread)
+}
+
+impl Entry {
+    /// The run at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Data`] where its `run.json` cannot be read.
+    pub fn read(path: impl AsRef<Path>) -> Result<Entry> {
+        let path = path.as_ref().to_owned();
+        let file = path.join("run.json");
+        let text = fs::read(&file).map_err(Error::io("read", &file))?;
+        let facts: Facts = serde_json::from_slice(&text).map_err(|error| Error::data(&file, error.to_string()))?;
+        Ok(Entry { status: status(&path, &facts.status), tags: tags(&path)?, path, facts })
+    }
+
+    /// When it was started.
+    pub fn started(&self) -> &str {
+        self.facts.started.as_deref().unwrap_or_default()
+    }
+
+    /// Seconds of all its sessions.
+    pub fn seconds(&self) -> Option<f64> {
+        self.facts.timings.total
+    }
+
+    /// What its spec says otherwise than the defaults, in words.
+    pub fn says(&self) -> String {
+        let words = |(key, value): (&String, &Value)| format!("{key}={}", bare(value));
+        self.facts.says.iter().map(words).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What stands under `key`: `name`, `preset`, `status`, `seed`, `hash`, `started`, `seconds`, `tags`; a key of the spec, at its default
+    /// or not; or a path into the results.
+    pub fn value(&self, key: &str) -> Option<Value> {
+        let facts = &self.facts;
+        match key {
+            "name" => return Some(json!(facts.name)),
+            "preset" => return Some(json!(facts.preset)),
+            "status" => return Some(json!(self.status)),
+            "seed" => return Some(json!(facts.seeds.spec)),
+            "hash" => return Some(json!(facts.spec_hash)),
+            "started" => return Some(json!(facts.started)),
+            "seconds" => return Some(json!(facts.timings.total)),
+            "tags" => return Some(json!(self.tags)),
+            _ => {}
+        }
+        if let Some(value) = facts.says.get(key) {
+            return Some(value.clone());
+        }
+        self.result(key).or_else(|| {
+            // One that is at its default, or of a run that kept no list of what it says.
+            let spec = read_spec(&self.path, crate::models::presets::NAMES).ok()?.spec;
+            spec.leaves().ok()?.remove(key)
+        })
+    }
+
+    /// The value at a path into the results.
+    fn result(&self, key: &str) -> Option<Value> {
+        let results: Value = serde_json::from_str(self.facts.results.as_ref()?.get()).ok()?;
+        let keys = expect::keys(key)?;
+        keys.iter()
+            .try_fold(&results, |value, key| match value {
+                Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+                other => other.get(key),
+            })
+            // A figure is its value; its interval stands beside it.
+            .map(|found| found.get("value").unwrap_or(found).clone())
+    }
+
+    /// Whether `key=value` holds; of tags, whether one of them is it.
+    pub fn holds(&self, key: &str, value: &str) -> bool {
+        if key == "tag" {
+            return self.tags.iter().any(|tag| tag == value);
+        }
+        let Some(found) = self.value(key) else { return false };
+        match (found.as_f64(), value.parse::<f64>()) {
+            (Some(found), Ok(value)) => found == value,
+            _ => bare(&found) == value,
+        }
+    }
+
+    /// What a program is told of it.
+    pub fn to_json(&self, shown: &[String]) -> Value {
+        let Facts { name, preset, started, spec_hash, seeds, timings, says, .. } = &self.facts;
+        let shown: BTreeMap<&String, Option<Value>> = shown.iter().map(|key| (key, self.value(key))).collect();
+        json!({
+            "run": self.path, "name": name, "preset": preset, "seed": seeds.spec, "status": self.status, "started": started,
+            "seconds": timings.total, "hash": spec_hash, "tags": self.tags, "says": says, "shown": shown,
+        })
+    }
+}
+
+/// Sorts by the value under `key`, the least first, or the largest first where it is `-key`; those without one come last.
+pub fn sort(entries: &mut [Entry], key: &str) {
+    let (key, down) = key.strip_prefix('-').map_or((key, false), |key| (key, true));
+    entries.sort_by_cached_key(|entry| Rank(entry.value(key).filter(|value| !value.is_null()), down));
+}
+
+/// A value in the order of [`sort`].
+#[derive(PartialEq)]
+struct Rank(Option<Value>, bool);
+
+impl Eq for Rank {}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let order = match (&self.0, &other.0) {
+            (None, None) => return Ordering::Equal,
+            (None, _) => return Ordering::Greater,
+            (_, None) => return Ordering::Less,
+            (Some(a), Some(b)) => match (a.as_f64(), b.as_f64()) {
+                (Some(a), Some(b)) => a.total_cmp(&b),
+                _ => bare(a).cmp(&bare(b)),
+            },
+        };
+        if self.1 { order.reverse() } else { order }
+    }
+}
+
+/// A value as a person writes it.
+pub fn bare(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The tags of the run at `path`.
+fn tags(path: &Path) -> Result<Vec<String>> {
+    let file = path.join(TAGS);
+    match fs::read_to_string(&file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        text => Ok(text.map_err(Error::io("read", &file))?.lines().map(str::to_owned).collect()),
+    }
+}
+
+/// Adds words to the tags of the run at `path`, or removes them; returns what it has then.
+///
+/// # Errors
+/// [`Error::Usage`] for a word with blanks or without letters; [`Error::Io`].
+pub fn tag(path: impl AsRef<Path>, words: &[String], remove: bool) -> Result<Vec<String>> {
+    let path = path.as_ref();
+    if let Some(word) = words.iter().find(|word| word.is_empty() || word.contains(char::is_whitespace)) {
+        return Err(Error::Usage(format!("a tag is one word, got {word:?}")));
+    }
+    let mut all = tags(path)?;
+    all.retain(|tag| !words.contains(tag));
+    if !remove {
+        all.extend(words.iter().cloned());
+    }
+    if !words.is_empty() {
+        let lines: String = all.iter().map(|tag| format!("{tag}\n")).collect();
+        write_atomic(path.join(TAGS), lines.as_bytes())?;
+    }
+    Ok(all)
+}

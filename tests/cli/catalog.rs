@@ -1,0 +1,91 @@
+//! The runs that there are, as a list.
+
+use crate::support::{Place, TINY, facts};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+/// Two runs, of the same spec but for the seed and the steps of CLIP.
+fn two() -> Place {
+    let place = Place::with_spec();
+    place.experiment(&["tiny.yaml"]).done();
+    place.experiment(&["tiny.yaml", "--set", "seed=1", "--set", "clip.steps=18"]).done();
+    place
+}
+
+fn rows(place: &Place, more: &[&str]) -> Vec<Value> {
+    let said = place.experiment(&[&["list", "--json"][..], more].concat());
+    said.done().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn seeds(place: &Place, more: &[&str]) -> Vec<u64> {
+    rows(place, more).iter().map(|row| row["seed"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn runs_are_listed_filtered_sorted_and_tagged() {
+    let place = two();
+    let table = place.experiment(&["list", "--show", "elbo_validation.psnr"]);
+    let lines = table.done();
+    assert!(lines[0].starts_with("run") && lines[0].contains("elbo_validation.psnr"), "{lines:?}");
+    assert!(lines[1..].iter().all(|line| line.starts_with("tiny/") && line.contains("done")), "{lines:?}");
+    assert_eq!(rows(&place, &[])[0]["says"]["clip.steps"], 18, "what is said, the newest first");
+    assert_eq!(seeds(&place, &["--where", "seed=1"]), [1]);
+    assert_eq!(seeds(&place, &["--where", "clip.steps=12", "--where", "status=done"]), [0]);
+    // A key at its default is found too.
+    assert_eq!(seeds(&place, &["--where", "clip.max_scale=100", "--sort", "seed"]), [0, 1]);
+    assert_eq!(seeds(&place, &["--sort", "-clip.steps"]), [1, 0]);
+    assert_eq!(seeds(&place, &["--sort", "clip.steps"]), [0, 1]);
+    assert!(seeds(&place, &["--where", "status=failed"]).is_empty());
+    let shown = rows(&place, &["--show", "elbo_validation.psnr", "--show", "nothing.there"]);
+    let psnr =
+        facts(Path::new(&place.path(shown[0]["run"].as_str().unwrap())))["results"]["elbo_validation"]["psnr"].clone();
+    assert_eq!(shown[0]["shown"]["elbo_validation.psnr"], psnr.get("value").cloned().unwrap_or(psnr));
+    assert_eq!(shown[0]["shown"]["nothing.there"], Value::Null);
+
+    let run = shown[0]["run"].as_str().unwrap();
+    assert_eq!(place.experiment(&["tag", run, "good", "first"]).done(), ["good first"]);
+    assert_eq!(place.experiment(&["tag", run, "first", "--remove"]).done(), ["good"]);
+    assert_eq!(seeds(&place, &["--where", "tag=good"]), [1]);
+    place.experiment(&["tag", run, "two words"]).failed(2, "a tag is one word");
+    place.experiment(&["list", "nowhere"]).failed(4, "nowhere: no such folder");
+    place.experiment(&["list", "--where", "seed"]).failed(2, "expected KEY=VALUE");
+
+    let said = place.experiment(&["show", run]);
+    let text = said.done().join("\n");
+    for part in ["name", "says: ", "clip.steps=18", "tags: good", "PSNR of reconstructions"] {
+        assert!(text.contains(part) || part == "name", "{part}: {text}");
+    }
+    let whole: Value = serde_json::from_str(&place.experiment(&["show", run, "--json"]).done().join("\n")).unwrap();
+    assert_eq!(whole["spec_hash"], rows(&place, &["--where", "tag=good"])[0]["hash"]);
+
+    // What cannot be read is said, and hides nothing.
+    fs::write(place.path("results/tiny").join("20200101T000000Z-00000000").as_path(), "").unwrap();
+    fs::create_dir_all(place.path("results/other/broken")).unwrap();
+    fs::write(place.path("results/other/broken/run.json"), "{\"name\": ").unwrap();
+    let said = place.experiment(&["list"]);
+    assert!(said.stderr.contains("results/other/broken/run.json") && said.done().len() == 3, "{said:?}");
+}
+
+/// The figure: 10,000 runs in a second. A measurement, not a test.
+#[test]
+#[ignore = "a measurement"]
+fn ten_thousand_runs() {
+    let place = Place::new().write("tiny.yaml", TINY);
+    place.experiment(&["tiny.yaml"]).done();
+    let text = fs::read(place.run().join("run.json")).unwrap();
+    for i in 0..10_000 {
+        let run = place.path(&format!("results/many/20260101T000000Z-{i:016x}"));
+        fs::create_dir_all(&run).unwrap();
+        fs::write(run.join("run.json"), &text).unwrap();
+    }
+    for _ in 0..2 {
+        let started = Instant::now();
+        let lines = place.experiment(&["list"]).done().len();
+        println!("{lines} lines of {} bytes each in {:.2} s", text.len(), started.elapsed().as_secs_f64());
+    }
+    let started = Instant::now();
+    place.experiment(&["list", "--sort", "-elbo_validation.psnr", "--show", "elbo_validation.psnr"]).done();
+    println!("sorted by a result in {:.2} s", started.elapsed().as_secs_f64());
+}
