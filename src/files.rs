@@ -3,8 +3,8 @@
 //! a link stays one.
 
 use crate::{Error, Result};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::Path;
 
 /// The largest text that is read whole: a tokenizer, merges, a configuration, tokens of a picture.
@@ -65,6 +65,23 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
 pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     put(path, &mut |out| out.write_all(bytes), false).map_err(Error::io("write", path))
+}
+
+/// Locks `file`. Where somebody else holds it, `busy` is called, and their end is waited for. Some network file systems know no locks:
+/// then nothing is held.
+///
+/// # Errors
+/// The system's.
+pub fn lock_in_turn(file: &File, busy: impl FnOnce()) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            busy();
+            file.lock()
+        }
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Writes to `path` what `give` gives. A file is replaced whole: a temporary beside it, then a rename; where the name is a

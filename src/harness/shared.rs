@@ -4,12 +4,12 @@
 use super::identity::SPEC_VERSION;
 use super::notice;
 use super::run_dir::{RunDir, read_run, runs};
+use crate::files::lock_in_turn;
 use crate::spec::Spec;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 /// In `run.json`: for each stage, the hash of what it depends on, whether it is whole, and the run that it is from.
@@ -135,17 +135,9 @@ impl Shared {
         fs::create_dir_all(&self.locks).map_err(Error::io("create", &self.locks))?;
         let path = self.locks.join(name);
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))?;
-        let locked = match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                notice::line(format_args!("{name}: another run trains it: waiting"));
-                file.lock()
-            }
-            // Some network file systems know no locks: then it may be trained twice, to the same bits.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
-            Err(TryLockError::Error(error)) => Err(error),
-            Ok(()) => Ok(()),
-        };
-        locked.map_err(Error::io("lock", &path))?;
+        // Where there are no locks it may be trained twice, to the same bits.
+        lock_in_turn(&file, || notice::line(format_args!("{name}: another run trains it: waiting")))
+            .map_err(Error::io("lock", &path))?;
         Ok(Training { _lock: file })
     }
 }

@@ -1,13 +1,13 @@
 //! What is left to do for one index of a sweep.
 
 use super::frozen::Frozen;
+use crate::files::lock_in_turn;
 use crate::harness::notice;
 use crate::harness::resume::{self, Begun};
 use crate::harness::run_dir;
 use crate::{Error, Result};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 /// What is left to do.
@@ -66,17 +66,9 @@ impl Frozen {
         let path = self.file(index);
         // To write, which nobody does: some network file systems lock no other files.
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
-        let locked = match file.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                notice::line(format_args!("{}: another process runs it: waiting for its end", path.display()));
-                file.lock()
-            }
-            // Some network file systems know no locks; the run's own says what happens then.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
-            Err(TryLockError::Error(error)) => Err(error),
-            Ok(()) => Ok(()),
-        };
-        locked.map_err(Error::io("lock", &path))?;
+        // Where there are no locks the run's own says what happens then.
+        let waits = || notice::line(format_args!("{}: another process runs it: waiting for its end", path.display()));
+        lock_in_turn(&file, waits).map_err(Error::io("lock", &path))?;
         Ok(Hold { _file: file })
     }
 }
