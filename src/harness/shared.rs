@@ -45,9 +45,13 @@ impl Stage {
         }
     }
 
-    /// 16 hexadecimal digits of all that the stage's training depends on. `build` is what the program was built from.
-    fn hash(self, spec: &Spec, build: &Value) -> Result<String> {
-        let mut text = format!("version {SPEC_VERSION}\nbuild {build}\n");
+    /// 16 hexadecimal digits of all that the stage's training depends on: keys of the spec, and of the run's `facts` the program, the
+    /// device, and the folder that paths of data are relative to.
+    fn hash(self, spec: &Spec, facts: &Value) -> Result<String> {
+        let mut text = format!("version {SPEC_VERSION}\n");
+        for fact in ["built", "device", "spec_folder"] {
+            let _ = writeln!(text, "{fact} {}", facts[fact]);
+        }
         for (path, value) in spec.leaves()? {
             let first = path.split('.').next().unwrap_or_default();
             if self.depends_on().contains(&first) {
@@ -80,7 +84,7 @@ impl Shared {
     /// # Errors
     /// [`Error::Io`].
     pub fn take(&self, spec: &Spec, stage: Stage, name: &str, run: &mut RunDir) -> Result<Option<Training>> {
-        let hash = stage.hash(spec, &run.run()["built"])?;
+        let hash = stage.hash(spec, run.run())?;
         if is_whole(run.run(), name, &hash) {
             return Ok(None);
         }

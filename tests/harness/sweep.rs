@@ -183,7 +183,7 @@ fn what_is_frozen_stays() {
 fn jobs_for_clusters() {
     let folder = written(&format!("{HEAD}sweep: {{grid: {{seed: [0, 1, 2]}}}}\n"));
     let frozen = Frozen::make(folder.path().join("results"), &read(folder.path(), &[]).unwrap().0).unwrap();
-    let arguments = ["--out".to_owned(), "/work/my results".into(), "--threads".into(), "4".into()];
+    let arguments = ["--out".to_owned(), "/data/my results".into(), "--threads".into(), "4".into()];
     let mut shown = String::new();
     for target in [Target::Slurm, Target::Kubernetes, Target::Shell] {
         let text = emit(target, &frozen, Path::new("/opt/dalle/experiment"), &arguments, 2);
@@ -193,7 +193,7 @@ fn jobs_for_clusters() {
         }
         shown += &format!(
             "=== {target:?}\n{}\n",
-            text.replace(&frozen.path.display().to_string(), "/work/results/a/sweeps/HASH")
+            text.replace(&frozen.path.display().to_string(), "/data/results/a/sweeps/HASH")
         );
     }
     insta::assert_snapshot!(shown.trim_end());

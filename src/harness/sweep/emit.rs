@@ -107,10 +107,10 @@ fn kubernetes(frozen: &Frozen, path: &Path, arguments: &[String], at_once: usize
          \x20         image: dalle\n\
          \x20         command:{command}\n\
          \x20         volumeMounts:\n\
-         \x20           - {{name: work, mountPath: /work}}\n\
+         \x20           - {{name: data, mountPath: /data}}\n\
          \x20     volumes:\n\
-         \x20       - name: work\n\
-         \x20         persistentVolumeClaim: {{claimName: work}}\n",
+         \x20       - name: data\n\
+         \x20         persistentVolumeClaim: {{claimName: data}}\n",
         name = frozen.name,
         label = label(&frozen.name),
     )
