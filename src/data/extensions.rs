@@ -13,6 +13,18 @@ pub(super) enum Role {
     Unread,
 }
 
+impl Role {
+    /// A word for it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Role::Picture => "picture",
+            Role::Text => "text",
+            Role::Json => "json",
+            Role::Unread => "unread",
+        }
+    }
+}
+
 /// The extensions that are looked for, in lower case and without their dot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extensions {

@@ -6,7 +6,7 @@ mod pair;
 mod tests;
 
 use super::extensions::{Extensions, Role};
-use super::{BadSample, PictureError, Sample, Source, Tally, decode, read};
+use super::{BadSample, PictureError, Sample, Source, Tally, Trace, decode, read};
 use crate::{Error, Result};
 use listing::{Listing, sorted};
 use pair::Pair;
@@ -93,6 +93,17 @@ impl Source for Folder {
     fn captions(&self, index: usize) -> std::result::Result<Vec<String>, BadSample> {
         let (stem, pair) = &self.pairs[index];
         pair.captions().map_err(|error| error.of(&self.key(stem)))
+    }
+
+    fn trace(&self, index: usize, whole: bool, trace: &mut Trace) {
+        let (stem, pair) = &self.pairs[index];
+        trace.fact("key", self.key(stem).as_bytes());
+        for (role, path) in pair.files() {
+            trace.file(role.name(), std::fs::metadata(path).ok().map(|file| file.len()));
+            if whole && let Ok(bytes) = read::read(path, role) {
+                trace.fact("bytes", &bytes);
+            }
+        }
     }
 
     fn left_out(&self) -> Tally {

@@ -1,6 +1,6 @@
 //! Sources one after the other, and a part of one.
 
-use super::{BadSample, Sample, Source, Tally};
+use super::{BadSample, Sample, Source, Tally, Trace};
 use crate::random::Rng;
 use crate::{Error, Result};
 use std::path::Path;
@@ -47,6 +47,11 @@ impl Source for Joined {
         source.captions(index)
     }
 
+    fn trace(&self, index: usize, whole: bool, trace: &mut Trace) {
+        let (source, index) = self.find(index);
+        source.trace(index, whole, trace);
+    }
+
     fn left_out(&self) -> Tally {
         self.left_out.clone()
     }
@@ -69,6 +74,10 @@ impl Source for Part {
 
     fn captions(&self, index: usize) -> std::result::Result<Vec<String>, BadSample> {
         self.whole.captions(self.indices[index])
+    }
+
+    fn trace(&self, index: usize, whole: bool, trace: &mut Trace) {
+        self.whole.trace(self.indices[index], whole, trace);
     }
 
     fn left_out(&self) -> Tally {

@@ -12,6 +12,7 @@ mod decode;
 #[doc(hidden)]
 pub mod emoji;
 mod extensions;
+mod fingerprint;
 mod folder;
 mod joined;
 mod loader;
@@ -29,6 +30,7 @@ pub use augment::{Crop, Flip, View};
 pub use counts::{Counts, Tally};
 pub use decode::PictureError;
 pub use extensions::Extensions;
+pub use fingerprint::{Fingerprint, Trace};
 pub use folder::Folder;
 pub(crate) use joined::{Joined, hold_out};
 pub use loader::{Example, Loader, pixels};

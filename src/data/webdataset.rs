@@ -10,7 +10,7 @@ mod index;
 mod tests;
 
 use super::extensions::{Extensions, Role};
-use super::{BadSample, PictureError, Sample, Source, Tally, captions, decode, paths, read};
+use super::{BadSample, PictureError, Sample, Source, Tally, Trace, captions, decode, paths, read};
 use crate::{Error, Result};
 use entry::{Entry, Member};
 use index::Index;
@@ -109,6 +109,17 @@ impl Source for WebDataset {
     fn captions(&self, index: usize) -> std::result::Result<Vec<String>, BadSample> {
         let entry = &self.entries[index];
         self.captions_of(entry).map_err(|error| error.of(&entry.key))
+    }
+
+    fn trace(&self, index: usize, whole: bool, trace: &mut Trace) {
+        let entry = &self.entries[index];
+        trace.fact("key", entry.key.as_bytes());
+        for member in &entry.members {
+            trace.file(member.role.name(), Some(member.len));
+            if whole && let Ok(bytes) = self.read(entry, member) {
+                trace.fact("bytes", &bytes);
+            }
+        }
     }
 
     fn left_out(&self) -> Tally {

@@ -12,6 +12,7 @@ pub mod device;
 pub mod eval;
 pub(crate) mod evaluators;
 pub mod expected;
+pub(crate) mod fingerprint;
 pub mod identity;
 pub mod load;
 mod loaded;

@@ -46,10 +46,10 @@ impl Stage {
     }
 
     /// 16 hexadecimal digits of all that the stage's training depends on: keys of the spec, and of the run's `facts` the program, the
-    /// device, and the folder that paths of data are relative to.
+    /// device, the data with their fingerprint, and the folder that paths of data are relative to.
     fn hash(self, spec: &Spec, facts: &Value) -> Result<String> {
         let mut text = format!("version {SPEC_VERSION}\n");
-        for fact in ["built", "device", "spec_folder"] {
+        for fact in ["built", "device", "spec_folder", "data", "data_changes"] {
             let _ = writeln!(text, "{fact} {}", facts[fact]);
         }
         for (path, value) in spec.leaves()? {

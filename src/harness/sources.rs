@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::random::Rng;
 use crate::spec::defaults;
 use crate::spec::{DataKind, DataSpec, Spec};
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Training pairs and named validation sets.
@@ -111,16 +110,7 @@ impl Sources {
     pub fn record(&self, run: &mut RunDir) -> Result<String> {
         let sets: Vec<(&str, &dyn Source)> =
             self.validation.iter().map(|(name, source)| (name.as_str(), source.as_ref())).collect();
-        let sizes: serde_json::Map<String, Value> =
-            sets.iter().map(|(name, source)| ((*name).to_owned(), json!(source.len()))).collect();
-        let facts = json!({"train": self.train.len(), "validation": sizes, "held_out_share": self.held_out});
-        let before = run.run()["data"].clone();
-        if before.is_null() {
-            run.update(|run| run["data"] = facts.clone())?;
-        } else if before != facts {
-            let text = format!("the data are not those that the run began with: {before} then, {facts} now");
-            run.warn("data", "data-changed", &text)?;
-        }
+        self.keep_facts(run)?;
         for (name, source) in [("training", self.train.as_ref())].into_iter().chain(sets.iter().copied()) {
             let left_out = source.left_out();
             // What was held out has the listing of what it was taken from.

@@ -25,6 +25,13 @@ impl Pair {
         }
     }
 
+    /// All the files that count.
+    pub(super) fn files(&self) -> impl Iterator<Item = (Role, &Path)> {
+        let pictures = [(Role::Picture, &self.picture), (Role::Unread, &self.unread)];
+        let pictures = pictures.into_iter().filter_map(|(role, path)| Some((role, path.as_deref()?)));
+        pictures.chain(self.captions.iter().map(|(role, path)| (*role, path.as_path())))
+    }
+
     /// The captions of a pair that has a picture.
     pub(super) fn captions(&self) -> std::result::Result<Vec<String>, PictureError> {
         self.picture()?;

@@ -11,7 +11,7 @@ pub use attributes::{Attribute, Background, Colour, Place, Relation, Shape, Size
 pub use claim::{Claim, ObjectClaim};
 pub use scene::{Kind, Object, Scene, coverage, kinds};
 
-use super::{BadSample, Sample, Source};
+use super::{BadSample, Sample, Source, Trace};
 use crate::random::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,12 @@ impl Source for Shapes {
     fn captions(&self, index: usize) -> Result<Vec<String>, BadSample> {
         let (scene, mut rng) = self.draw(index);
         Ok((0..CAPTIONS).map(|_| scene.caption(&mut rng)).collect())
+    }
+
+    /// How they are drawn is the program's, which a run names too.
+    fn trace(&self, index: usize, _: bool, trace: &mut Trace) {
+        let Shapes { side, seed, split, .. } = self;
+        trace.fact("shapes", format!("{side} {seed} {} {index}", split.name()).as_bytes());
     }
 }
 
