@@ -53,9 +53,20 @@ fn main() {
 const SOURCES: [&str; 4] = ["src", "build.rs", "Cargo.toml", "Cargo.lock"];
 
 /// `DALLE_BUILT_…` for `harness::provenance`: the commit, whether the sources differ from it (both empty where the sources are
-/// in no repository of their own), the compiler and the features.
+/// in no repository of their own), the compiler, the profile and the features; and the versions of the dependencies in `OUT_DIR`.
 fn provenance() {
-    let commit = if git(&["ls-files", "--error-unmatch", "build.rs"]).is_some() {
+    for name in ["COMMIT", "DIRTY"] {
+        println!("cargo:rerun-if-env-changed=DALLE_BUILT_{name}");
+    }
+    watch(Some("Cargo.lock"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let lock = std::fs::read("Cargo.lock").unwrap_or_default();
+    std::fs::write(out.join("Cargo.lock"), lock).expect("OUT_DIR can be written");
+    // Whoever builds from sources without a repository, as packagers do, says which they are.
+    let told = |name: &str| env::var(format!("DALLE_BUILT_{name}")).ok();
+    let commit = if told("COMMIT").is_some() {
+        told("COMMIT")
+    } else if git(&["ls-files", "--error-unmatch", "build.rs"]).is_some() {
         // A commit, or another branch, makes other facts of the same sources.
         let reference = git(&["symbolic-ref", "--quiet", "HEAD"]).unwrap_or_default();
         for name in ["HEAD", "packed-refs", &reference] {
@@ -69,6 +80,7 @@ fn provenance() {
     };
     let changed = git(&[&["status", "--porcelain", "--"][..], &SOURCES].concat());
     let dirty = commit.as_ref().and(changed).map(|changed| (!changed.is_empty()).to_string());
+    let dirty = told("DIRTY").or(dirty).or_else(|| told("COMMIT").map(|_| false.to_string()));
     let rustc = env::var_os("RUSTC").and_then(|rustc| said(Command::new(rustc).arg("--version")));
     let mut features: Vec<String> = env::vars()
         .filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase().replace('_', "-")))
@@ -79,6 +91,7 @@ fn provenance() {
         ("COMMIT", commit.unwrap_or_default()),
         ("DIRTY", dirty.unwrap_or_default()),
         ("RUSTC", rustc.unwrap_or_default()),
+        ("PROFILE", env::var("PROFILE").unwrap_or_default()),
         ("FEATURES", features.join(" ")),
     ] {
         println!("cargo:rustc-env=DALLE_BUILT_{name}={value}");

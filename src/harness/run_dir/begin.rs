@@ -59,8 +59,9 @@ impl RunDir {
             "argv": argv,
             "version": env!("CARGO_PKG_VERSION"),
             "built": provenance::built(),
-            "spec_repository": provenance::of_spec(&folder, loaded.file.as_deref()),
-            "cpu": cpu(),
+            "spec_repository": provenance::of_spec(&folder, loaded.file.as_deref(), &parent)?,
+            "cpu": provenance::cpu(),
+            "machine": provenance::machine(),
             "threads": rayon::current_num_threads(),
         });
         let (earlier, started) = (Duration::ZERO, Instant::now());
@@ -166,11 +167,4 @@ impl RunDir {
 
 fn absolute(folder: &Path) -> PathBuf {
     fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
-}
-
-/// The processor's model name, where the system tells it.
-fn cpu() -> Option<String> {
-    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
