@@ -22,6 +22,9 @@ pub enum Error {
     /// A line of the spec's `expect:` block that the run did not meet.
     #[error("expectation failed: {}", one_line(.0))]
     Expect(String),
+    /// A run that was repeated and did not come out the same: what differs first, and what was not as it had been.
+    #[error("not the same bits: {}", one_line(.0))]
+    Different(String),
     /// Data or weights that are missing, truncated or of the wrong shape.
     #[error("{}: {}", one_line(&path.display().to_string()), one_line(what))]
     Data {
@@ -101,7 +104,7 @@ impl Error {
         match self {
             Error::Selftest { .. } => 1,
             Error::Usage(_) | Error::Spec(_) => 2,
-            Error::Expect(_) => 3,
+            Error::Expect(_) | Error::Different(_) => 3,
             Error::Data { .. } => 4,
             // Reading what is not there is missing data, whichever call noticed it.
             Error::Io { action: "read" | "open" | "list", source, .. } if source.kind() == ErrorKind::NotFound => 4,

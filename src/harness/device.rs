@@ -27,6 +27,13 @@ impl Device {
         }
     }
 
+    /// The device of that [`Device::name`].
+    pub fn named(name: &str) -> Option<Device> {
+        [Device::Cpu, Device::Cuda(Kernels::Composed), Device::Cuda(Kernels::Experimental)]
+            .into_iter()
+            .find(|device| device.name() == name)
+    }
+
     /// The model's name of the GPU that is used, where one is.
     pub fn card(self) -> Option<String> {
         #[cfg(feature = "cuda")]

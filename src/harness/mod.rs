@@ -27,6 +27,7 @@ pub mod plan;
 mod preview;
 pub(crate) mod progress;
 mod provenance;
+pub mod rerun;
 pub mod resume;
 pub mod run_dir;
 #[cfg(feature = "cli")]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::figures::{plain, words};
+use super::figures::{leaves, plain, words};
 use super::html::{escape, facts, notice};
 use super::panels;
 use super::run::Run;
@@ -85,11 +85,12 @@ pub(super) fn section(run: &Run) -> String {
     let mut html = String::new();
     if let Some(data) = run.facts.get("data").and_then(Value::as_object) {
         let row = |(key, value): (&String, &Value)| {
-            let text = match value.as_object() {
-                Some(sets) => {
-                    sets.iter().map(|(set, n)| format!("{}: {}", words(set), plain(n))).collect::<Vec<_>>().join(", ")
+            let text = match value {
+                Value::Object(_) => {
+                    let sets = leaves(&[], value);
+                    sets.iter().map(|set| format!("{}: {}", set.title(), plain(set.value))).collect::<Vec<_>>().join(", ")
                 }
-                None => plain(value),
+                _ => plain(value),
             };
             (words(key), escape(&text))
         };

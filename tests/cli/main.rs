@@ -13,6 +13,7 @@ mod golden;
 mod own_data;
 mod published;
 mod recipe;
+mod rerun;
 mod resume;
 mod runs;
 mod slurm;

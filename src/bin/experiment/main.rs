@@ -7,6 +7,7 @@ mod data;
 mod device;
 mod eval;
 mod list;
+mod rerun;
 mod run;
 mod sample;
 mod sweep;
@@ -33,7 +34,7 @@ static HEAP: Heap = Heap;
 #[derive(Debug, Parser)]
 #[command(name = "experiment", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 a selftest failed, 2 bad spec or usage, 3 an expectation failed, 4 data missing or corrupt,\n\
+    after_help = "Exit codes: 0 done, 1 a selftest failed, 2 bad spec or usage, 3 an expectation failed or a rerun has other bits, 4 data missing or corrupt,\n\
     5 numeric failure, 6 input/output, device, memory or threads; after a checkpoint 130 SIGINT, 75 SIGTERM, SIGHUP, SIGUSR1."
 )]
 struct Cli {
@@ -55,6 +56,8 @@ enum Verb {
     Show(list::ShowArgs),
     /// Gives a run words to find it by.
     Tag(list::TagArgs),
+    /// Runs a finished run again, and says whether the bits are the same; exit code 3 where they are not.
+    Rerun(rerun::RerunArgs),
     /// Finds every error of specs without running them, and looks at their data.
     Check(check::CheckArgs),
     /// What a key of a spec says, what it may be and its default; all keys as a page if left out.
@@ -184,6 +187,7 @@ fn execute(cli: Cli) -> Result<()> {
     let asked = match &cli.verb {
         Some(Verb::Train(args)) => args.threads,
         Some(Verb::Sweep(args)) => args.threads,
+        Some(Verb::Rerun(args)) => args.threads(PER_CORE * cores()),
         _ => cli.run.threads,
     };
     let threads = threads(asked)?;
@@ -200,6 +204,7 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::List(args)) => list::list(&args),
         Some(Verb::Show(args)) => list::show(&args),
         Some(Verb::Tag(args)) => list::tag(&args),
+        Some(Verb::Rerun(args)) => rerun::rerun(&args),
         Some(Verb::Check(args)) => check::check(&args),
         Some(Verb::Explain { key: None }) => say(schema::page().trim_end()),
         Some(Verb::Explain { key: Some(key) }) => say(schema::explain(&key)?.trim_end()),
@@ -224,10 +229,16 @@ fn execute(cli: Cli) -> Result<()> {
     }
 }
 
-/// Threads for every core, or as many as are asked for, within reason: more than this only take memory and time.
+/// More threads than so many for each core only take memory and time.
+const PER_CORE: usize = 4;
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Threads for every core, or as many as are asked for, within reason.
 fn threads(asked: Option<usize>) -> Result<usize> {
-    const PER_CORE: usize = 4;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = cores();
     let (option, asked) = match asked {
         Some(threads) => ("--threads", threads),
         // What rayon reads, which takes anything else than a number above 0 for none.

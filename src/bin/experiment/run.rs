@@ -171,7 +171,8 @@ fn dry_run(args: &RunArgs, loaded: &Loaded) -> Result<()> {
     say(text.trim_end())
 }
 
-fn train(loaded: &Loaded, device: Device, mut run: RunDir, shared: Option<Shared>) -> Result<()> {
+/// Trains, measures and reports in a run that was begun.
+pub fn train(loaded: &Loaded, device: Device, mut run: RunDir, shared: Option<Shared>) -> Result<()> {
     let stop = signals::install()?;
     run.update(|facts| {
         facts["device"] = device.name().into();
