@@ -127,7 +127,14 @@ fn scaled(target: usize, numerator: usize, denominator: usize) -> usize {
 
 /// The short side of a picture that can be used.
 fn check(picture: &Picture, target: usize) -> std::result::Result<usize, PictureError> {
-    let (width, height) = (picture.width, picture.height);
+    usable((picture.width, picture.height), target)
+}
+
+/// The short side of a picture of such a width and height, if it can be used at a side of `target`.
+///
+/// # Errors
+/// Those of [`View::apply`].
+pub(crate) fn usable((width, height): (usize, usize), target: usize) -> std::result::Result<usize, PictureError> {
     let (short, long) = (width.min(height), width.max(height));
     if target == 0 || short < target {
         let expected = format!("a short side of at least {target}");

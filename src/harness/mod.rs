@@ -35,6 +35,7 @@ pub mod selftest;
 pub mod shared;
 pub mod signals;
 pub mod sources;
+pub mod start;
 pub mod survey;
 #[cfg(unix)]
 pub mod sweep;

@@ -15,6 +15,7 @@ pub use cost::Flops;
 pub use machine::Machine;
 pub(super) use machine::available_bytes;
 pub use sampling::SamplingPlan;
+pub(super) use table::duration;
 
 use super::models::unknown;
 use super::table::Table;

@@ -88,7 +88,10 @@ pub(super) fn section(run: &Run) -> String {
             let text = match value {
                 Value::Object(_) => {
                     let sets = leaves(&[], value);
-                    sets.iter().map(|set| format!("{}: {}", set.title(), plain(set.value))).collect::<Vec<_>>().join(", ")
+                    sets.iter()
+                        .map(|set| format!("{}: {}", set.title(), plain(set.value)))
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 }
                 _ => plain(value),
             };

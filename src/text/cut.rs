@@ -46,6 +46,16 @@ impl Cut {
         self.cut as f64 / self.captions.max(1) as f64
     }
 
+    /// Tokens of the longest.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Tokens that the model reads.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
     /// For `run.json` and others.
     pub fn to_json(self) -> serde_json::Value {
         let Cut { room, captions, cut, longest } = self;

@@ -7,6 +7,7 @@ mod data;
 mod device;
 mod eval;
 mod list;
+mod new;
 mod rerun;
 mod run;
 mod sample;
@@ -56,6 +57,8 @@ enum Verb {
     Show(list::ShowArgs),
     /// Gives a run words to find it by.
     Tag(list::TagArgs),
+    /// Writes a first spec for pictures of your own, with the reason and the planned time beside each choice.
+    New(new::NewArgs),
     /// Runs a finished run again, and says whether the bits are the same; exit code 3 where they are not.
     Rerun(rerun::RerunArgs),
     /// Finds every error of specs without running them, and looks at their data.
@@ -204,6 +207,7 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::List(args)) => list::list(&args),
         Some(Verb::Show(args)) => list::show(&args),
         Some(Verb::Tag(args)) => list::tag(&args),
+        Some(Verb::New(args)) => new::new(&args),
         Some(Verb::Rerun(args)) => rerun::rerun(&args),
         Some(Verb::Check(args)) => check::check(&args),
         Some(Verb::Explain { key: None }) => say(schema::page().trim_end()),
