@@ -16,8 +16,9 @@ pub enum Error {
     /// A wrong argument: an unknown preset, an empty caption, an option out of range.
     #[error("{}", printable(.0))]
     Usage(String),
-    /// A spec that does not check. The text holds every error of the file: the first line stands alone, snippets follow.
-    #[error("{}", printable(.0))]
+    /// A spec that does not check. The text holds every error of the file: the first line stands alone, snippets follow. It
+    /// may be styled for a terminal; displayed it is not.
+    #[error("{}", printable(&unstyled(.0)))]
     Spec(String),
     /// A line of the spec's `expect:` block that the run did not meet.
     #[error("expectation failed: {}", one_line(.0))]
@@ -143,6 +144,37 @@ impl From<dfdx::tensor::CpuError> for Error {
 /// would command the terminal, or turn the direction of what follows, becomes �. Lines and tabs stay.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if commands(c) && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }).collect()
+}
+
+/// The length of the sequence that `text` begins with, if it is one that only sets colours and weights.
+fn style_at(text: &str) -> Option<usize> {
+    let inside = text.strip_prefix("\u{1b}[")?;
+    let end = inside.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    inside[end..].starts_with('m').then_some(end + 3)
+}
+
+/// `text` in pieces: what only sets colours and weights, which is true, and the rest.
+fn pieces(mut text: &str) -> Vec<(bool, &str)> {
+    let mut found = Vec::new();
+    while let Some((start, length)) =
+        text.match_indices('\u{1b}').find_map(|(start, _)| Some((start, style_at(&text[start..])?)))
+    {
+        found.extend([(false, &text[..start]), (true, &text[start..start + length])]);
+        text = &text[start + length..];
+    }
+    found.push((false, text));
+    found
+}
+
+/// `text` without its colours.
+pub fn unstyled(text: &str) -> String {
+    pieces(text).into_iter().filter(|(style, _)| !style).map(|(_, rest)| rest).collect()
+}
+
+/// [`printable`], its colours left to it.
+pub fn printable_styled(text: &str) -> String {
+    let piece = |(style, text): (bool, &str)| if style { text.to_owned() } else { printable(text) };
+    pieces(text).into_iter().map(piece).collect()
 }
 
 /// [`printable`], on one line.

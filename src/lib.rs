@@ -62,10 +62,13 @@
 //! | `cli` | the program `experiment`, its benchmark with the presets `bench-s` and `bench-l`, its selftest | yes |
 //! | `emoji` | `experiment data emoji`, which renders the emoji dataset; the dataset itself is read without | yes |
 //! | `onnx` | `experiment eval --network`, which measures with a network of yours | yes |
-//! | `cuda` | NVIDIA GPUs; `cuda-check` type-checks that without a toolkit | no |
+//! | `cuda` | NVIDIA GPUs | no |
+//! | `cuda-check` | type-checks `cuda` without a toolkit | no |
 //!
 //! `examples/` is a course in seven parts: masks, the dVAE, training from code, sampling, and a mask, a preset and a loss of one's
 //! own. What the documentation leaves out is there for the program and the tests: it may change with any version.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(hidden)]
 pub mod checkpoint;

@@ -35,7 +35,7 @@ enum Sink {
 impl Sink {
     /// What fits stderr.
     fn of(name: &str, total: u64) -> Sink {
-        if cfg!(test) {
+        if cfg!(test) || notice::is_quiet() {
             return Sink::Quiet;
         }
         if !stderr().is_terminal() {

@@ -24,7 +24,7 @@ pub(crate) mod sweep;
 pub use data::{DataKind, DataSpec, ExtensionsSpec, TextSpec};
 pub use optimizer::{Ema, Keep, Method, Optimizer, Plateau};
 #[doc(hidden)]
-pub use problem::did_you_mean;
+pub use problem::{did_you_mean, style_reports};
 pub use sampling::{EvaluateSpec, GpuSpec, SampleSpec};
 pub use schedule::{Curve, Schedule};
 pub use stages::{ClipConfig, FirstStageConfig, FirstStageKind, TransformerConfig, updates};

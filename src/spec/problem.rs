@@ -2,9 +2,19 @@
 //! The first line stands alone (`file:line:column: message`), a snippet with a caret follows.
 
 use crate::Error;
+use crate::error::unstyled;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::fmt::Write;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether reports are made for a terminal with colours.
+static STYLED: AtomicBool = AtomicBool::new(false);
+
+/// Makes reports in colours from now on, or plain ones.
+pub fn style_reports(styled: bool) {
+    STYLED.store(styled, Ordering::Relaxed);
+}
 
 /// Problems shown in full; the rest is only counted.
 const MOST_SHOWN: usize = 50;
@@ -50,7 +60,13 @@ impl Problem {
 }
 
 /// All problems as one [`Error::Spec`], in the order of the text.
-pub fn report(mut problems: Vec<Problem>, sources: &[Source]) -> Error {
+pub fn report(problems: Vec<Problem>, sources: &[Source]) -> Error {
+    rendered(problems, sources, STYLED.load(Ordering::Relaxed))
+}
+
+fn rendered(mut problems: Vec<Problem>, sources: &[Source], styled: bool) -> Error {
+    let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+    let bold = |text: String| if styled { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text };
     problems.sort_by(|a, b| a.place.cmp(&b.place));
     let more = problems.len().saturating_sub(1);
     let mut text = String::new();
@@ -59,13 +75,15 @@ pub fn report(mut problems: Vec<Problem>, sources: &[Source]) -> Error {
         let (line, range) = line_at(&source.text, &problem.place);
         let number = 1 + source.text[..line.start].matches('\n').count();
         let column = 1 + source.text[line.start..line.start + range.start].chars().count();
-        let _ = write!(text, "{}:{number}:{column}: {}", source.name, problem.message);
+        // What a file says may hold colours of its own: only those made here may stand.
+        let place = unstyled(&format!("{}:{number}:{column}: {}", source.name, problem.message));
+        text += &bold(place);
         if i == 0 && more > 0 {
             let _ = write!(text, " (and {more} more error{})", if more == 1 { "" } else { "s" });
         }
         let shown = &source.text[line.clone()];
         if shown.len() <= LONGEST_LINE {
-            let _ = write!(text, "\n{}", snippet(shown, number, range, &problem.hint));
+            let _ = write!(text, "\n{}", snippet(shown, number, range, &problem.hint, &renderer));
         } else if !problem.hint.is_empty() {
             let _ = write!(text, "; {}", problem.hint);
         }
@@ -96,13 +114,13 @@ fn floor(text: &str, index: usize) -> usize {
     (0..=index.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }
 
-fn snippet(line: &str, number: usize, range: Range<usize>, hint: &str) -> String {
+fn snippet(line: &str, number: usize, range: Range<usize>, hint: &str, renderer: &Renderer) -> String {
     let mut annotation = AnnotationKind::Primary.span(range);
     if !hint.is_empty() {
         annotation = annotation.label(hint);
     }
     let source = Snippet::source(line).line_start(number).annotation(annotation);
-    Renderer::plain().render(&[Group::with_level(Level::ERROR).element(source)])
+    renderer.render(&[Group::with_level(Level::ERROR).element(source)])
 }
 
 /// "did you mean `x`?" for the known word nearest to `word`, if one is near.
@@ -126,6 +144,21 @@ mod tests {
         // From the value on the second line to the end of the text.
         let Error::Spec(text) = report(vec![Problem::new(&place(10, 18), "wrong", "hint")], &sources) else { panic!() };
         assert_eq!(text, "a.yaml:2:4: wrong\n  |\n2 | ü: yy\n  |    ^^ hint");
+    }
+
+    #[test]
+    fn colours_change_no_word_and_a_file_brings_none() {
+        let sources = [Source { name: "a.yaml".into(), text: "a: \u{1b}[31m\u{1b}[2J\n".into() }];
+        let problems = || vec![Problem::new(&place(3, 8), "got \u{1b}[8mnothing", "hint")];
+        let of = |styled| match rendered(problems(), &sources, styled) {
+            Error::Spec(text) => text,
+            other => panic!("{other}"),
+        };
+        let (plain, styled) = (of(false), of(true));
+        assert!(styled.starts_with("\u{1b}[1ma.yaml:1:4: got nothing\u{1b}[0m\n"), "{styled:?}");
+        assert_eq!(unstyled(&styled), unstyled(&plain));
+        assert!(!plain.contains('\u{1b}') && !styled.contains("[31m\u{1b}") && !styled.contains("[2J\n"), "{styled:?}");
+        assert_eq!(Error::Spec(styled).to_string(), Error::Spec(plain).to_string());
     }
 
     #[test]

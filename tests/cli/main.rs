@@ -17,6 +17,7 @@ mod rerun;
 mod resume;
 mod runs;
 mod slurm;
+mod speech;
 mod start;
 mod support;
 mod sweep;

@@ -33,14 +33,14 @@ fn a_run_is_repeated_to_the_bit_and_what_was_touched_is_found() {
 
     // A curve that was edited, in a run of another program: the first difference, and what may be why.
     let metrics = run.join("metrics.jsonl");
-    let text = fs::read_to_string(&metrics).unwrap().replacen("\"val_nll\":", "\"val_nll\":1", 1);
+    let text = fs::read_to_string(&metrics).unwrap().replacen("\"val_nll\":", "\"val_nll\":7,\"was\":", 1);
     fs::write(&metrics, text).unwrap();
     let mut other = then.clone();
     other["built"]["commit"] = "0123456789abcdef0123456789abcdef01234567".into();
     fs::write(run.join("run.json"), other.to_string()).unwrap();
     let said = place.experiment(&["rerun", run.to_str().unwrap()]);
     said.failed(3, "not the same bits: ");
-    said.failed(3, "dvae, step 6: val_nll 1");
+    said.failed(3, ": val_nll 7 then, ");
     said.failed(3, "not as it was: the program's commit: 0123456789ab then, ");
     assert!(said.stdout.contains("\ndiffers: "), "{said:?}");
 }

@@ -12,6 +12,7 @@ mod network;
 #[cfg(feature = "onnx")]
 #[path = "../onnx/mod.rs"]
 mod onnx;
+mod package;
 mod plan;
 mod report;
 mod run_dir;

@@ -42,7 +42,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
             }
             Err(error) => {
                 if let Some(earlier) = worst.replace(error) {
-                    notice::line(format_args!("error: {earlier}"));
+                    notice::error(&earlier);
                 }
             }
         }

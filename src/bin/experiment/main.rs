@@ -6,11 +6,14 @@ mod check;
 mod data;
 mod device;
 mod eval;
+mod examples;
 mod list;
 mod new;
 mod rerun;
 mod run;
 mod sample;
+mod shell;
+mod speech;
 mod sweep;
 mod verbs;
 mod weights;
@@ -43,6 +46,8 @@ struct Cli {
     verb: Option<Verb>,
     #[command(flatten)]
     run: run::RunArgs,
+    #[command(flatten)]
+    speech: speech::SpeechArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -149,6 +154,10 @@ enum Verb {
         /// The file.
         file: PathBuf,
     },
+    /// What a shell completes of a command that is being typed.
+    Completions(shell::CompletionsArgs),
+    /// The program's manual, for `man`.
+    Man(shell::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -167,7 +176,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            notice::line(format_args!("error: {error}"));
+            notice::error(&error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -181,11 +190,18 @@ fn parse() -> std::result::Result<Cli, clap::Error> {
             if takes { arg.allow_negative_numbers(true) } else { arg }
         })
     };
-    let command = numbers(Cli::command()).mut_subcommands(numbers);
-    Cli::from_arg_matches(&command.try_get_matches()?)
+    let arguments = speech::behind(std::env::args_os());
+    let command = numbers(command()).mut_subcommands(numbers).color(speech::choice(&arguments));
+    Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// The program's arguments, with examples of each verb.
+fn command() -> clap::Command {
+    examples::with(Cli::command())
 }
 
 fn execute(cli: Cli) -> Result<()> {
+    cli.speech.heed();
     dalle::harness::signals::survive_file_limit()?;
     let asked = match &cli.verb {
         Some(Verb::Train(args)) => args.threads,
@@ -230,6 +246,8 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Data(args)) => data::data(&args),
         Some(Verb::Import(args)) => weights::import_weights(&args),
         Some(Verb::Inspect { file }) => weights::inspect(&file),
+        Some(Verb::Completions(args)) => shell::completions(&args, command()),
+        Some(Verb::Man(args)) => shell::man(&args, command()),
     }
 }
 
