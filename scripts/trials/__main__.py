@@ -1,7 +1,7 @@
-"""Tries to break runs by number, and writes what came of it: kills, damage, a failing disk, signals, mutations.
+"""Tries to break runs by number, and writes what came of it: kills, sweeps that are killed, damage, a failing disk, signals, mutations.
 
     cargo build --release --bin experiment && cargo test --release --test fuzz --no-run
-    python3 scripts/trials --kills 1000 --damage 0 --disk 300 --signals 300 --mutations 100000 --out results/trials
+    python3 scripts/trials --kills 1000 --sweeps 200 --damage 0 --disk 300 --signals 300 --mutations 100000 --out results/trials
 
 A part that is not named is not run, and stays in `--out` as it is; `--quick` runs a little of each in about a minute. Exits with 1 where there was a fault.
 Needs Python 3.9 on Linux, nothing else; as root it also mounts small file systems to fill.
@@ -23,10 +23,11 @@ from interrupts import signals
 from kills import kills
 from mutations import mutations
 from runs import Program, bare_resume_works, reference
+from sweeps import sweeps
 from tally import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = {"kills": 30, "damage": 30, "disk": 12, "signals": 10, "mutations": 300}
+QUICK = {"kills": 30, "sweeps": 10, "damage": 30, "disk": 12, "signals": 10, "mutations": 300}
 
 
 def arguments():
@@ -35,6 +36,7 @@ def arguments():
     parser.add_argument("--spec", type=Path, default=ROOT / "experiments/ci.yaml", help="the spec of each run")
     parser.add_argument("--quick", action="store_true", help="a little of each part")
     parser.add_argument("--kills", type=int, metavar="N", help="so many kills")
+    parser.add_argument("--sweeps", type=int, metavar="N", help="so many kills of a sweep's processes")
     parser.add_argument("--damage", type=int, metavar="N", help="so many damages, drawn from all of them; 0: all")
     parser.add_argument("--disk", type=int, metavar="N", help="so many failures of the disk")
     parser.add_argument("--signals", type=int, metavar="N", help="so many signals")
@@ -59,6 +61,7 @@ def parts(asked, scratch):
     """Runs what was asked for, part by part: each tally and its seconds."""
     on_runs = {
         "kills": lambda p, r: kills(p, r, asked.kills, asked.seed, asked.jobs, asked.interval),
+        "sweeps": lambda p, r: sweeps(p, asked.sweeps, asked.seed),
         "damage": lambda p, r: damage(p, r, asked.damage, asked.seed, asked.jobs, asked.every_file),
         "disk": lambda p, r: disk(p, r, asked.disk, asked.seed, asked.jobs),
         "signals": lambda p, r: signals(p, r, asked.signals, asked.seed, asked.jobs),

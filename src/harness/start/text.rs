@@ -75,8 +75,6 @@ pub(super) fn spec(look: &Look, choice: &Choice, name: &str, path: &str, out: &P
 
 fn preset(look: &Look, choice: &Choice) -> String {
     let [(w, wide), (h, high)] = look.extremes();
-    let range =
-        |least: usize, most: usize| if least == most { least.to_string() } else { format!("{least} to {most}") };
     let sizes = format!("Pictures are {} pixels wide and {} high", range(w, wide), range(h, high));
     let used = match choice.usable {
         1.0 => format!("all become {0}×{0}", choice.side),
@@ -85,16 +83,21 @@ fn preset(look: &Look, choice: &Choice) -> String {
     format!("{sizes}; {used}. The presets, with what they take and what speaks against them:")
 }
 
+/// "3 to 7", or "3".
+fn range(least: usize, most: usize) -> String {
+    if least == most { least.to_string() } else { format!("{least} to {most}") }
+}
+
 fn captions(look: &Look, choice: &Choice) -> String {
     let words = || look.captions.iter().map(|caption| caption.split_whitespace().count());
-    let (fewest, most) = (words().min().unwrap_or(0), words().max().unwrap_or(0));
+    let words = range(words().min().unwrap_or(0), words().max().unwrap_or(0));
     let cut = &choice.cut;
     let fits = match cut.share() {
         0.0 => format!("the longest takes {} of the transformer's {} text slots", cut.longest(), cut.room()),
         share if share <= FEW => cut.to_string(),
         _ => format!("{cut}: put what matters first"),
     };
-    format!("{} captions of {fewest} to {most} words; {fits}.", look.captions.len())
+    format!("{} captions of {words} words; {fits}.", look.captions.len())
 }
 
 /// A comment in lines that are not too long.
