@@ -1,6 +1,6 @@
 //! What tells one set of data from another without reading all of it.
 
-use super::Source;
+use super::{Source, Trace};
 use rayon::prelude::*;
 
 /// So many samples of a set, at the most, are read whole.
@@ -22,28 +22,6 @@ pub struct Fingerprint {
     pub hash: String,
 }
 
-/// What [`Fingerprint::of`] asks of a source for one of its samples.
-#[derive(Debug, Default)]
-pub struct Trace {
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl Trace {
-    /// A fact with a name. Each says how long it is, so that no two lists of facts look the same.
-    pub fn fact(&mut self, name: &str, value: &[u8]) {
-        for part in [name.as_bytes(), value] {
-            self.hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
-        }
-    }
-
-    /// A file by its role and its size; `None` for one that cannot be looked at.
-    pub fn file(&mut self, role: &str, bytes: Option<u64>) {
-        self.bytes += bytes.unwrap_or(0);
-        self.fact(role, &bytes.map_or(vec![], |bytes| bytes.to_le_bytes().to_vec()));
-    }
-}
-
 impl Fingerprint {
     /// That of `source`, as it is now. Reads a few thousand files, and looks at the sizes of all.
     pub fn of(source: &dyn Source) -> Fingerprint {
@@ -52,7 +30,7 @@ impl Fingerprint {
         let trace = |index: usize| {
             let mut trace = Trace::default();
             source.trace(index, index.is_multiple_of(stride), &mut trace);
-            (trace.hasher.finalize(), trace.bytes)
+            trace.finish()
         };
         // In pieces: a list of all would be 40 MB for a million samples.
         let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
