@@ -70,6 +70,11 @@ impl View {
         Ok(view)
     }
 
+    /// Whether a picture is mirrored for one caption where it is not for another.
+    pub fn is_sided(self, caption: &str) -> bool {
+        self.flip == Flip::WithoutSides && names_a_side(caption)
+    }
+
     /// Whether a picture looks the same every time.
     pub fn is_fixed(self) -> bool {
         self == View::EVALUATION

@@ -22,6 +22,13 @@ pub struct Fingerprint {
     pub hash: String,
 }
 
+/// What tells a sample of `source` from any other, as it is now: of its files every byte, or what it is drawn from.
+pub fn of_sample(source: &dyn Source, index: usize) -> blake3::Hash {
+    let mut trace = Trace::default();
+    source.trace(index, true, &mut trace);
+    trace.finish().0
+}
+
 impl Fingerprint {
     /// That of `source`, as it is now. Reads a few thousand files, and looks at the sizes of all.
     pub fn of(source: &dyn Source) -> Fingerprint {

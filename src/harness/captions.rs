@@ -1,5 +1,7 @@
 //! Captions before and while training: the tokenizer that learns from them, and how many are longer than a model reads.
 
+use super::lent;
+use super::loaded::Loaded;
 use super::models::Architecture;
 use super::notice;
 use super::run_dir::{RunDir, TOKENIZER};
@@ -7,7 +9,6 @@ use super::sources::Sources;
 use crate::data::Tally;
 use crate::error::{Error, Result};
 use crate::random::Rng;
-use crate::spec::Spec;
 use crate::text::{Bpe, Cut};
 use rayon::prelude::*;
 use serde_json::json;
@@ -17,22 +18,30 @@ const MOST: usize = 100_000;
 /// Captions whose length is looked at before a run.
 const LOOK: usize = 4096;
 
-/// The run's tokenizer: trained on the captions of the training set, or read back on resume.
+/// The run's tokenizer: that of the runs which lend it stages, else trained on the captions of the training set; read back on resume.
 ///
 /// # Errors
 /// [`Error::Data`] where no sample has a caption, and what the tokenizer says.
-pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Architecture, speaks: bool) -> Result<Bpe> {
+pub fn tokenizer(
+    loaded: &Loaded,
+    run: &mut RunDir,
+    sources: &Sources,
+    models: &Architecture,
+    speaks: bool,
+) -> Result<Bpe> {
+    let spec = &loaded.spec;
     let path = run.path().join(TOKENIZER);
     if path.exists() {
         run.seal(TOKENIZER)?;
         return Bpe::load(path);
     }
+    let lent = lent::tokenizer(spec, &loaded.folder)?;
     let len = sources.train.len();
     let mut indices: Vec<usize> = (0..len).collect();
     if len > MOST {
         indices = Rng::new(spec.seed, "text/tokenizer", 0, 0).permutation(len);
         indices.truncate(MOST);
-        if speaks {
+        if speaks && lent.is_none() {
             notice::line(format_args!("the tokenizer learns from {MOST} of {len} samples, drawn at random"));
         }
     }
@@ -49,10 +58,21 @@ pub fn tokenizer(spec: &Spec, run: &mut RunDir, sources: &Sources, models: &Arch
         let what = format!("no caption in {samples} samples ({}); first: {}", broken.summary(), broken.first());
         return Err(Error::data(&sources.name, what));
     }
-    let vocabulary = if spec.text.vocabulary == 0 { models.text.bpe } else { spec.text.vocabulary };
-    let bpe = Bpe::train(captions.iter().cloned(), vocabulary)?;
-    run.write_sealed(TOKENIZER, bpe.json()?.as_bytes())?;
-    run.update(|facts| facts["tokenizer"] = json!({"samples": samples, "of": len, "captions": captions.len()}))?;
+    let bpe = match lent {
+        Some(bytes) => {
+            run.write_sealed(TOKENIZER, &bytes)?;
+            run.update(|facts| facts["tokenizer"] = json!("lent"))?;
+            Bpe::load(&path)?
+        }
+        None => {
+            let vocabulary = if spec.text.vocabulary == 0 { models.text.bpe } else { spec.text.vocabulary };
+            let bpe = Bpe::train(captions.iter().cloned(), vocabulary)?;
+            run.write_sealed(TOKENIZER, bpe.json()?.as_bytes())?;
+            let learned = json!({"samples": samples, "of": len, "captions": captions.len()});
+            run.update(|facts| facts["tokenizer"] = learned)?;
+            bpe
+        }
+    };
 
     let step = captions.len().div_ceil(LOOK);
     let some: Vec<&String> = captions.iter().step_by(step).collect();

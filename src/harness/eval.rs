@@ -74,7 +74,7 @@ pub fn evaluate(
         sets.insert(name, EvaluatedSet { set, ..EvaluatedSet::default() });
     }
     let generator = models.generator(&spec, &bpe);
-    let own = models.reranker(&bpe);
+    let own = models.reranker.clone();
     let (judge, by) = match &asked.judge {
         Some((name, judge)) => (judge, name.as_str()),
         None => (&own, "the run's own, which chose the samples"),

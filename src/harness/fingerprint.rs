@@ -49,6 +49,12 @@ impl Sources {
     }
 }
 
+/// The fingerprint of the training set that a run goes on with; empty where its program kept none.
+pub(super) fn of_training(facts: &Value) -> &str {
+    let last = facts[CHANGES].as_array().and_then(|changes| changes.last()).unwrap_or(&facts["data"]);
+    last["fingerprint"]["train"].as_str().unwrap_or_default()
+}
+
 /// Whether `now` says otherwise than `then` of something that `then` knows: runs of older programs know less.
 pub(super) fn differ(then: &Value, now: &Value) -> bool {
     let (Some(then), Some(now)) = (then.as_object(), now.as_object()) else { return then != now };

@@ -4,7 +4,8 @@
 pub use super::loaded::{Loaded, reopen};
 
 use super::expected::problems;
-use super::loaded::{Checked, at, checked};
+use super::lenders::Lenders;
+use super::loaded::{Checked, at, checked, folder_of, settled};
 use crate::Result;
 use crate::spec::Spec;
 use std::path::Path;
@@ -15,15 +16,17 @@ use std::path::Path;
 /// [`Error::Usage`](crate::Error::Usage) without such a file; [`Error::Spec`](crate::Error::Spec) with every problem of the file
 /// and of the arguments.
 pub fn load(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Result<Loaded> {
-    at(path.as_ref(), sets, presets, problems)
+    let path = path.as_ref();
+    let lenders = Lenders::new(folder_of(path), presets);
+    at(path, sets, presets, problems, &|root, given| lenders.settle(root, given))
 }
 
-/// Checks the text of a spec; `name` stands for the file in messages.
+/// Checks the text of a spec whose lenders, if it has any, are known; `name` stands for the file in messages.
 ///
 /// # Errors
 /// [`Error::Spec`](crate::Error::Spec) with every problem of the text and of the arguments.
 pub fn check(name: &str, text: &str, sets: &[String], presets: &[&str]) -> Result<Spec> {
-    checked((name, Path::new(name)), text, sets, presets, problems).map(|checked| checked.spec)
+    checked((name, Path::new(name)), text, sets, presets, problems, &settled).map(|checked| checked.spec)
 }
 
 impl Loaded {
@@ -32,7 +35,10 @@ impl Loaded {
     /// # Errors
     /// [`Error::Spec`](crate::Error::Spec) with every problem of the text and of the arguments.
     pub fn parse(name: &str, text: &str, folder: &Path, sets: &[String], presets: &[&str]) -> Result<Loaded> {
-        let Checked { spec, given, origins } = checked((name, &folder.join(name)), text, sets, presets, problems)?;
-        Ok(Loaded { spec, text: text.to_owned(), folder: folder.to_owned(), file: None, given, origins })
+        let lenders = Lenders::new(folder, presets);
+        let settle = |root: &_, given| lenders.settle(root, given);
+        let Checked { spec, given, origins, said } =
+            checked((name, &folder.join(name)), text, sets, presets, problems, &settle)?;
+        Ok(Loaded { spec, text: text.to_owned(), folder: folder.to_owned(), file: None, given, origins, said })
     }
 }

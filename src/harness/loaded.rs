@@ -26,6 +26,8 @@ pub struct Loaded {
     pub(super) given: Value,
     /// Where it says it.
     pub(super) origins: Origins,
+    /// Which of its words do not hold, since a stage is another run's.
+    pub said: Vec<String>,
 }
 
 /// A spec that checks.
@@ -35,6 +37,8 @@ pub(super) struct Checked {
     pub(super) given: Value,
     /// Where it says it.
     pub(super) origins: Origins,
+    /// Which of its words do not hold.
+    pub(super) said: Vec<String>,
 }
 
 impl Loaded {
@@ -67,29 +71,52 @@ impl Loaded {
 /// # Errors
 /// Those of [`load`](super::load::load), but for expectations.
 pub fn reopen(path: impl AsRef<Path>, presets: &[&str]) -> Result<Loaded> {
-    at(path.as_ref(), &[], presets, |_, _| Vec::new())
+    at(path.as_ref(), &[], presets, |_, _| Vec::new(), &settled)
+}
+
+/// What a spec says once it is known what of it is another run's.
+pub(super) struct Settled {
+    /// All of it.
+    pub(super) given: Value,
+    /// Which of its own words do not hold.
+    pub(super) said: Vec<String>,
+}
+
+/// Settles a spec that was read, and found to be one.
+pub(super) type Settle<'a> = &'a (dyn Fn(&Node, Value) -> std::result::Result<Settled, Vec<Problem>> + Sync);
+
+/// For a spec that was settled before, as a run keeps it.
+pub(super) fn settled(_: &Node, given: Value) -> std::result::Result<Settled, Vec<Problem>> {
+    Ok(Settled { given, said: Vec::new() })
 }
 
 /// What is wrong with the expectations of a spec, and with the tree that it was read from.
 pub(super) type Expected = fn(&Node, &Spec) -> Vec<Problem>;
 
 /// The spec at `path`, to be checked as [`checked`] does.
-pub(super) fn at(path: &Path, sets: &[String], presets: &[&str], expected: Expected) -> Result<Loaded> {
+pub(super) fn at(
+    path: &Path,
+    sets: &[String],
+    presets: &[&str],
+    expected: Expected,
+    settle: Settle<'_>,
+) -> Result<Loaded> {
     let text = read(path)?;
-    let checked = checked((&path.display().to_string(), path), &text, sets, presets, expected)?;
+    let checked = checked((&path.display().to_string(), path), &text, sets, presets, expected, settle)?;
     Ok(checked.loaded(text, path))
 }
 
 impl Checked {
     /// As it stands in `file`, whose text is `text`.
     pub(super) fn loaded(self, text: String, file: &Path) -> Loaded {
-        let folder = match file.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let Checked { spec, given, origins } = self;
-        Loaded { spec, text, folder, file: Some(file.to_owned()), given, origins }
+        let Checked { spec, given, origins, said } = self;
+        Loaded { spec, text, folder: folder_of(file).to_owned(), file: Some(file.to_owned()), given, origins, said }
     }
+}
+
+/// The folder that a spec's paths are relative to.
+pub(super) fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// A text as it was read, before it is held against the schema.
@@ -128,16 +155,17 @@ pub(super) fn judged(
     sources: &[Source],
     presets: &[&str],
     expected: Expected,
+    settle: Settle<'_>,
 ) -> std::result::Result<Checked, Vec<Problem>> {
     let problems = schema::check(root, presets);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let given = root.to_value();
+    let Settled { given, said } = settle(root, root.to_value())?;
     let spec: Spec = serde_yaml::from_value(defaults::fill(given.clone(), None))
         .map_err(|error| vec![Problem::new(&Place { source: 0, start: 0, end: 0 }, error.to_string(), "")])?;
     match expected(root, &spec) {
-        problems if problems.is_empty() => Ok(Checked { spec, given, origins: Origins::of(root, sources) }),
+        problems if problems.is_empty() => Ok(Checked { spec, given, origins: Origins::of(root, sources), said }),
         problems => Err(problems),
     }
 }
@@ -149,6 +177,7 @@ pub(super) fn checked(
     sets: &[String],
     presets: &[&str],
     expected: Expected,
+    settle: Settle<'_>,
 ) -> Result<Checked> {
     let Tree { root, sweep, sources, mut problems } = tree(name, text, sets)?;
     if let Some((key, _)) = sweep {
@@ -158,7 +187,7 @@ pub(super) fn checked(
             "run them with `experiment sweep`",
         ));
     }
-    match judged(&root, &sources, presets, expected) {
+    match judged(&root, &sources, presets, expected, settle) {
         Ok(checked) if problems.is_empty() => Ok(checked),
         Ok(_) => Err(problem::report(problems, &sources)),
         Err(more) => Err(problem::report([problems, more].concat(), &sources)),

@@ -46,7 +46,7 @@ pub fn first_stage(stage: &dyn ImageTokenizer, held: &[f32], spec: &FirstStageCo
     Ok(metrics)
 }
 
-/// The relaxed bound of each picture (β = 1) at the temperature of `step`, nats a value; none for codes that are not relaxed.
+/// The relaxed bound of each picture (β = 1) at the temperature of `step`, nats a value; none for codes that are not relaxed, or published ones.
 pub(super) fn relaxed(
     stage: &dyn ImageTokenizer,
     size: usize,
@@ -54,7 +54,7 @@ pub(super) fn relaxed(
     spec: &FirstStageConfig,
     step: u64,
 ) -> Result<Option<Vec<f64>>> {
-    if spec.kind != FirstStageKind::Dvae {
+    if spec.kind != FirstStageKind::Dvae || spec.is_published() {
         return Ok(None);
     }
     let side = stage.geometry().side;
@@ -119,13 +119,27 @@ pub(super) fn request(spec: &Spec) -> Request {
 mod tests {
     use super::*;
     use crate::harness::load::check;
-    use crate::harness::models::{Models, named};
+    use crate::harness::models::{Architecture, named};
     use crate::train::Batch;
 
-    fn models(rest: &str) -> (Spec, Models) {
+    /// Models that have learned nothing.
+    struct Untrained {
+        architecture: Architecture,
+        first: Box<dyn ImageTokenizer>,
+        transformer: Box<dyn TokenModel>,
+        clip: Box<dyn Embedder>,
+    }
+
+    fn models(rest: &str) -> (Spec, Untrained) {
         let text = format!("name: a\npreset: tiny\n{rest}");
         let spec = check("a.yaml", &text, &[], &["tiny"]).unwrap();
-        let models = Models::untrained(&spec).unwrap();
+        let family = named(&spec).unwrap();
+        let models = Untrained {
+            architecture: family.architecture(&spec).unwrap(),
+            first: family.train_first_stage(&spec).unwrap().frozen().unwrap(),
+            transformer: family.train_transformer(&spec).unwrap().frozen().unwrap(),
+            clip: family.train_clip(&spec).unwrap().frozen().unwrap(),
+        };
         (spec, models)
     }
 

@@ -8,12 +8,16 @@
 pub mod bench;
 pub(crate) mod captions;
 pub mod catalog;
+pub mod codes;
 pub mod device;
+pub mod encode;
 pub mod eval;
 pub(crate) mod evaluators;
 pub mod expected;
 pub(crate) mod fingerprint;
 pub mod identity;
+mod lenders;
+mod lent;
 pub mod load;
 mod loaded;
 pub(crate) mod measure;

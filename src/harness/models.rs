@@ -176,21 +176,23 @@ where
     let found = with_preset!(preset, P => boxed::<P, D>(device); "tiny" Tiny);
     #[cfg(not(test))]
     let found = with_preset!(preset, P => boxed::<P, D>(device); "tiny" Tiny, "mini" Mini, "emoji" Emoji);
-    found.map_or_else(|| of_the_benchmark(preset, device), Ok)
+    found.map_or_else(|| of_the_program(preset, device), Ok)
 }
 
-/// The benchmark's presets, which would only lengthen the build of whoever measures no speed.
+/// Presets that would only lengthen the build of whoever uses the library alone: those of the benchmark, and that for published
+/// first stages.
 #[cfg(all(feature = "cli", not(test)))]
-fn of_the_benchmark<D: Backend<f32>>(preset: &str, device: &D) -> Result<Box<dyn Family>>
+fn of_the_program<D: Backend<f32>>(preset: &str, device: &D) -> Result<Box<dyn Family>>
 where
     Error: From<D::Err>,
 {
-    let found = with_preset!(preset, P => boxed::<P, D>(device); "bench-s" BenchS, "bench-l" BenchL);
+    let found =
+        with_preset!(preset, P => boxed::<P, D>(device); "published" Published, "bench-s" BenchS, "bench-l" BenchL);
     found.ok_or_else(|| unknown(preset))
 }
 
 #[cfg(any(not(feature = "cli"), test))]
-fn of_the_benchmark<D>(preset: &str, _: &D) -> Result<Box<dyn Family>> {
+fn of_the_program<D>(preset: &str, _: &D) -> Result<Box<dyn Family>> {
     let known = presets::NAMES.contains(&preset);
     Err(if known { Error::without("cli", &format!("preset {preset}")) } else { unknown(preset) })
 }
@@ -216,34 +218,15 @@ pub struct Models {
     pub first: Rc<dyn ImageTokenizer>,
     /// Captions to codes.
     pub transformer: Rc<dyn TokenModel>,
-    /// Captions against pictures.
-    pub clip: Rc<dyn Embedder>,
+    /// Captions against pictures: what ranks and classifies them.
+    pub reranker: Reranker,
 }
 
 impl Models {
-    /// Models that have learned nothing, drawn from the spec's seed.
-    ///
-    /// # Errors
-    /// Those of [`named`] and [`Family::architecture`].
-    pub fn untrained(spec: &Spec) -> Result<Models> {
-        let family = named(spec)?;
-        Ok(Models {
-            architecture: family.architecture(spec)?,
-            first: family.train_first_stage(spec)?.frozen()?.into(),
-            transformer: family.train_transformer(spec)?.frozen()?.into(),
-            clip: family.train_clip(spec)?.frozen()?.into(),
-        })
-    }
-
-    /// What ranks and classifies pictures, with captions as `bpe` reads them.
-    pub fn reranker(&self, bpe: &Rc<Bpe>) -> Reranker {
-        Reranker::trained(self.clip.clone(), bpe.clone(), self.architecture.clip_text)
-    }
-
     /// What draws pictures and ranks them.
     pub fn generator(&self, spec: &Spec, bpe: &Rc<Bpe>) -> Generator {
         let (tokens, codec, text) = (self.transformer.clone(), self.first.clone(), self.architecture.text);
         let uncaptioned = spec.transformer.caption_dropout > 0.0;
-        Generator::trained(tokens, codec, (bpe.clone(), text), uncaptioned, Some(self.reranker(bpe)))
+        Generator::trained(tokens, codec, (bpe.clone(), text), uncaptioned, Some(self.reranker.clone()))
     }
 }

@@ -2,6 +2,7 @@
 //! from an imported file.
 
 use super::device::Device;
+use super::lenders::{CLIP, FIRST_STAGE};
 use super::loaded::Loaded;
 use super::models::{Architecture, Family, Models};
 use super::notice;
@@ -9,7 +10,7 @@ use super::run_dir::{self, TOKENIZER};
 use crate::checkpoint::{self, BEST, Older};
 use crate::error::{Error, Result};
 use crate::inference::published::{clip, first_stage, rudalle};
-use crate::inference::{AVERAGED, Codec, Embedder, Generator, ImageTokenizer, Reranker, TokenModel};
+use crate::inference::{AVERAGED, Codec, Generator, ImageTokenizer, Reranker, TokenModel};
 use crate::models::presets;
 use crate::spec::Keep;
 use crate::text::Bpe;
@@ -55,7 +56,7 @@ impl Opened {
                 architecture: run.architecture.clone(),
                 first: run.trained(run.first_stage(older)?, run.loaded.spec.first_stage.kind.name())?.into(),
                 transformer: run.trained(run.transformer(older)?, "transformer")?.into(),
-                clip: run.trained(run.clip(older)?, "clip")?.into(),
+                reranker: run.reranker(older)?.map(|(_, found)| found).ok_or_else(|| missing(&run.run, "clip"))?,
             })
         })?;
         let bpe = run.tokenizer()?;
@@ -144,12 +145,17 @@ impl RunModels {
         opened
     }
 
-    /// Its first stage.
+    /// Its first stage; of a published one the step is 0.
     ///
     /// # Errors
     /// [`Error::Data`] for a damaged checkpoint, or best weights that are not there.
     pub fn first_stage(&self, older: &mut Older<'_>) -> Result<Found<dyn ImageTokenizer>> {
         let spec = &self.loaded.spec;
+        if spec.first_stage.is_published() {
+            return self.published(FIRST_STAGE, |file| {
+                Ok(Box::new(first_stage::of_size(file, self.architecture.geometry)?) as Box<dyn ImageTokenizer>)
+            });
+        }
         let found = self.weights((spec.first_stage.kind.name(), spec.first_stage.keep), older)?;
         found.map(|(step, weights)| Ok((step, self.family.first_stage(spec, &weights)?))).transpose()
     }
@@ -164,13 +170,29 @@ impl RunModels {
         found.map(|(step, weights)| Ok((step, self.family.transformer(spec, &weights)?))).transpose()
     }
 
-    /// Its CLIP.
+    /// Its CLIP, with the way that it reads; of a published one the step is 0.
     ///
     /// # Errors
-    /// Those of [`RunModels::first_stage`].
-    pub fn clip(&self, older: &mut Older<'_>) -> Result<Found<dyn Embedder>> {
-        let found = self.weights(("clip", self.loaded.spec.clip.keep), older)?;
-        found.map(|(step, weights)| Ok((step, self.family.clip(&weights)?))).transpose()
+    /// Those of [`RunModels::first_stage`] and [`RunModels::tokenizer`].
+    pub fn reranker(&self, older: &mut Older<'_>) -> Result<Option<(u64, Reranker)>> {
+        let spec = &self.loaded.spec.clip;
+        if spec.is_published() {
+            let found = self.published(CLIP, |file| Ok(Box::new(clip::open(file, None)?)))?;
+            return Ok(found.map(|(step, found)| (step, *found)));
+        }
+        let Some((step, weights)) = self.weights(("clip", spec.keep), older)? else { return Ok(None) };
+        let model = self.family.clip(&weights)?;
+        Ok(Some((step, Reranker::trained(model.into(), self.tokenizer()?, self.architecture.clip_text))))
+    }
+
+    /// The model of a file in the run's folder, where that has been brought there.
+    fn published<F: ?Sized>(&self, name: &str, open: impl FnOnce(&Path) -> Result<Box<F>>) -> Result<Found<F>> {
+        let file = self.run.join(name);
+        if !file.is_file() {
+            return Ok(None);
+        }
+        run_dir::file_unchanged(&self.run, &self.facts, name)?;
+        Ok(Some((0, open(&file)?)))
     }
 
     /// The model that was found.
@@ -183,28 +205,55 @@ impl RunModels {
 
     /// The weights that are used of a stage, and their step: the best where they are kept, else the newest; the average where there
     /// is one. A stage that is still in training has not said yet which it keeps.
-    fn weights(&self, (stage, keep): (&str, Keep), older: &mut Older<'_>) -> Result<Option<(u64, Vec<u8>)>> {
-        const FILES: [&str; 2] = [AVERAGED, MODEL];
-        let folder = self.run.join(CHECKPOINTS).join(stage);
-        if keep == Keep::Last {
-            return checkpoint::latest_file(&folder, &FILES, older);
-        }
-        let best = folder.join(BEST);
-        let found = checkpoint::latest_file(&best, &FILES, older)?;
-        if let Some(step) = self.facts["kept"][stage]["step"].as_u64()
-            && found.as_ref().is_none_or(|(found, _)| *found < step)
-        {
-            let what = format!("expected the best weights, of step {step}: they are not there");
-            match older {
-                Older::Refused => {
-                    let hint = "--resume trains them again, --allow-older-checkpoint uses others";
-                    return Err(Error::data(&best, format!("{what}; {hint}")));
-                }
-                Older::Told(tell) => tell(&format!("{stage}/{BEST}: {what}; others are used"))?,
-            }
-        }
-        if found.is_some() { Ok(found) } else { checkpoint::latest_file(&folder, &FILES, older) }
+    fn weights(&self, stage: (&str, Keep), older: &mut Older<'_>) -> Result<Option<(u64, Vec<u8>)>> {
+        kept_weights((&self.run, &self.facts), stage, older)
     }
+}
+
+/// The weights that are used of a stage of a run and their step, as [`RunModels`] opens them.
+///
+/// # Errors
+/// [`Error::Data`] for a damaged checkpoint, or best weights that are not there.
+pub fn kept_weights(
+    (run, facts): (&Path, &Value),
+    (stage, keep): (&str, Keep),
+    older: &mut Older<'_>,
+) -> Result<Option<(u64, Vec<u8>)>> {
+    const FILES: [&str; 2] = [AVERAGED, MODEL];
+    let folder = run.join(CHECKPOINTS).join(stage);
+    if keep == Keep::Last {
+        return checkpoint::latest_file(&folder, &FILES, older);
+    }
+    let best = folder.join(BEST);
+    let found = checkpoint::latest_file(&best, &FILES, older)?;
+    if let Some(step) = facts["kept"][stage]["step"].as_u64()
+        && found.as_ref().is_none_or(|(found, _)| *found < step)
+    {
+        let what = format!("expected the best weights, of step {step}: they are not there");
+        match older {
+            Older::Refused => {
+                let hint = "--resume trains them again, --allow-older-checkpoint uses others";
+                return Err(Error::data(&best, format!("{what}; {hint}")));
+            }
+            Older::Told(tell) => tell(&format!("{stage}/{BEST}: {what}; others are used"))?,
+        }
+    }
+    if found.is_some() { Ok(found) } else { checkpoint::latest_file(&folder, &FILES, older) }
+}
+
+/// The blake3 of the weights of a run's first stage.
+///
+/// # Errors
+/// Those of [`kept_weights`]; [`Error::Data`] before it is trained.
+pub fn first_stage_of(run: &Path, facts: &Value) -> Result<String> {
+    let spec = run_dir::read_spec(run, presets::NAMES)?.spec.first_stage;
+    let name = spec.kind.name();
+    if spec.is_published() {
+        return run_dir::sealed(facts, FIRST_STAGE).ok_or_else(|| missing(run, FIRST_STAGE));
+    }
+    let found = kept_weights((run, facts), (name, spec.keep), &mut Older::Refused)?;
+    let (_, weights) = found.ok_or_else(|| missing(run, name))?;
+    Ok(blake3::hash(&weights).to_hex().to_string())
 }
 
 /// A stage of `run` that is to be used has no checkpoint.
@@ -239,9 +288,8 @@ pub fn reranker(path: &Path, merges: Option<&Path>, device: Device, which: Which
         return clip::open(path, merges);
     }
     let mut run = RunModels::open(path, device)?;
-    let found = run.told(which, |run, older| run.clip(older))?;
-    let clip = run.trained(found, "clip")?;
-    Ok(Reranker::trained(clip.into(), run.tokenizer()?, run.architecture.clip_text))
+    let found = run.told(which, |run, older| run.reranker(older))?;
+    found.map(|(_, reranker)| reranker).ok_or_else(|| missing(&run.run, "clip"))
 }
 
 /// What draws pictures: the models of the run at `path`, on `device`.

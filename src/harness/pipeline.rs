@@ -3,12 +3,16 @@
 //! Each stage goes on from its newest checkpoint, so that a run that was stopped anywhere resumes with the same bits.
 
 use super::captions::{record, tokenizer};
+use super::codes::{Codes, TOKENS};
 use super::device::Device;
 use super::evaluators;
+use super::fingerprint;
+use super::lent::Lent;
 use super::loaded::Loaded;
 use super::measure;
 use super::models::{Architecture, Family, Models};
 use super::notice;
+use super::open::first_stage_of;
 use super::preview::Preview;
 use super::progress::Tasks;
 use super::run_dir::{RunDir, TOKENIZER, write_atomic};
@@ -16,17 +20,17 @@ use super::shared::{self, Stage, Training};
 use super::sources::{Sources, view};
 use super::training::{StagePlan, Trained, train};
 pub use super::watch::Watch;
-use crate::data::{Counts, Example, Loader, Picture, Tally, View, pixels};
+use crate::data::{Counts, Example, Loader, Tally, View, pixels};
 use crate::error::{Error, Result};
 use crate::evaluate::results::Results;
-use crate::inference::{Embedder, ImageTokenizer, TokenModel};
+use crate::inference::{Embedder, ImageTokenizer, Reranker, TokenModel};
 use crate::random::Rng;
 use crate::spec::Spec;
 use crate::text::{Bpe, Cut};
 use crate::train::{Batch, Metrics};
 use serde_json::{Value, json};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -80,7 +84,7 @@ fn stages(loaded: &Loaded, family: &dyn Family, run: &mut RunDir, watch: &Watch)
         notice::line(format_args!("data: {found}"));
     }
     sources.look(spec, side)?;
-    let bpe = Rc::new(tokenizer(spec, run, &sources, &architecture, watch.progress)?);
+    let bpe = Rc::new(tokenizer(loaded, run, &sources, &architecture, watch.progress)?);
     architecture.text.admits(&bpe, run.path().join(TOKENIZER))?;
     let counts = architecture.parameters;
     run.update(|facts| {
@@ -89,10 +93,22 @@ fn stages(loaded: &Loaded, family: &dyn Family, run: &mut RunDir, watch: &Watch)
     write_masks(run, &architecture)?;
 
     let context = Context { spec, watch, family, architecture: &architecture, sources: &sources, bpe: &bpe };
-    let first: Rc<dyn ImageTokenizer> = context.first_stage(run)?.into();
-    let transformer = context.transformer(run, first.as_ref())?.into();
-    let clip = context.clip(run, first.as_ref())?.into();
-    let models = Models { architecture: architecture.clone(), first, transformer, clip };
+    let lent = Lent { spec, folder: &loaded.folder, family, architecture: &architecture };
+    let first: Rc<dyn ImageTokenizer> = match lent.first_stage(run)? {
+        Some(lent) => lent.into(),
+        None => context.first_stage(run)?.into(),
+    };
+    // All that is lent, before anything more is trained: what does not fit is found now.
+    let (lent_transformer, lent_reranker) = (lent.transformer(run)?, lent.reranker(run, &bpe)?);
+    let transformer: Rc<dyn TokenModel> = match lent_transformer {
+        Some(lent) => lent.into(),
+        None => context.transformer(run, first.as_ref())?.into(),
+    };
+    let reranker = match lent_reranker {
+        Some(lent) => lent,
+        None => Reranker::trained(context.clip(run, first.as_ref())?.into(), bpe.clone(), architecture.clip_text),
+    };
+    let models = Models { architecture: architecture.clone(), first, transformer, reranker };
     let results = measured(&context, run, &models)?;
     crate::spec::expect::check(&spec.expect, &json!(results))
 }
@@ -164,6 +180,20 @@ struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
+    /// The pairs that the transformer and CLIP see.
+    fn pairs(&self, stream: &str, side: usize) -> Result<Loader<'a>> {
+        let data = &self.spec.data;
+        self.loader(stream, view(data, false), side).map(|loader| loader.with_views(data.views))
+    }
+
+    /// The codes of their pictures.
+    fn codes<'b>(&'b self, run: &RunDir, first: &'b dyn ImageTokenizer) -> Result<Codes<'b>> {
+        let first_stage = first_stage_of(run.path(), run.run())?;
+        let data = fingerprint::of_training(run.run());
+        let folder = run.path().ancestors().nth(2).unwrap_or(Path::new("")).join(TOKENS);
+        Codes::open(first, self.sources.train.as_ref(), (self.spec, &folder), (&first_stage, data))
+    }
+
     fn loader(&self, stream: &str, view: View, side: usize) -> Result<Loader<'a>> {
         let (sources, spec) = (self.sources, self.spec);
         let seed = (spec.seed, stream);
@@ -207,22 +237,23 @@ impl<'a> Context<'a> {
     }
 
     fn transformer(&self, run: &mut RunDir, first: &dyn ImageTokenizer) -> Result<Box<dyn TokenModel>> {
-        let (spec, data) = (&self.spec.transformer, &self.spec.data);
+        let spec = &self.spec.transformer;
         let (geometry, text, bpe) = (self.architecture.geometry, self.architecture.text, self.bpe);
         let mut stage = self.family.train_transformer(self.spec)?;
         let held = self.held(geometry.side)?;
         let held_codes = first.encode(held.len(), &pixels(&held))?;
         let preview = Preview::new(run.path(), stage.name(), (spec.steps, spec.validate_every), &held)?;
         let held_text: Vec<u32> = held.iter().flat_map(|e| text.fill(&bpe.encode(&e.caption))).collect();
-        let mut loader = self.loader("transformer", view(data, false), geometry.side)?;
-        let mut codes = Codes::new(first, view(data, false).is_fixed());
+        let mut loader = self.pairs("transformer", geometry.side)?;
+        let mut codes = self.codes(run, first)?;
         let mut cut = Cut::new(text.room());
         let mut batch = |step| {
-            let examples = loader.batch(step, spec.batch)?;
-            let mut batch = Batch { size: examples.len(), codes: codes.of(&examples)?, ..Batch::default() };
-            for (index, example) in examples.iter().enumerate() {
+            let pairs = codes.batch(&mut loader, step, spec.batch)?;
+            let mut batch = Batch { size: pairs.len(), ..Batch::default() };
+            for (index, (caption, codes)) in pairs.into_iter().enumerate() {
+                batch.codes.extend(codes);
                 let mut rng = Rng::new(self.spec.seed, "text", step, index as u64);
-                let ids = bpe.encode_dropout(&example.caption, self.spec.text.dropout, &mut rng);
+                let ids = bpe.encode_dropout(&caption, self.spec.text.dropout, &mut rng);
                 cut.add(ids.len());
                 let uncaptioned = rng.chance(spec.caption_dropout);
                 batch.text.extend(text.fill(if uncaptioned { &[] } else { &ids }));
@@ -238,6 +269,7 @@ impl<'a> Context<'a> {
         let _training = self.take(run, Stage::Transformer, stage.name())?;
         let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
         record(cut, run, "transformer")?;
+        codes.record(run, "transformer")?;
         count(run, "transformer", from, loader.counts())?;
         shared::whole(run, stage.name())?;
         Ok(model)
@@ -250,8 +282,8 @@ impl<'a> Context<'a> {
         let text = |examples: &[Example]| vocab.slots(bpe, examples.iter().map(|e| e.caption.as_str()));
         let held = self.held(side)?;
         let (held_pixels, held_text) = (pixels(&held), text(&held));
-        let mut loader = self.loader("clip", view(&self.spec.data, false), side)?;
-        let mut codes = Codes::new(first, view(&self.spec.data, false).is_fixed());
+        let mut loader = self.pairs("clip", side)?;
+        let mut codes = self.codes(run, first)?;
         let mut cut = Cut::new(vocab.room());
         // A picture that stands twice in a batch is contrasted with itself.
         let size = spec.batch.min(self.sources.train.len()).max(2);
@@ -272,6 +304,7 @@ impl<'a> Context<'a> {
         let _training = self.take(run, Stage::Clip, stage.name())?;
         let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
         record(cut, run, "clip")?;
+        codes.record(run, "clip")?;
         count(run, "clip", from, loader.counts())?;
         shared::whole(run, stage.name())?;
         Ok(model)
@@ -302,42 +335,6 @@ fn warn_of_codes(run: &mut RunDir, (stage, model): (&str, &dyn ImageTokenizer), 
         run.warn(stage, "relaxation-gap", &text)?;
     }
     Ok(())
-}
-
-/// The codes of training pictures. Pictures that look the same every time have the same codes every time: those are kept, by
-/// the sample's place in the source.
-struct Codes<'a> {
-    first: &'a dyn ImageTokenizer,
-    cache: Option<HashMap<usize, Vec<u32>>>,
-}
-
-impl<'a> Codes<'a> {
-    fn new(first: &'a dyn ImageTokenizer, keep: bool) -> Self {
-        Codes { first, cache: keep.then(HashMap::new) }
-    }
-
-    /// Puts the reconstructions of the chosen pictures in their places.
-    fn reconstruct(&mut self, examples: &mut [Example], mut chosen: impl FnMut(usize) -> bool) -> Result<()> {
-        let chosen: Vec<usize> = (0..examples.len()).filter(|&at| chosen(at)).collect();
-        let originals: Vec<Example> = chosen.iter().map(|&at| examples[at].clone()).collect();
-        let decoded = self.first.decode(&self.of(&originals)?)?;
-        let side = self.first.geometry().side;
-        for (&at, values) in chosen.iter().zip(decoded.chunks(3 * side * side)) {
-            examples[at].picture = Picture::of_values(values, side, side);
-        }
-        Ok(())
-    }
-
-    fn of(&mut self, examples: &[Example]) -> Result<Vec<u32>> {
-        let Some(cache) = &mut self.cache else { return self.first.encode(examples.len(), &pixels(examples)) };
-        let fresh: Vec<Example> = examples.iter().filter(|e| !cache.contains_key(&e.index)).cloned().collect();
-        if !fresh.is_empty() {
-            let grid = self.first.geometry().grid;
-            let codes = self.first.encode(fresh.len(), &pixels(&fresh))?;
-            cache.extend(fresh.iter().map(|e| e.index).zip(codes.chunks(grid * grid).map(<[u32]>::to_vec)));
-        }
-        Ok(examples.iter().flat_map(|e| &cache[&e.index]).copied().collect())
-    }
 }
 
 /// `run.json`'s `samples`: what became of those that a stage met since it was gone on with after step `from`; and `bad_samples`:

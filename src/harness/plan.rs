@@ -194,17 +194,26 @@ fn of_preset<P: Preset>(spec: &Spec, machine: Machine) -> Result<Plan> {
     let () = P::CHECK;
     let (first, second, third) = (&spec.first_stage, &spec.transformer, &spec.clip);
     let patterns = patterns(second, <P::Transformer as TransformerShape>::DEPTH)?;
+    // A stage that is taken from elsewhere is not trained.
+    let steps = |from: &Option<String>, steps| if from.is_some() { 0 } else { steps };
     let (name, walked, parameters) = match first.kind {
         FirstStageKind::Dvae => ("dvae", walk::dvae::<P::Dvae>(), sizes::<Dvae<P::Dvae, f32, Cpu>>()),
         FirstStageKind::Vqvae => ("vqvae", walk::vqvae::<P::Dvae>(), sizes::<Vqvae<P::Dvae, f32, Cpu>>()),
     };
     let stages = vec![
-        stage(name, &walked, &parameters, Work::new(first.batch, first.accumulate, first.steps), first.ema, machine),
+        stage(
+            name,
+            &walked,
+            &parameters,
+            Work::new(first.batch, first.accumulate, steps(&first.from, first.steps)),
+            first.ema,
+            machine,
+        ),
         stage(
             "transformer",
             &walk::transformer::<P::Transformer>(&patterns, second.recompute),
             &sizes::<Transformer<P::Transformer, f32, Cpu>>(),
-            Work::new(second.batch, second.accumulate, second.steps),
+            Work::new(second.batch, second.accumulate, steps(&second.from, second.steps)),
             second.ema,
             machine,
         ),
@@ -212,7 +221,7 @@ fn of_preset<P: Preset>(spec: &Spec, machine: Machine) -> Result<Plan> {
             "clip",
             &walk::clip::<P::Clip>(third.batch),
             &sizes::<Clip<P::Clip, f32, Cpu>>(),
-            Work::new(third.batch, 1, third.steps),
+            Work::new(third.batch, 1, steps(&third.from, third.steps)),
             third.ema,
             machine,
         ),

@@ -172,6 +172,7 @@ mod tests {
             key: level.to_string(),
             picture: grey(level),
             caption: format!("grey {level}"),
+            look: None,
         });
         Preview::new(folder, "dvae", (steps, validate), &held).unwrap()
     }

@@ -2,6 +2,7 @@
 //! trained ([`identity`]).
 
 use super::identity::{self, Difference};
+use super::lenders::{CLIP, FIRST_STAGE};
 use super::load::{self, Loaded};
 use super::run_dir;
 use crate::checkpoint::{self, BEST, Older};
@@ -92,11 +93,18 @@ pub fn is_finished(begun: &Begun) -> Result<bool> {
         return Ok(false);
     }
     let spec = &begun.loaded.spec;
-    for (stage, keep) in [
-        (spec.first_stage.kind.name(), spec.first_stage.keep),
-        ("transformer", spec.transformer.keep),
-        ("clip", spec.clip.keep),
+    for (stage, keep, published) in [
+        (spec.first_stage.kind.name(), spec.first_stage.keep, spec.first_stage.is_published().then_some(FIRST_STAGE)),
+        ("transformer", spec.transformer.keep, None),
+        ("clip", spec.clip.keep, spec.clip.is_published().then_some(CLIP)),
     ] {
+        if let Some(file) = published {
+            // It was brought when the run began, and can be brought again.
+            if !begun.path.join(file).is_file() || run_dir::file_unchanged(&begun.path, &facts, file).is_err() {
+                return Ok(false);
+            }
+            continue;
+        }
         let checkpoints = begun.path.join("checkpoints").join(stage);
         let mut damaged = false;
         let mut older = Older::Told(&mut |_| {

@@ -2,8 +2,9 @@
 //! that its training depends on is the same, down to the curves, and is then as if it had trained the stage itself.
 
 use super::identity::SPEC_VERSION;
+use super::lenders::FIRST_STAGE;
 use super::notice;
-use super::run_dir::{RunDir, read_run, runs};
+use super::run_dir::{RunDir, read_run, runs, sealed};
 use crate::files::lock_in_turn;
 use crate::spec::Spec;
 use crate::{Error, Result};
@@ -13,7 +14,7 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 /// In `run.json`: for each stage, the hash of what it depends on, whether it is whole, and the run that it is from.
-const STAGES: &str = "stages";
+pub(super) const STAGES: &str = "stages";
 
 /// A stage that may be shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,17 @@ impl Stage {
         let mut text = format!("version {SPEC_VERSION}\n");
         for fact in ["built", "device", "spec_folder", "data", "data_changes"] {
             let _ = writeln!(text, "{fact} {}", facts[fact]);
+        }
+        // What was lent is known by its bits, wherever it is from.
+        for (stage, about) in facts[STAGES].as_object().into_iter().flatten() {
+            if !about["lent"].is_null() {
+                let _ = writeln!(text, "{stage} {}", about["blake3"]);
+            }
+        }
+        if self != Stage::First
+            && let Some(file) = sealed(facts, FIRST_STAGE)
+        {
+            let _ = writeln!(text, "{FIRST_STAGE} {file}");
         }
         for (path, value) in spec.leaves()? {
             let first = path.split('.').next().unwrap_or_default();
@@ -95,35 +107,8 @@ impl Shared {
                 Ok(Some(lock))
             }
             Some(other) => {
-                notice::line(format_args!("{name}: taken over from {}", other.display()));
-                let facts = read_run(&other)?;
-                run.take_over(&other, name)?;
                 let from = other.file_name().map(|name| name.to_string_lossy().into_owned());
-                run.update(|own| {
-                    for (part, key) in [
-                        ("timings", name),
-                        ("memory", name),
-                        ("kept", name),
-                        ("samples", stage.section()),
-                        ("bad_samples", stage.section()),
-                    ] {
-                        if !facts[part][key].is_null() {
-                            own[part][key] = facts[part][key].clone();
-                        }
-                    }
-                    if !facts["captions"][name]["trained_on"].is_null() {
-                        own["captions"][name]["trained_on"] = facts["captions"][name]["trained_on"].clone();
-                    }
-                    let told =
-                        facts["warnings"].as_array().into_iter().flatten().filter(|warning| warning["stage"] == name);
-                    let told: Vec<Value> = told.cloned().collect();
-                    if !told.is_empty() {
-                        let mut all = own["warnings"].as_array().cloned().unwrap_or_default();
-                        all.extend(told.into_iter().filter(|warning| !all.contains(warning)).collect::<Vec<_>>());
-                        own["warnings"] = Value::Array(all);
-                    }
-                    own[STAGES][name] = json!({"hash": hash, "whole": true, "from": from});
-                })?;
+                adopt(run, &other, (stage, name), json!({"hash": hash, "whole": true, "from": from}))?;
                 Ok(None)
             }
         }
@@ -144,6 +129,41 @@ impl Shared {
             .map_err(Error::io("lock", &path))?;
         Ok(Training { _lock: file })
     }
+}
+
+/// Takes the stage `name` of the run at `other` over: its checkpoints, curves and pictures, and what `run.json` says of it. `taken` is
+/// what that says from then on of where it is from.
+///
+/// # Errors
+/// Those of [`RunDir::take_over`] and [`read_run`].
+pub(super) fn adopt(run: &mut RunDir, other: &Path, (stage, name): (Stage, &str), taken: Value) -> Result<()> {
+    notice::line(format_args!("{name}: taken over from {}", other.display()));
+    let facts = read_run(other)?;
+    run.take_over(other, name)?;
+    run.update(|own| {
+        for (part, key) in [
+            ("timings", name),
+            ("memory", name),
+            ("kept", name),
+            ("samples", stage.section()),
+            ("bad_samples", stage.section()),
+        ] {
+            if !facts[part][key].is_null() {
+                own[part][key] = facts[part][key].clone();
+            }
+        }
+        if !facts["captions"][name]["trained_on"].is_null() {
+            own["captions"][name]["trained_on"] = facts["captions"][name]["trained_on"].clone();
+        }
+        let told = facts["warnings"].as_array().into_iter().flatten().filter(|warning| warning["stage"] == name);
+        let told: Vec<Value> = told.cloned().collect();
+        if !told.is_empty() {
+            let mut all = own["warnings"].as_array().cloned().unwrap_or_default();
+            all.extend(told.into_iter().filter(|warning| !all.contains(warning)).collect::<Vec<_>>());
+            own["warnings"] = Value::Array(all);
+        }
+        own[STAGES][name] = taken;
+    })
 }
 
 /// Writes down that a stage of `run` is whole, for others to take over.

@@ -197,15 +197,20 @@ fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Sou
     Ok(Box::new(Joined::new(sources, left_out)))
 }
 
-/// `loaded` as its number of pictures bounds the steps that it leaves out, and what is to be said of that. The pictures are of
-/// `side`, or of the preset's where that is none.
+/// `loaded` as its number of pictures bounds the steps that it leaves out, and what is to be said of it: what does not hold since a
+/// stage is another run's, and which steps are bounded. The pictures are of `side`, or of the preset's where that is none.
 ///
 /// # Errors
 /// Those of [`pictures`].
-pub fn fitted(loaded: Loaded, side: Option<usize>) -> Result<(Loaded, Option<String>)> {
+pub fn fitted(loaded: Loaded, side: Option<usize>) -> Result<(Loaded, Vec<String>)> {
+    let mut said = loaded.said.clone();
     match pictures(&loaded, side)? {
-        Some(pictures) => bounded(loaded, pictures),
-        None => Ok((loaded, None)),
+        Some(pictures) => {
+            let (loaded, few) = bounded(loaded, pictures)?;
+            said.extend(few);
+            Ok((loaded, said))
+        }
+        None => Ok((loaded, said)),
     }
 }
 

@@ -56,9 +56,9 @@ pub struct Geometry {
 /// A first stage's measurements of some pictures.
 #[derive(Debug, Clone, Default)]
 pub struct Reconstruction {
-    /// −ln p(x | z*) per picture with the argmax codes, in nats, as a density of φ(x).
+    /// −ln p(x | z*) per picture with the argmax codes, in nats, as a density of φ(x); empty for a first stage without a likelihood.
     pub nll: Vec<f64>,
-    /// −ln P(x | z*) per picture of its 8-bit values, in nats; never negative.
+    /// −ln P(x | z*) per picture of its 8-bit values, in nats; never negative; empty as `nll` is.
     pub nll_of_8_bits: Vec<f64>,
     /// Analytic KL(q ‖ uniform) per picture, in nats; grid²·ln V for a first stage without a posterior.
     pub kl: Vec<f64>,

@@ -50,14 +50,13 @@ impl Model {
         let older = &mut Older::Refused;
         let (first_step, first) = models.first_stage(older)?.unzip();
         let (transformer_step, transformer) = models.transformer(older)?.unzip();
-        let (clip_step, clip) = models.clip(older)?.unzip();
+        let (clip_step, clip) = models.reranker(older)?.unzip();
         let first_name = loaded.spec.first_stage.kind.name();
         let stages = [(first_name, first_step), ("transformer", transformer_step), ("clip", clip_step)];
         if stages.iter().all(|(_, step)| step.is_none()) {
             return Err(missing(run, first_name));
         }
         let (bpe, architecture) = (models.tokenizer()?, models.architecture().clone());
-        let clip = clip.map(|clip| Reranker::trained(clip.into(), bpe.clone(), architecture.clip_text));
         let (first, transformer) = (first.map(Rc::from), transformer.map(Rc::from));
         Ok(Model { bpe, loaded, architecture, run: run.to_owned(), stages, first, transformer, clip })
     }

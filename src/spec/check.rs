@@ -87,7 +87,7 @@ impl Walk<'_> {
     fn text(&mut self, node: &Node, kind: &ValueKind, text: &str, path: &str) {
         match kind {
             ValueKind::Name if is_name(text) => {}
-            ValueKind::Glob if !text.is_empty() => {}
+            ValueKind::Glob | ValueKind::Lender if !text.is_empty() => {}
             ValueKind::Choice(words) if words.iter().any(|word| word.name == text) => {}
             ValueKind::Preset if self.presets.contains(&text) => {}
             ValueKind::Preset => {
@@ -114,7 +114,10 @@ impl Walk<'_> {
     }
 
     fn expected(&mut self, node: &Node, kind: &ValueKind, path: &str) {
-        let text_wanted = matches!(kind, ValueKind::Name | ValueKind::Glob | ValueKind::Preset | ValueKind::Choice(_));
+        let text_wanted = matches!(
+            kind,
+            ValueKind::Name | ValueKind::Glob | ValueKind::Lender | ValueKind::Preset | ValueKind::Choice(_)
+        );
         let hint = match node.data {
             Data::Null => "give it a value, or remove the key",
             Data::Whole(_) | Data::Real(_) | Data::Flag(_) if text_wanted => "quote it to make it text",

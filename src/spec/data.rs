@@ -32,6 +32,10 @@ pub struct DataSpec {
     /// Random horizontal flips in the transformer and CLIP too, of pictures whose caption says neither left nor right. Not the
     /// paper's; not for writing, and not for captions that name a side in other words.
     pub flip_pairs: bool,
+    /// Where pictures are augmented: so many fixed views of each are seen by the transformer and CLIP, each coded once; 0: another one every
+    /// time.
+    #[schemars(schema_with = "views")]
+    pub views: usize,
     /// Where no validation set is named: the share of the training set that is held out.
     #[schemars(schema_with = "below_one")]
     pub validation_share: f64,
@@ -57,6 +61,7 @@ impl DataSpec {
             whole: files,
             flip: files,
             flip_pairs: files,
+            views: 0,
             validation_share: 0.1,
             extensions: ExtensionsSpec::default(),
             max_bad: 0.1,

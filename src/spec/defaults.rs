@@ -90,6 +90,15 @@ pub fn side(preset: &str) -> Option<usize> {
     with_preset!(preset, P => <<<P as Preset>::Dvae as DvaeShape>::Side as ConstDim>::SIZE)
 }
 
+/// Side of pictures, side of the grid and number of codes of a preset's first stage; none of one that is in no table.
+pub fn geometry(preset: &str) -> Option<[usize; 3]> {
+    with_preset!(preset, P => [
+        <<<P as Preset>::Dvae as DvaeShape>::Side as ConstDim>::SIZE,
+        <<<P as Preset>::Dvae as DvaeShape>::Grid as ConstDim>::SIZE,
+        <<<P as Preset>::Dvae as DvaeShape>::Codes as ConstDim>::SIZE,
+    ])
+}
+
 /// The side of a preset's token grid; one that is in no table has the quickstart's.
 fn grid(preset: &str) -> usize {
     with_preset!(preset, P => <<<P as Preset>::Dvae as DvaeShape>::Grid as ConstDim>::SIZE).unwrap_or(8)

@@ -88,14 +88,18 @@ fn overlay(parent: Node, child: Node) -> Node {
     }
 }
 
-/// Paths of data are relative to the file that names them: those of a parent in another folder are put as seen from the child's.
+/// The keys that hold paths.
+const PATHS: [&str; 5] = ["data.train", "data.validation", "first_stage.from", "transformer.from", "clip.from"];
+
+/// Paths are relative to the file that names them: those of a parent in another folder are put as seen from the child's.
 fn beside(tree: &mut Node, folder: &Path, from: &Path) {
-    let Data::Map(entries) = &mut tree.data else { return };
-    let data = entries.iter_mut().find(|(key, _)| key.name == "data");
-    let Some((_, Node { data: Data::Map(entries), .. })) = data else { return };
-    for (Key { name, .. }, value) in entries {
-        if name == "train" || name == "validation" {
-            moved(value, folder, from);
+    let Data::Map(sections) = &mut tree.data else { return };
+    for (Key { name: section, .. }, node) in sections {
+        let Data::Map(entries) = &mut node.data else { continue };
+        for (Key { name, .. }, value) in entries {
+            if PATHS.iter().any(|path| path.split_once('.') == Some((section, name))) {
+                moved(value, folder, from);
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ pub const NAME: &str = "name";
 pub const PRESET: &str = "preset";
 /// A file, a folder or a pattern.
 pub const GLOB: &str = "files";
+/// A run, or a file of `experiment import`.
+pub const LENDER: &str = "run or file";
 /// A line of the `expect:` block.
 pub const EXPECTATION: &str = "expectation";
 
@@ -56,6 +58,7 @@ wholes! {
     pairs: 2, 1u64 << 20;
     /// Scenes, each of which takes some bytes.
     scenes: 1, 100_000_000;
+    views: 0, 10_000;
     captions: 0, 1_000_000;
     candidates: 1, 1u64 << 16;
     shown: 0, 10_000;
@@ -76,6 +79,10 @@ pub fn run_name(_: &mut SchemaGenerator) -> Schema {
 
 pub fn preset(_: &mut SchemaGenerator) -> Schema {
     text(PRESET)
+}
+
+pub fn lender(_: &mut SchemaGenerator) -> Schema {
+    text(LENDER)
 }
 
 pub fn expectations(_: &mut SchemaGenerator) -> Schema {

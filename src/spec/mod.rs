@@ -27,7 +27,7 @@ pub use optimizer::{Ema, Keep, Method, Optimizer, Plateau};
 pub use problem::{did_you_mean, style_reports};
 pub use sampling::{EvaluateSpec, GpuSpec, SampleSpec};
 pub use schedule::{Curve, Schedule};
-pub use stages::{ClipConfig, FirstStageConfig, FirstStageKind, TransformerConfig, updates};
+pub use stages::{ClipConfig, FirstStageConfig, FirstStageKind, TransformerConfig, is_file, updates};
 
 use crate::data::shapes::Prompts;
 use crate::{Error, Result};

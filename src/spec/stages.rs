@@ -32,6 +32,11 @@ impl FirstStageKind {
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FirstStageConfig {
+    /// Not trained here: that of this run, whose keys of the stage then hold, or of a file of `experiment import` (OpenAI's dVAE, a Gumbel
+    /// VQGAN), whose name ends in `.safetensors`. Relative to the spec's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "lender")]
+    pub from: Option<String>,
     /// dVAE or VQ-VAE.
     pub kind: FirstStageKind,
     /// Updates.
@@ -75,12 +80,23 @@ pub struct FirstStageConfig {
     pub checkpoint_every: u64,
 }
 
+/// Whether a stage is taken from a file of `experiment import`, not from a run.
+pub fn is_file(from: Option<&str>) -> bool {
+    from.is_some_and(|from| from.ends_with(".safetensors"))
+}
+
 impl FirstStageConfig {
+    /// Whether its weights are published ones: it was not trained by a likelihood that is known here.
+    pub fn is_published(&self) -> bool {
+        is_file(self.from.as_deref())
+    }
+
     /// The default for `steps` updates by `method`. β falls instead of rising: a small model that starts at 0 uses a handful of
     /// codes and never comes back. Gradients are clipped and b has a floor, else the likelihood is spent on the exact shade of
     /// flat grounds (results/dvae-recipe.md).
     pub fn recipe(steps: u64, method: Method) -> Self {
         FirstStageConfig {
+            from: None,
             kind: FirstStageKind::Dvae,
             steps,
             batch: 16,
@@ -129,6 +145,11 @@ fn part(steps: u64, of: u64, over: u64) -> u64 {
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TransformerConfig {
+    /// Not trained here: that of this run, whose keys of the stage then hold, with its tokenizer. The first stage must be the one whose
+    /// codes it has learned. Relative to the spec's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "lender")]
+    pub from: Option<String>,
     /// Updates.
     #[schemars(schema_with = "count")]
     pub steps: u64,
@@ -178,6 +199,7 @@ impl TransformerConfig {
     /// variance (B.2), with learning rates for thousands of steps instead of hundreds of thousands.
     pub fn recipe(steps: u64, method: Method, grid: usize) -> Self {
         TransformerConfig {
+            from: None,
             steps,
             batch: 32,
             accumulate: 1,
@@ -219,6 +241,11 @@ impl Default for TransformerConfig {
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClipConfig {
+    /// Not trained here: that of this run, whose keys of the stage then hold, with its tokenizer, or of a file of `experiment import`
+    /// (OpenAI's or Hugging Face's CLIP, its merges beside it), whose name ends in `.safetensors`. Relative to the spec's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "lender")]
+    pub from: Option<String>,
     /// Updates.
     #[schemars(schema_with = "count")]
     pub steps: u64,
@@ -249,9 +276,15 @@ pub struct ClipConfig {
 }
 
 impl ClipConfig {
+    /// Whether its weights are published ones, which read pictures and captions as OpenAI's code does.
+    pub fn is_published(&self) -> bool {
+        is_file(self.from.as_deref())
+    }
+
     /// The default for `steps` updates by `method`.
     pub fn recipe(steps: u64, method: Method) -> Self {
         ClipConfig {
+            from: None,
             steps,
             batch: 64,
             optimizer: Optimizer {

@@ -5,11 +5,13 @@
 mod bad_input;
 mod bench;
 mod catalog;
+mod codes;
 mod datasets;
 mod edges;
 mod eval;
 mod examples;
 mod golden;
+mod lent;
 mod own_data;
 mod published;
 mod recipe;

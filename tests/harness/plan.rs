@@ -241,7 +241,7 @@ fn what_cannot_be_planned() {
     assert_eq!(error.exit_code(), 2);
     assert_eq!(
         error.to_string(),
-        "unknown preset \"mimi\": expected one of tiny, mini, emoji, bench-s, bench-l, paper; did you mean `mini`?"
+        "unknown preset \"mimi\": expected one of tiny, mini, emoji, published, bench-s, bench-l, paper; did you mean `mini`?"
     );
     spec.preset = "enormous".into();
     assert!(plan(&spec).unwrap_err().to_string().ends_with("bench-l, paper"));

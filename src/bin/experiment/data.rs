@@ -1,36 +1,74 @@
-//! `experiment data`: datasets that are made here.
+//! `experiment data`: datasets that are made here, and the codes of those that are trained on.
 
+use crate::device::DeviceArgs;
+use crate::run::fit;
 use crate::{say, usage};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use dalle::data::shapes::{Captions, Prompts, Split, prompts};
 use dalle::data::{Shapes, Source};
+use dalle::harness::{encode, load};
+use dalle::models::presets;
 use dalle::report::grid;
 use dalle::{Error, Result};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct DataArgs {
-    /// Which dataset.
-    #[arg(value_parser = ["emoji", "shapes"])]
-    name: String,
-    /// The folder to write to; `experiments/data/NAME`, where the specs look, if left out.
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// emoji: where npm's packages are kept.
-    #[arg(long)]
-    cache: Option<PathBuf>,
-    /// Side of the pictures.
-    #[arg(long)]
-    size: Option<u32>,
-    /// shapes: writes so many pictures, each beside its captions, as a folder to train on; a sheet to look at if left out.
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Emoji with their names, from npm packages, as shards.
+    Emoji {
+        /// The folder to write to, where experiments/emoji.yaml looks.
+        #[arg(long, default_value = "experiments/data/emoji")]
+        out: PathBuf,
+        /// Where npm's packages are kept; beside the folder if left out.
+        #[arg(long)]
+        cache: Option<PathBuf>,
+        /// Side of the pictures.
+        #[arg(long)]
+        size: Option<u32>,
+    },
+    /// Pictures of shapes with their captions.
+    Shapes(ShapesArgs),
+    /// Codes a spec's training pictures by its first stage, once, for all runs that train on them.
+    Encode(EncodeArgs),
+}
+
+#[derive(Debug, Args)]
+struct ShapesArgs {
+    /// The folder to write to.
+    #[arg(long, default_value = "experiments/data/shapes")]
+    out: PathBuf,
+    /// Side of the pictures: 16, 32 or 64.
+    #[arg(long, default_value_t = 32)]
+    size: usize,
+    /// Writes so many pictures, each beside its captions, as a folder to train on; a sheet to look at if left out.
     #[arg(long)]
     count: Option<usize>,
-    /// shapes: which draws.
+    /// Which draws.
     #[arg(long, value_enum, default_value = "train", requires = "count")]
     split: Draws,
-    /// shapes: the root of their randomness.
+    /// The root of their randomness.
     #[arg(long, default_value_t = 0, requires = "count")]
     seed: u64,
+}
+
+#[derive(Debug, Args)]
+struct EncodeArgs {
+    /// The spec. Its first stage is that of `first_stage.from`, or of its newest run.
+    spec: PathBuf,
+    /// Changes a value of the spec first: `--set first_stage.from=results/quickstart`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Where the run directories are: the codes are kept beside them.
+    #[arg(long, default_value = "results")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -41,21 +79,22 @@ enum Draws {
 }
 
 pub fn data(args: &DataArgs) -> Result<()> {
-    let out = args.out.clone().unwrap_or_else(|| Path::new("experiments/data").join(&args.name));
-    if args.name == "emoji" {
-        if args.count.is_some() {
-            return usage("--count: emoji are as many as there are");
+    match &args.what {
+        What::Emoji { out, cache, size } => {
+            let cache = cache.clone().unwrap_or_else(|| out.with_file_name(".emoji-cache"));
+            emoji(out, cache, *size)
         }
-        let cache = args.cache.clone().unwrap_or_else(|| out.with_file_name(".emoji-cache"));
-        return emoji(&out, cache, args.size);
-    }
-    let side = args.size.unwrap_or(32) as usize;
-    if ![16, 32, 64].contains(&side) {
-        return usage(format!("--size {side}: shapes are drawn at 16, 32 or 64"));
-    }
-    match args.count {
-        Some(count) => folder(args, side, count, &out),
-        None => sheet(side, &out),
+        What::Shapes(args) if ![16, 32, 64].contains(&args.size) => {
+            usage(format!("--size {}: shapes are drawn at 16, 32 or 64", args.size))
+        }
+        What::Shapes(args) => match args.count {
+            Some(count) => folder(args, count),
+            None => sheet(args.size, &args.out),
+        },
+        What::Encode(args) => args.device.run(|device| {
+            let loaded = fit(load::load(&args.spec, &args.sets, presets::NAMES)?, true)?;
+            say(encode::encode(&loaded, &args.out, device, true)?)
+        }),
     }
 }
 
@@ -75,7 +114,8 @@ fn emoji(_: &Path, _: PathBuf, _: Option<u32>) -> Result<()> {
 }
 
 /// A folder that a spec of kind `folder` can train on.
-fn folder(args: &DataArgs, side: usize, count: usize, out: &Path) -> Result<()> {
+fn folder(args: &ShapesArgs, count: usize) -> Result<()> {
+    let (side, out) = (args.size, args.out.as_path());
     if count == 0 {
         return usage("--count must be at least 1");
     }

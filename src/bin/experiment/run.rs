@@ -99,7 +99,7 @@ pub fn go_on(begun: &Begun, device: Device, shared: Option<Shared>) -> Result<()
     train(&begun.loaded, device, run, shared)
 }
 
-/// The spec as the number of its pictures bounds its steps, which is said. Where the data cannot be opened and nothing is
+/// The spec as the number of its pictures bounds its steps, which is said, as is what does not hold of it. Where the data cannot be opened and nothing is
 /// trained on them, that is said.
 pub fn fit(loaded: Loaded, train: bool) -> Result<Loaded> {
     match sources::fitted(loaded.clone(), None) {
@@ -108,6 +108,7 @@ pub fn fit(loaded: Loaded, train: bool) -> Result<Loaded> {
             Ok(fitted)
         }
         Err(error) if !train => {
+            loaded.said.iter().for_each(notice::line);
             notice::line(format_args!("steps are those for many pictures: {error}"));
             Ok(loaded)
         }

@@ -51,6 +51,16 @@ figures!(
     }
 );
 
+impl Bounds {
+    /// Without what is made of the likelihood of pictures: a published first stage is not asked for one.
+    pub fn without_likelihood(self) -> Bounds {
+        let Bounds { psnr, ssim, codes_in_use, perplexity, .. } = self;
+        let Bounds { image_token_nats, text_nats, pairs, attributes_after_reconstruction, .. } = self;
+        let kept = Bounds { psnr, ssim, codes_in_use, perplexity, image_token_nats, text_nats, ..Bounds::default() };
+        Bounds { pairs, attributes_after_reconstruction, ..kept }
+    }
+}
+
 /// A validation set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

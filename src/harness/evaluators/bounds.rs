@@ -46,6 +46,9 @@ impl Evaluator for BoundsAndReconstructions {
             if spec.first_stage.kind != FirstStageKind::Dvae {
                 (bounds.first_stage_relaxed_elbo_nats_per_dim, bounds.first_stage_elbo_gap_nats_per_dim) = (None, None);
             }
+            if spec.first_stage.is_published() {
+                bounds = bounds.without_likelihood();
+            }
             let is_judged = spec.data.kind.is_judged();
             bounds.attributes_after_reconstruction = is_judged.then(share);
             let breakdown =
@@ -73,7 +76,11 @@ pub(in crate::harness) fn bounds(
     let found = models.first.reconstruct(size, &held)?;
     let text: Vec<u32> = examples.iter().flat_map(|e| models.architecture.text.fill(&bpe.encode(&e.caption))).collect();
     let mut bounds = Vec::new();
-    let mut pictures = found.nll.iter().zip(&found.nll_of_8_bits);
+    // A published first stage is asked for no likelihood: what depends on one is then left out.
+    let likely = !spec.first_stage.is_published();
+    let unknown = vec![f64::NAN; if likely { 0 } else { size }];
+    let (nll, of_8_bits) = if likely { (&found.nll, &found.nll_of_8_bits) } else { (&unknown, &unknown) };
+    let mut pictures = nll.iter().zip(of_8_bits);
     for (text, image) in text.chunks(32 * slots).zip(found.codes.chunks(32 * positions)) {
         let (t, i) = models.transformer.nll(text.len() / slots, Tokens { text, image })?;
         let targets = models.transformer.text_targets(text);
@@ -125,6 +132,9 @@ pub(in crate::harness) fn bounds(
         },
         after_reconstruction: None,
     };
+    if !likely {
+        results.bounds = results.bounds.without_likelihood();
+    }
     if spec.data.kind.is_judged() {
         // What the first stage alone loses: no sample can do better than this.
         let read = |(example, values): (&Example, &[f32])| {

@@ -28,8 +28,8 @@ impl Evaluator for ZeroShot {
 
 /// CLIP as a classifier: which (shape, colour) a one-object validation picture shows, among all of them.
 fn zero_shot(context: &Context<'_>) -> Result<Named<Estimate>> {
-    let Context { spec, sources, models, bpe, .. } = *context;
-    let reranker = models.reranker(bpe);
+    let Context { spec, sources, models, .. } = *context;
+    let reranker = &models.reranker;
     let all = [kinds(false, spec.seed), kinds(true, spec.seed)].concat();
     let names: Vec<String> = all.iter().map(|&(shape, colour)| format!("a {}", kind_name(colour, shape))).collect();
     let mut out = Named::default();

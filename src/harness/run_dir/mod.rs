@@ -16,7 +16,10 @@ mod writer;
 
 pub use crate::files::write_atomic;
 pub use folders::file_part;
-pub use reading::{find, find_same, is_written, metrics_lines, read_run, read_spec, runs, status, tokenizer_unchanged};
+pub use reading::{
+    file_unchanged, find, find_same, is_written, metrics_lines, read_run, read_spec, runs, status, tokenizer_unchanged,
+};
+pub use seal::sealed;
 pub use writer::RunDir;
 
 const RUN: &str = "run.json";

@@ -91,6 +91,14 @@ pub fn tokenizer_unchanged(run: impl AsRef<Path>) -> Result<()> {
     unchanged(run.as_ref(), &read_run(&run)?, TOKENIZER)
 }
 
+/// Holds the file `name` of a run, whose `run.json` holds `facts`, to what the run wrote.
+///
+/// # Errors
+/// [`Error::Data`] where it is another.
+pub fn file_unchanged(run: impl AsRef<Path>, facts: &Value, name: &str) -> Result<()> {
+    unchanged(run.as_ref(), facts, name)
+}
+
 /// The lines of `metrics.jsonl` that are JSON. Readable while the run writes.
 ///
 /// # Errors

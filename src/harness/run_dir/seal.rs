@@ -25,6 +25,11 @@ pub(super) fn seal(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
+/// The blake3 that a run's `run.json` keeps of one of its files.
+pub fn sealed(facts: &Value, name: &str) -> Option<String> {
+    facts[SEALS][name].as_str().map(str::to_owned)
+}
+
 /// An error where the file `name` of a run is not what `run.json` keeps of it, or is the spec and is not there.
 pub(super) fn unchanged(run: &Path, facts: &Value, name: &str) -> Result<()> {
     let kept = match &facts[SEALS][name] {

@@ -2,7 +2,8 @@
 
 use crate::Result;
 use crate::harness::expected::problems as expected;
-use crate::harness::loaded::{Checked, Loaded, Tree, judged, read, tree};
+use crate::harness::lenders::Lenders;
+use crate::harness::loaded::{Checked, Loaded, Tree, folder_of, judged, read, tree};
 use crate::harness::sources;
 use crate::spec::parse::Node;
 use crate::spec::problem::{self, Problem};
@@ -28,8 +29,10 @@ pub struct Variant {
 /// Those of [`sources::fitted`].
 pub fn fitted(variants: Vec<Variant>) -> Result<(Vec<Variant>, Vec<String>)> {
     let mut opened: Vec<(DataSpec, String, Option<usize>)> = Vec::new();
-    let mut all_said = Vec::new();
+    let mut all_said: Vec<String> = Vec::new();
     let mut fit = |Variant { said, loaded }: Variant| -> Result<Variant> {
+        let lent = loaded.said.iter().filter(|words| !all_said.contains(words)).cloned().collect::<Vec<_>>();
+        all_said.extend(lent);
         let Spec { data, preset, .. } = &loaded.spec;
         let pictures = match opened.iter().find(|(of, at, _)| of == data && at == preset) {
             Some((.., pictures)) => *pictures,
@@ -63,10 +66,11 @@ pub fn expand(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Resu
     };
     // With no point left, what else is wrong with the file is to be told all the same.
     let points = if points.is_empty() { vec![Point::new()] } else { points };
+    let lenders = Lenders::new(folder_of(path), presets);
     let one = |point: &Point| -> std::result::Result<Checked, Vec<Problem>> {
         let mut own: Node = root.clone();
         sweep::put(&mut own, point).map_err(|problem| vec![problem])?;
-        judged(&own, &sources, presets, expected)
+        judged(&own, &sources, presets, expected, &|root, given| lenders.settle(root, given))
     };
     let judged: Vec<_> = points.par_iter().map(one).collect();
     let mut variants = Vec::with_capacity(points.len());

@@ -82,7 +82,11 @@ fn filled<M: Module<f32, Cpu>>(find: Find<'_>) -> Result<M> {
     nn::filled(&Cpu::default(), |parameter| find(&parameter.name, &parameter.shape))
 }
 
-fn beside(path: &Path) -> Result<PathBuf> {
+/// The merges that lie beside an imported CLIP under their published name.
+///
+/// # Errors
+/// [`Error::Data`] where there are none.
+pub fn beside(path: &Path) -> Result<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let found = MERGES.iter().map(|name| folder.join(name)).find(|merges| merges.is_file());
     found.ok_or_else(|| {

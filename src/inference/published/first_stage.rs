@@ -1,9 +1,9 @@
 //! Published first stages: OpenAI's dVAE and a Gumbel VQGAN.
 
 use super::unexpected;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::import::{Kind, Weights};
-use crate::inference::{Codec, FrozenFirstStage};
+use crate::inference::{Codec, FrozenFirstStage, Geometry, ImageTokenizer, Reconstruction};
 use crate::models::dvae::Dvae;
 use crate::models::feature_map::FeatureMap;
 use crate::models::presets::paper;
@@ -47,6 +47,83 @@ pub fn vqgan(weights: &Weights) -> Result<impl Codec + use<>> {
     let config = Config::parse(&weights.config()?)?;
     let model = Vqgan::load(&config, vqgan::QuantiserKind::Gumbel, &mut |name, shape| weights.parameter(name, shape))?;
     Ok(FrozenVqgan { model, config })
+}
+
+/// The model of the file at `path`, for pictures of one size.
+///
+/// # Errors
+/// Those of [`open`]; [`Error::Data`] where it does not turn such pictures into such a grid of so many codes.
+pub fn of_size(path: &Path, geometry: Geometry) -> Result<impl ImageTokenizer + use<>> {
+    let codec = open(path)?;
+    let Geometry { side, grid, codes } = geometry;
+    if codec.stride() * grid != side || codec.vocabulary() != codes {
+        let what = format!(
+            "expected a first stage that takes {side}×{side} pixels to {grid}×{grid} of {codes} codes, got one of stride {} and {} codes",
+            codec.stride(),
+            codec.vocabulary()
+        );
+        return Err(Error::data(path, what));
+    }
+    Ok(OfSize { codec, geometry })
+}
+
+struct OfSize {
+    codec: Box<dyn Codec>,
+    geometry: Geometry,
+}
+
+impl Codec for OfSize {
+    fn stride(&self) -> usize {
+        self.codec.stride()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.codec.vocabulary()
+    }
+
+    fn encode_any(&self, pictures: [usize; 3], pixels: &[f32]) -> Result<Vec<u32>> {
+        self.codec.encode_any(pictures, pixels)
+    }
+
+    fn decode_any(&self, grids: [usize; 3], codes: &[u32]) -> Result<Vec<f32>> {
+        self.codec.decode_any(grids, codes)
+    }
+}
+
+impl OfSize {
+    fn no_posterior(&self) -> Error {
+        Error::Usage("a published first stage is asked for codes and pictures alone: it has no posterior here".into())
+    }
+}
+
+impl ImageTokenizer for OfSize {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>> {
+        self.codec.encode_any([size, self.geometry.side, self.geometry.side], pixels)
+    }
+
+    fn decode(&self, codes: &[u32]) -> Result<Vec<f32>> {
+        let grid = self.geometry.grid;
+        self.codec.decode_any([codes.len() / (grid * grid), grid, grid], codes)
+    }
+
+    fn reconstruct(&self, size: usize, pixels: &[f32]) -> Result<Reconstruction> {
+        let codes = self.encode(size, pixels)?;
+        let positions = (self.geometry.grid * self.geometry.grid) as f64;
+        let kl = vec![positions * (self.geometry.codes as f64).ln(); size];
+        Ok(Reconstruction { pixels: self.decode(&codes)?, codes, kl, ..Reconstruction::default() })
+    }
+
+    fn posterior(&self, _: usize, _: &[f32]) -> Result<Vec<f32>> {
+        Err(self.no_posterior())
+    }
+
+    fn relaxed(&self, _: usize, _: &[f32], _: f64, _: u64) -> Result<Reconstruction> {
+        Err(self.no_posterior())
+    }
 }
 
 struct FrozenVqgan {

@@ -1,7 +1,7 @@
 //! What a value may be, as the walk over a spec asks for it, read from a part of the JSON Schema.
 
 use crate::mask::MOST_KERNEL;
-use crate::spec::kinds::{EXPECTATION, GLOB, LARGEST, NAME, PRESET};
+use crate::spec::kinds::{EXPECTATION, GLOB, LARGEST, LENDER, NAME, PRESET};
 use serde_json::Value;
 use std::fmt;
 use std::ops::Bound;
@@ -26,6 +26,8 @@ pub enum ValueKind {
     Preset,
     /// A file, a folder or a glob.
     Glob,
+    /// A run, or a file of `experiment import`.
+    Lender,
     /// A line of the `expect:` block.
     Expectation,
     /// One of these words.
@@ -93,6 +95,7 @@ impl ValueKind {
             (_, NAME) => ValueKind::Name,
             (_, PRESET) => ValueKind::Preset,
             (_, GLOB) => ValueKind::Glob,
+            (_, LENDER) => ValueKind::Lender,
             (_, EXPECTATION) => ValueKind::Expectation,
             _ => unreachable!("a part of the schema: {schema}"),
         }
@@ -142,6 +145,7 @@ impl fmt::Display for ValueKind {
             ValueKind::Name => write!(f, "at most 64 letters, digits, `-`, `_` or `.`, no `.` first"),
             ValueKind::Preset => write!(f, "the name of a preset"),
             ValueKind::Glob => write!(f, "a file, a folder or a pattern"),
+            ValueKind::Lender => write!(f, "a run, or a .safetensors file of `experiment import`"),
             ValueKind::Expectation => write!(f, "`dotted.path.in.results (<|<=|>|>=) number`"),
             ValueKind::Choice(words) => {
                 let names: Vec<&str> = words.iter().map(|word| word.name.as_str()).collect();
