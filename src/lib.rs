@@ -77,6 +77,8 @@ pub mod data;
 pub mod error;
 pub mod evaluate;
 #[doc(hidden)]
+pub mod export;
+#[doc(hidden)]
 pub mod files;
 #[doc(hidden)]
 pub mod harness;

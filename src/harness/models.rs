@@ -6,7 +6,8 @@ use crate::inference::{
     TokenModel, masks,
 };
 use crate::mask::{Layout, Pattern};
-use crate::models::{clip::Clip, dvae::Dvae, presets, transformer::Transformer, vqvae::Vqvae};
+use crate::models::clip::{Clip, ClipSizes, Tower};
+use crate::models::{dvae::Dvae, presets, transformer::Transformer, vqvae::Vqvae};
 use crate::nn::{self, weights};
 use crate::ops::Backend;
 use crate::shape::{DvaeShape, Preset, TextTowerShape, TransformerShape};
@@ -33,8 +34,12 @@ pub struct Architecture {
     pub patterns: Vec<Pattern>,
     /// Its text ids.
     pub text: TextVocab,
+    /// The sizes of its blocks.
+    pub tower: Tower,
     /// CLIP's text ids.
     pub clip_text: ClipVocab,
+    /// The sizes of its towers.
+    pub clip: ClipSizes,
     /// What first stage, transformer and CLIP learn.
     pub parameters: [usize; 3],
 }
@@ -90,6 +95,8 @@ where
             layout: Layout { text: slots, grid: <P::Transformer as TransformerShape>::Grid::SIZE },
             patterns: patterns(&spec.transformer, <P::Transformer as TransformerShape>::DEPTH)?,
             text: TextVocab { bpe: P::BPE, slots },
+            tower: Tower::of::<<P::Transformer as TransformerShape>::Block>(P::Transformer::DEPTH),
+            clip: ClipSizes::of::<P::Clip>(),
             clip_text: ClipVocab { bpe: P::BPE, context: <P::Clip as TextTowerShape>::Context::SIZE },
             parameters: [
                 first,

@@ -103,6 +103,11 @@ impl RunModels {
         Ok(RunModels { run, loaded, facts, family, architecture, warnings: Vec::new() })
     }
 
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.run
+    }
+
     /// Its spec.
     pub fn loaded(&self) -> &Loaded {
         &self.loaded
@@ -111,6 +116,11 @@ impl RunModels {
     /// The sizes of its models.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
+    }
+
+    /// What was damaged of it, of what was opened.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Its tokenizer.
@@ -193,6 +203,24 @@ impl RunModels {
         }
         run_dir::file_unchanged(&self.run, &self.facts, name)?;
         Ok(Some((0, open(&file)?)))
+    }
+
+    /// The weights that are used of the first stage, the transformer and CLIP: the stage's name, the step, and the safetensors file as
+    /// it lies there.
+    ///
+    /// # Errors
+    /// Those of [`RunModels::first_stage`]; [`Error::Data`] before the first checkpoint of one.
+    pub fn files(&self, older: &mut Older<'_>) -> Result<[(&'static str, u64, Vec<u8>); 3]> {
+        let spec = &self.loaded.spec;
+        let mut file = |stage: &'static str, keep| -> Result<_> {
+            let (step, bytes) = self.weights((stage, keep), older)?.ok_or_else(|| missing(&self.run, stage))?;
+            Ok((stage, step, bytes))
+        };
+        Ok([
+            file(spec.first_stage.kind.name(), spec.first_stage.keep)?,
+            file("transformer", spec.transformer.keep)?,
+            file("clip", spec.clip.keep)?,
+        ])
     }
 
     /// The model that was found.

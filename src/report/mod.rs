@@ -6,7 +6,7 @@ pub(crate) mod axis;
 pub(crate) mod charts;
 mod data;
 mod evaluation;
-mod figures;
+pub(crate) mod figures;
 pub mod grid;
 mod header;
 pub(crate) mod html;

@@ -10,6 +10,7 @@ mod datasets;
 mod edges;
 mod eval;
 mod examples;
+mod export;
 mod golden;
 mod lent;
 mod own_data;
@@ -24,4 +25,6 @@ mod start;
 mod support;
 mod sweep;
 mod switches;
+#[path = "../tfevents/mod.rs"]
+mod tfevents;
 mod verbs;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From what knows nothing to what knows everything.
-pub(super) const ORDER: [&str; 22] = [
+pub(super) const ORDER: [&str; 23] = [
     "error",
     "files",
     "checkpoint",
@@ -31,6 +31,7 @@ pub(super) const ORDER: [&str; 22] = [
     "evaluate",
     "harness",
     "report",
+    "export",
     "notebook",
     "bin",
 ];

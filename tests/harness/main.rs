@@ -4,6 +4,7 @@
 mod alone;
 #[cfg(feature = "cli")]
 mod docs;
+mod export;
 mod extends;
 mod layering;
 mod masks;
@@ -18,6 +19,9 @@ mod report;
 mod run_dir;
 mod specs;
 mod sweep;
+
+#[path = "../tfevents/mod.rs"]
+mod tfevents;
 
 use dalle::kernels::heap::Heap;
 

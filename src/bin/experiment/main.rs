@@ -7,6 +7,7 @@ mod data;
 mod device;
 mod eval;
 mod examples;
+mod export;
 mod list;
 mod new;
 mod rerun;
@@ -145,6 +146,8 @@ enum Verb {
         /// The run directory.
         run: PathBuf,
     },
+    /// Runs for other programs: TensorBoard, tables, a folder of models as Hugging Face has them.
+    Export(export::ExportArgs),
     /// Makes a dataset: `emoji` from npm packages, `shapes` as a folder to train on or a sheet to look at.
     Data(data::DataArgs),
     /// Published weights to a safetensors file with the published names; nothing in them is run.
@@ -243,6 +246,7 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Selftest { device }) => device.run(verbs::selftest),
         Some(Verb::Eval(args)) => args.device.run(|device| eval::eval(&args, device)),
         Some(Verb::Report { run }) => run::report(&run),
+        Some(Verb::Export(args)) => export::export(&args),
         Some(Verb::Data(args)) => data::data(&args),
         Some(Verb::Import(args)) => weights::import_weights(&args),
         Some(Verb::Inspect { file }) => weights::inspect(&file),

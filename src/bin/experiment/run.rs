@@ -3,6 +3,7 @@
 use crate::device::DeviceArgs;
 use crate::{say, usage};
 use clap::{Args, CommandFactory};
+use dalle::export::Follower;
 use dalle::harness::device::Device;
 use dalle::harness::load::{self, Loaded};
 use dalle::harness::pipeline::{self, Watch};
@@ -36,6 +37,9 @@ pub struct RunArgs {
     /// Threads; every core if left out. Results do not depend on it.
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Writes TensorBoard's files below DIR while it goes on: curves, pictures, settings and results.
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Checks the spec, builds the models and prints the spec with every default filled in.
     #[arg(long)]
     dry_run: bool,
@@ -83,11 +87,11 @@ pub fn run(args: &RunArgs) -> Result<()> {
         notice::line(format_args!("{}: already finished", begun.path.display()));
         return say(dalle::report::write(&begun.path)?.display());
     }
-    go_on(&begun, device, None)
+    go_on(&begun, device, None, args.tensorboard.as_deref())
 }
 
-/// Goes on with a run, whose stages may be shared.
-pub fn go_on(begun: &Begun, device: Device, shared: Option<Shared>) -> Result<()> {
+/// Goes on with a run, whose stages may be shared, and which TensorBoard may be told of.
+pub fn go_on(begun: &Begun, device: Device, shared: Option<Shared>, tensorboard: Option<&Path>) -> Result<()> {
     notice::line(format_args!("run: {}, gone on with", begun.path.display()));
     let mut run = RunDir::open(&begun.path)?;
     run.change_spec(&begun.loaded, &begun.changes)?;
@@ -96,7 +100,7 @@ pub fn go_on(begun: &Begun, device: Device, shared: Option<Shared>) -> Result<()
         let what = format!("begun on {theirs}, gone on with on {ours}: its bits are of neither");
         run.warn("run", "other-device", &what)?;
     }
-    train(&begun.loaded, device, run, shared)
+    train(&begun.loaded, device, run, shared, tensorboard)
 }
 
 /// The spec as the number of its pictures bounds its steps, which is said, as is what does not hold of it. Where the data cannot be opened and nothing is
@@ -156,15 +160,21 @@ fn start(args: &RunArgs, loaded: &Loaded) -> Result<()> {
     if args.dry_run {
         return dry_run(args, loaded);
     }
-    begin(&args.out, loaded, device, None)
+    begin(&args.out, loaded, device, None, args.tensorboard.as_deref())
 }
 
-/// Starts a run below `results`, whose stages may be shared.
-pub fn begin(results: &Path, loaded: &Loaded, device: Device, shared: Option<Shared>) -> Result<()> {
+/// Starts a run below `results`, whose stages may be shared, and which TensorBoard may be told of.
+pub fn begin(
+    results: &Path,
+    loaded: &Loaded,
+    device: Device,
+    shared: Option<Shared>,
+    tensorboard: Option<&Path>,
+) -> Result<()> {
     let argv: Vec<String> = std::env::args().collect();
     let run = RunDir::create(results, loaded, &argv)?;
     notice::line(format_args!("run: {}", run.path().display()));
-    train(loaded, device, run, shared)
+    train(loaded, device, run, shared, tensorboard)
 }
 
 fn dry_run(args: &RunArgs, loaded: &Loaded) -> Result<()> {
@@ -172,13 +182,20 @@ fn dry_run(args: &RunArgs, loaded: &Loaded) -> Result<()> {
     say(text.trim_end())
 }
 
-/// Trains, measures and reports in a run that was begun.
-pub fn train(loaded: &Loaded, device: Device, mut run: RunDir, shared: Option<Shared>) -> Result<()> {
+/// Trains, measures and reports in a run that was begun, and which TensorBoard may be told of.
+pub fn train(
+    loaded: &Loaded,
+    device: Device,
+    mut run: RunDir,
+    shared: Option<Shared>,
+    tensorboard: Option<&Path>,
+) -> Result<()> {
     let stop = signals::install()?;
     run.update(|facts| {
         facts["device"] = device.name().into();
         facts["gpu"] = device.card().into();
     })?;
+    let follower = tensorboard.map(|out| Follower::start(run.path(), out)).transpose()?;
     let outcome = pipeline::run(loaded, device, &mut run, &Watch { stop, progress: true, shared });
     // A run that failed, or was stopped, has a report too; its error comes before the report's.
     let report = dalle::report::write(run.path()).and_then(|path| {
@@ -188,7 +205,8 @@ pub fn train(loaded: &Loaded, device: Device, mut run: RunDir, shared: Option<Sh
         }
         say(path.display())
     });
-    outcome.and(report)
+    let exported = follower.map_or(Ok(()), |follower| follower.finish().map(drop));
+    outcome.and(report).and(exported)
 }
 
 /// Writes the report of a run. Where `run.json` cannot know that nobody writes it any more, that is said.

@@ -32,6 +32,9 @@ pub struct SweepArgs {
     /// Prints the sweep as a job for a cluster instead of running it.
     #[arg(long, value_enum, value_name = "WHO", conflicts_with = "dry_run")]
     emit: Option<Emit>,
+    /// Writes TensorBoard's files of every run below DIR while they go on.
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Checks every spec of it and prints what each would cost; writes nothing.
     #[arg(long)]
     dry_run: bool,
@@ -113,13 +116,14 @@ fn one(args: &SweepArgs, frozen: &Frozen, index: usize) -> Result<()> {
     let hold = frozen.hold(index)?;
     let runs = args.out.join(&frozen.name);
     let shared = Some(Shared { locks: runs.join("locks"), runs });
+    let board = args.tensorboard.as_deref();
     let done = match sweep::index(frozen, index, &Runs::of(&args.out, &frozen.name), presets::NAMES)? {
         Index::Done(path) => {
             notice::line(format_args!("{}: already finished", path.display()));
             say(dalle::report::write(&path)?.display())
         }
-        Index::Begun(begun) => run::go_on(&begun, args.device.device()?, shared),
-        Index::Absent => run::begin(&args.out, &loaded, args.device.device()?, shared),
+        Index::Begun(begun) => run::go_on(&begun, args.device.device()?, shared, board),
+        Index::Absent => run::begin(&args.out, &loaded, args.device.device()?, shared, board),
     };
     drop(hold);
     done
@@ -151,6 +155,11 @@ fn arguments(args: &SweepArgs, at_once: Option<usize>) -> Vec<String> {
     let threads = args.threads.or(at_once.map(|at_once| (cores / at_once).max(1)));
     let mut words = vec!["--out".to_owned(), args.out.display().to_string()];
     words.extend(threads.into_iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
+    if let Some(board) = &args.tensorboard {
+        // A script may be run elsewhere.
+        let board = std::path::absolute(board).unwrap_or_else(|_| board.clone());
+        words.extend(["--tensorboard".to_owned(), board.display().to_string()]);
+    }
     words.extend(args.device.words());
     words
 }

@@ -20,6 +20,7 @@ pub use reading::{
     file_unchanged, find, find_same, is_written, metrics_lines, read_run, read_spec, runs, status, tokenizer_unchanged,
 };
 pub use seal::sealed;
+pub use utc::seconds_since_1970;
 pub use writer::RunDir;
 
 const RUN: &str = "run.json";

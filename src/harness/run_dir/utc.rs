@@ -18,6 +18,23 @@ pub(super) fn utc(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The seconds since 1970 of a time as [`utc`] writes it.
+pub fn seconds_since_1970(utc: &str) -> Option<u64> {
+    let (date, time) = utc.strip_suffix('Z')?.split_once('T')?;
+    let three = |text: &str, by: char| -> Option<[u64; 3]> {
+        let parts: Option<Vec<u64>> = text.split(by).map(|part| part.parse().ok()).collect();
+        parts?.try_into().ok()
+    };
+    let ([year, month, day], [hour, minute, second]) = (three(date, '-')?, three(time, ':')?);
+    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // As above: years from March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    (days.checked_sub(719_468)? * 86_400).checked_add(3600 * hour + 60 * minute + second)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +53,17 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+            assert_eq!(seconds_since_1970(text), Some(seconds));
+        }
+        for wrong in [
+            "",
+            "2026-11-23",
+            "2026-11-23T03:45Z",
+            "2026-13-23T03:45:00Z",
+            "1969-11-23T03:45:00Z",
+            "2026-11-23T03:45:00",
+        ] {
+            assert_eq!(seconds_since_1970(wrong), None, "{wrong}");
         }
     }
 }

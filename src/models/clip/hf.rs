@@ -1,9 +1,10 @@
-//! Hugging Face's `CLIPModel` as the same model: what its `config.json` says, and which of its tensors make up each published
-//! parameter. Nothing else differs: queries, keys and values are stored apart there, and projections as [out, in].
+//! Hugging Face's `CLIPModel` as the same model, read and written: what its `config.json` says, and which of its tensors make up
+//! each published parameter. Nothing else differs: queries, keys and values are stored apart there, and projections as [out, in].
 
 use super::sizes::{ClipSizes, Tower};
 use crate::error::{Error, Result};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// What `config.json` says of the model.
@@ -100,6 +101,42 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The `config.json` of it, which [`parse`](Config::parse) reads back.
+    pub fn json(&self) -> Value {
+        let Config { sizes, end } = *self;
+        let tower = |kind: &str, Tower { width, heads, mlp, depth }: Tower| {
+            json!({
+                "model_type": kind,
+                "hidden_size": width,
+                "intermediate_size": mlp,
+                "num_attention_heads": heads,
+                "num_hidden_layers": depth,
+                "hidden_act": if sizes.quick_gelu { "quick_gelu" } else { "gelu" },
+                "layer_norm_eps": 1e-5,
+                "projection_dim": sizes.embed,
+            })
+        };
+        let mut text = tower("clip_text_model", sizes.text);
+        text["max_position_embeddings"] = json!(sizes.context);
+        text["vocab_size"] = json!(sizes.vocab);
+        // 2 stands for the largest id of a text, as in the files that know no better.
+        text["eos_token_id"] = json!(end.unwrap_or(2));
+        let mut vision = tower("clip_vision_model", sizes.vision);
+        vision["image_size"] = json!(sizes.side);
+        vision["patch_size"] = json!(sizes.patch);
+        vision["num_channels"] = json!(3);
+        json!({
+            "model_type": "clip",
+            "architectures": ["CLIPModel"],
+            "dtype": "float32",
+            "projection_dim": sizes.embed,
+            "text_config": text,
+            "vision_config": vision,
+        })
+    }
+}
+
 /// What a published parameter is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -190,5 +227,76 @@ pub fn read<E: Copy>(
             Ok((0..rows * columns).map(|i| values[i % columns * rows + i / columns]).collect())
         }
         _ => Ok(values),
+    }
+}
+
+/// The published parameter `name` of `shape` as Hugging Face's tensors: the name, shape and values of each. The inverse of [`read`].
+///
+/// # Errors
+/// [`Error::Data`] for another name or number of values.
+pub fn write<E: Copy>(name: &str, shape: &[usize], values: &[E]) -> Result<Vec<(String, Vec<usize>, Vec<E>)>> {
+    let source = source(name).ok_or_else(|| Error::data(name, "not a parameter of CLIP"))?;
+    if values.len() != shape.iter().product::<usize>() {
+        return Err(Error::data(name, format!("expected {shape:?} values, got {}", values.len())));
+    }
+    if let ([rows, columns], true) = (shape, source.transposed) {
+        let turned: Vec<E> = (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect();
+        return Ok(source.parts.into_iter().map(|part| (part, vec![*columns, *rows], turned.clone())).collect());
+    }
+    let (mut shape, count) = (shape.to_vec(), source.parts.len());
+    if let Some(rows) = shape.first_mut() {
+        *rows /= count;
+    }
+    let parts = source.parts.into_iter().zip(values.chunks((values.len() / count).max(1)));
+    Ok(parts.map(|(part, values)| (part, shape.clone(), values.to_vec())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let block = "transformer.resblocks.0.";
+        let parameters: [(String, Vec<usize>); 8] = [
+            ("logit_scale".into(), vec![]),
+            ("visual.proj".into(), vec![4, 3]),
+            ("visual.conv1.weight".into(), vec![4, 3, 2, 2]),
+            ("text_projection".into(), vec![2, 5]),
+            ("ln_final.bias".into(), vec![4]),
+            (format!("visual.{block}attn.in_proj_weight"), vec![12, 4]),
+            (format!("{block}attn.in_proj_bias"), vec![12]),
+            (format!("{block}mlp.c_proj.weight"), vec![4, 16]),
+        ];
+        for (name, shape) in parameters {
+            let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|i| i as f32).collect();
+            let written = write(&name, &shape, &values).unwrap();
+            let mut files: HashMap<String, (Vec<usize>, Vec<f32>)> =
+                written.into_iter().map(|(name, shape, values)| (name, (shape, values))).collect();
+            let read = read(&name, &shape, |part, shape| {
+                let (stored, values) = files.remove(part).unwrap();
+                assert_eq!(stored, shape, "{part}");
+                Ok(values)
+            });
+            assert_eq!((read.unwrap(), files.len()), (values, 0), "{name}");
+        }
+        // A matrix [in, out] as [out, in].
+        let (_, shape, values) = write("visual.proj", &[2, 3], &[1, 2, 3, 4, 5, 6]).unwrap().remove(0);
+        assert_eq!((shape, values), (vec![3, 2], vec![1, 4, 2, 5, 3, 6]));
+        assert!(write("ln_final.bias", &[3], &[1]).unwrap_err().to_string().contains("expected [3] values, got 1"));
+        assert!(write("encoder.conv", &[1], &[1]).is_err());
+    }
+
+    #[test]
+    fn a_config_is_read_as_it_was_written() {
+        let tower = |width| Tower { width, heads: 4, mlp: 3 * width, depth: 2 };
+        let (vision, text) = (tower(12), tower(8));
+        let sizes = ClipSizes { vision, text, side: 32, patch: 4, context: 10, vocab: 66, embed: 6, quick_gelu: false };
+        for config in
+            [Config { sizes, end: Some(65) }, Config { sizes: ClipSizes { quick_gelu: true, ..sizes }, end: None }]
+        {
+            assert_eq!(Config::parse(config.json().to_string().as_bytes(), "config.json").unwrap(), config);
+        }
     }
 }

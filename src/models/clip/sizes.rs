@@ -39,7 +39,8 @@ pub struct Tower {
 }
 
 impl Tower {
-    fn of<B: BlockShape>(depth: usize) -> Tower {
+    /// That of `depth` blocks of a type.
+    pub fn of<B: BlockShape>(depth: usize) -> Tower {
         Tower { width: B::Dim::SIZE, heads: B::Heads::SIZE, mlp: B::Mlp::SIZE, depth }
     }
 }
