@@ -62,9 +62,10 @@ fn tensorboard_is_told_the_same_while_training_and_after() {
     let psnr = &facts(&run)["results"]["elbo_validation"]["psnr"];
     let psnr = psnr.get("value").unwrap_or(psnr).as_f64().unwrap();
     assert_eq!(whole["results/elbo_validation.psnr"], [(0, f64::from(psnr as f32))]);
-    // What cannot be written is said, and the run is whole all the same.
+    // A folder that cannot be made.
     let place = Place::with_spec().write("file", "");
     place.experiment(&["tiny.yaml", "--tensorboard", "file"]).failed(6, "file");
+    assert!(!place.path("results").exists(), "it is known before the run begins");
 }
 
 #[test]
@@ -88,13 +89,17 @@ fn tensorboard_reads_it() {
         return;
     }
     let place = Place::with_spec();
-    // Stopped in the middle, by a file in the way, and gone on with: steps are told twice.
     place.experiment(&["train", "tiny.yaml", "--tensorboard", "logs"]).done();
+    // As if it had been killed after step 6 of CLIP's last checkpoint: what it told of later steps is told again.
     let run = place.run();
-    let at = run.join("checkpoints/clip");
-    fs::remove_dir_all(at.join("step-12")).unwrap();
-    fs::write(at.join("LATEST"), "step-6\n").unwrap();
-    place.experiment(&["train", "tiny.yaml", "--resume-or-start", "--tensorboard", "logs"]);
+    let facts = fs::read_to_string(run.join("run.json")).unwrap();
+    fs::write(run.join("run.json"), facts.replacen("\"status\": \"done\"", "\"status\": \"running\"", 1)).unwrap();
+    let checkpoints = run.join("checkpoints/clip");
+    fs::remove_dir_all(checkpoints.join("step-12")).unwrap();
+    fs::write(checkpoints.join("LATEST"), "step-6\n").unwrap();
+    let again = place.experiment(&["tiny.yaml", "--resume", "--tensorboard", "logs"]);
+    assert!(again.stderr.contains("gone on with"), "{again:?}");
+    again.done();
     let script = "\
 import sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -20,7 +20,7 @@ enum What {
     /// Curves, pictures, settings and results as TensorBoard's event files; a folder for each run and stage.
     #[command(after_long_help = "Examples:\n  \
         experiment export tensorboard results/quickstart --out logs && tensorboard --logdir logs\n  \
-        experiment export tensorboard results/lr/* --out logs --follow\n  \
+        experiment export tensorboard results/rates/2* --out logs --follow\n  \
         experiment train experiments/quickstart.yaml --tensorboard logs")]
     Tensorboard {
         /// Run directories, or `results/<name>` for the newest in there.

@@ -92,6 +92,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 
 /// Goes on with a run, whose stages may be shared, and which TensorBoard may be told of.
 pub fn go_on(begun: &Begun, device: Device, shared: Option<Shared>, tensorboard: Option<&Path>) -> Result<()> {
+    prepare(tensorboard)?;
     notice::line(format_args!("run: {}, gone on with", begun.path.display()));
     let mut run = RunDir::open(&begun.path)?;
     run.change_spec(&begun.loaded, &begun.changes)?;
@@ -171,10 +172,16 @@ pub fn begin(
     shared: Option<Shared>,
     tensorboard: Option<&Path>,
 ) -> Result<()> {
+    prepare(tensorboard)?;
     let argv: Vec<String> = std::env::args().collect();
     let run = RunDir::create(results, loaded, &argv)?;
     notice::line(format_args!("run: {}", run.path().display()));
     train(loaded, device, run, shared, tensorboard)
+}
+
+/// Where TensorBoard's files go, made before a run directory is touched.
+fn prepare(tensorboard: Option<&Path>) -> Result<()> {
+    tensorboard.map_or(Ok(()), |folder| std::fs::create_dir_all(folder).map_err(Error::io("create", folder)))
 }
 
 fn dry_run(args: &RunArgs, loaded: &Loaded) -> Result<()> {

@@ -2,10 +2,12 @@
 //! not good for. Every figure is the run's own.
 
 use crate::error::{Error, Result};
-use crate::evaluate::results::{ResultRow, Results, words};
+use crate::evaluate::estimate::Estimate;
+use crate::evaluate::results::{Choice, ResultRow, Results, words};
+use crate::export::figures;
 use crate::models::clip::ClipSizes;
 use crate::report::duration;
-use crate::report::figures;
+use crate::report::figures::{self as written, unit};
 use crate::report::run::Run;
 use crate::spec::{DataKind, Spec};
 use serde_json::{Value, json};
@@ -33,8 +35,7 @@ pub(super) struct Facts<'a> {
 /// [`Error::Data`] for facts that YAML cannot hold; none are.
 pub(super) fn card(facts: &Facts<'_>) -> Result<String> {
     let (main, details) = facts.run.results.as_ref().map(rows).unwrap_or_default();
-    let front =
-        serde_yaml::to_string(&front(facts, &main)).map_err(|error| Error::data("README.md", error.to_string()))?;
+    let front = serde_yaml::to_string(&front(facts)).map_err(|error| Error::data("README.md", error.to_string()))?;
     let name = &facts.spec.name;
     let parts = [
         format!("---\n{front}---\n\n# {name}\n\n{}", what(facts)),
@@ -46,12 +47,13 @@ pub(super) fn card(facts: &Facts<'_>) -> Result<String> {
     Ok(parts.join("\n"))
 }
 
-/// What was measured, the key figures apart from the details.
+/// What was measured, the details apart.
 fn rows(results: &Results) -> (Vec<ResultRow>, Vec<ResultRow>) {
     let mut main = Vec::new();
     for (set, accuracy) in results.attribute_accuracy.iter() {
-        let row = |(choice, share): (&crate::evaluate::results::Choice, _)| ResultRow::share(choice.title(), share);
-        main.extend(accuracy.strict.iter().map(|(c, s)| row((c, *s)).below(&format!("right, {}", words(set)))));
+        let heading = format!("right, {}", words(set));
+        let row = |(choice, share): (&Choice, &Estimate)| ResultRow::share(choice.title(), *share).below(&heading);
+        main.extend(accuracy.strict.iter().map(row));
     }
     main.extend(results.zero_shot.iter().map(|(set, share)| ResultRow::share(words(set), *share).below("zero-shot")));
     for (set, figures) in results.sets.iter() {
@@ -61,16 +63,28 @@ fn rows(results: &Results) -> (Vec<ResultRow>, Vec<ResultRow>) {
     (main, details)
 }
 
-fn front(facts: &Facts<'_>, main: &[ResultRow]) -> Value {
-    let metric = |row: &ResultRow| {
-        let interval = row.estimate.interval.map(|[low, high]| format!("95 % interval {low:.4} to {high:.4}"));
-        let mut metric = json!({"type": slug(&row.title), "name": row.title, "value": row.estimate.value});
-        if let Some(interval) = interval {
-            metric["args"] = json!(interval);
+/// The figures that model hubs are told, by their paths in the results.
+fn key_figures(results: &Value) -> Vec<(String, Estimate)> {
+    const LAST: [&str; 4] = ["psnr", "codes_in_use", "image_token_nats", "joint_bits_per_value"];
+    let is_key = |path: &str| {
+        let (set, last) = path.rsplit_once('.').unwrap_or_default();
+        let accuracy = set.starts_with("attribute_accuracy.") && set.matches('.').count() == 1;
+        set == "zero_shot" || accuracy || (set.starts_with("elbo_") && LAST.contains(&last))
+    };
+    figures(results).into_iter().filter(|(path, _)| is_key(path)).collect()
+}
+
+fn front(facts: &Facts<'_>) -> Value {
+    let metric = |(path, figure): (String, Estimate)| {
+        let mut metric = json!({"type": path, "value": figure.value});
+        if let Some([low, high]) = figure.interval {
+            metric["args"] = json!({"confidence": 0.95, "low": low, "high": high});
         }
         metric
     };
-    let metrics: Vec<Value> = main.iter().filter(|row| row.estimate.value.is_finite()).map(metric).collect();
+    let results = facts.run.facts.get("results").unwrap_or(&Value::Null);
+    let measured = key_figures(results).into_iter().filter(|(_, figure)| figure.value.is_finite());
+    let metrics: Vec<Value> = measured.map(metric).collect();
     let mut front = json!({"library_name": "dalle", "pipeline_tag": "text-to-image", "tags": ["dall-e", "dvae", "clip", "text-to-image"]});
     if !metrics.is_empty() {
         let data = data_name(facts.spec);
@@ -155,13 +169,13 @@ fn measured(main: &[ResultRow], details: &[ResultRow]) -> String {
     let table = |rows: &[ResultRow]| {
         let mut text = String::from("| figure | value | unit | 95 % interval |\n|---|---|---|---|\n");
         for row in rows {
-            let ((value, detail), unit) = (figures::figures(row), figures::unit(row));
+            let ((value, detail), unit) = (written::figures(row), unit(row));
             let _ = writeln!(text, "| {} | {value} | {unit} | {detail} |", row.title.replace('|', "\\|"));
         }
         text
     };
     let mut text =
-        format!("## Measured\n\nOn pairs that were not trained on. `results.json` has all digits.\n\n{}", table(main));
+        format!("## Measured\n\nBy the run itself, after training. `results.json` has all digits.\n\n{}", table(main));
     if !details.is_empty() {
         let _ = write!(text, "\n<details><summary>In detail</summary>\n\n{}\n</details>\n", table(details));
     }

@@ -113,7 +113,8 @@ class Transformer:
     def slots(self, ids):
         """T ids: a caption's tokens, then a pad of its own for each slot that is left; the last one is always a pad."""
         text, words = self.config["text_length"], self.config["text_vocab_size"]
-        return (list(ids)[: text - 1] + [words + slot for slot in range(text)][len(list(ids)[: text - 1]) :])[:text]
+        ids = list(ids)[: text - 1]
+        return ids + [words + slot for slot in range(len(ids), text)]
 
     def embed(self, text, image):
         c, table = self.config, lambda name: self.weights[name + "_embeddings.weight"]
