@@ -7,8 +7,9 @@ use crate::report::run::{Candidate, Progress, Run};
 use std::fs;
 use std::path::Path;
 
-/// At most so many rows of a sheet, and candidates in one.
-const ROWS: usize = 16;
+/// At most so many rows of a sheet.
+pub(super) const ROWS: usize = 16;
+/// And candidates in one.
 const COLUMNS: usize = 8;
 /// Smaller pictures are enlarged to about this side.
 const SIDE: usize = 64;

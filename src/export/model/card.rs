@@ -1,10 +1,11 @@
 //! The model card: what the models are, how they were trained, what was measured of them and with what uncertainty, and what they are
 //! not good for. Every figure is the run's own.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::results::{Choice, ResultRow, Results, words};
 use crate::export::figures;
+use crate::export::pictures::ROWS;
 use crate::models::clip::ClipSizes;
 use crate::report::duration;
 use crate::report::figures::{self as written, unit};
@@ -108,7 +109,10 @@ fn what(facts: &Facts<'_>) -> String {
         data_name(facts.spec)
     );
     if facts.samples {
-        text += "\n![Samples, a row for each caption, the best by CLIP first](samples.png)\n";
+        text += "\n![Samples, a row for each caption, the best by CLIP first](samples.png)\n\nThe captions of the rows:\n\n";
+        for sampled in facts.run.samples.iter().take(ROWS) {
+            let _ = writeln!(text, "1. {}", one_line(&sampled.caption).replace('<', "&lt;"));
+        }
     }
     text
 }
