@@ -48,6 +48,8 @@ struct Kept {
 pub struct Codes<'a> {
     first: &'a dyn ImageTokenizer,
     source: &'a dyn Source,
+    /// Fixed views of each picture; 0: as it is, or another one every time.
+    views: usize,
     kept: Option<Kept>,
     /// Pictures whose codes were there, and those that were coded.
     pub found: u64,
@@ -69,12 +71,13 @@ impl<'a> Codes<'a> {
         (spec, folder): (&Spec, &Path),
         (weights, data): (&str, &str),
     ) -> Result<Self> {
-        let mut codes = Codes { first, source, kept: None, found: 0, coded: 0, failed: None };
+        let mut codes = Codes { first, source, views: 0, kept: None, found: 0, coded: 0, failed: None };
         let (view, views) = (view(&spec.data, false), spec.data.views);
         let of_views = (!view.is_fixed()).then_some((spec.seed, views));
         if of_views.is_some() && views == 0 {
             return Ok(codes);
         }
+        codes.views = of_views.map_or(0, |(_, views)| views);
         let Geometry { side, grid, codes: vocabulary } = first.geometry();
         let bytes = if vocabulary <= 1 << 16 { 2 } else { 4 };
         let facts = json!({
@@ -169,7 +172,8 @@ impl<'a> Codes<'a> {
         let name = self.path().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         if self.found + self.coded > 0 {
             run.update(|facts| {
-                facts["codes"][stage] = json!({"found": self.found, "coded": self.coded, "kept_in": name})
+                facts["codes"][stage] =
+                    json!({"found": self.found, "coded": self.coded, "views": self.views, "kept_in": name})
             })?;
         }
         match &self.failed {

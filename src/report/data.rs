@@ -27,7 +27,7 @@ pub(super) struct DataCounts {
 pub(super) fn stages(run: &Run) -> Vec<(&str, DataCounts)> {
     let object = |key: &str| run.facts.get(key).and_then(Value::as_object);
     let mut names: Vec<&str> = Vec::new();
-    for key in ["samples", "bad_samples", "captions"] {
+    for key in ["samples", "bad_samples", "captions", "codes"] {
         names.extend(object(key).into_iter().flat_map(Map::keys).map(String::as_str));
     }
     let mut once = Vec::new();
@@ -40,8 +40,22 @@ pub(super) fn stages(run: &Run) -> Vec<(&str, DataCounts)> {
     let at = |key: &str, stage: &str| object(key).and_then(|stages| stages.get(stage));
     names
         .into_iter()
-        .map(|stage| (stage, counts(at("samples", stage), at("bad_samples", stage), at("captions", stage))))
+        .map(|stage| {
+            let mut counts = counts(at("samples", stage), at("bad_samples", stage), at("captions", stage));
+            counts.reasons.extend(at("codes", stage).map(codes));
+            (stage, counts)
+        })
         .collect()
+}
+
+/// Where the codes of a stage's pictures came from.
+fn codes(codes: &Value) -> String {
+    let number = |key: &str| codes[key].as_u64().unwrap_or(0);
+    let views = match number("views") {
+        0 => String::new(),
+        views => format!(", each picture in {views} fixed views (data.views)"),
+    };
+    format!("codes: {} read, {} made{views}", number("found"), number("coded"))
 }
 
 fn counts(samples: Option<&Value>, bad: Option<&Value>, captions: Option<&Value>) -> DataCounts {

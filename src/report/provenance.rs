@@ -9,7 +9,7 @@ use super::run::Run;
 /// The most rows that the table shows.
 const ROWS: usize = 200;
 /// Facts that have a place of their own.
-const PLACED: [&str; 12] = [
+const PLACED: [&str; 13] = [
     "results",
     "timings",
     "name",
@@ -21,6 +21,7 @@ const PLACED: [&str; 12] = [
     "samples",
     "bad_samples",
     "captions",
+    "codes",
     "data",
 ];
 
