@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The normal distribution's 97.5 % quantile.
-const Z: f64 = 1.959_964;
+pub(super) const Z: f64 = 1.959_964;
 
 /// A figure, with its 95 % interval where it has one. As JSON it is a number, or an object of `value`, `low`, `high` and `n`; what
 /// is no number is null.
@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for Estimate {
 }
 
 /// Mean and sample deviation.
-fn moments(values: &[f64]) -> (f64, f64) {
+pub(super) fn moments(values: &[f64]) -> (f64, f64) {
     let count = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();

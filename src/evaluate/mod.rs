@@ -3,6 +3,10 @@
 #[doc(hidden)]
 pub mod blur;
 pub mod clip_score;
+#[doc(hidden)]
+pub mod difference;
+#[doc(hidden)]
+pub mod each;
 mod engine;
 #[doc(hidden)]
 pub mod estimate;

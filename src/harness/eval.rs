@@ -13,6 +13,7 @@ use crate::data::{Example, Picture};
 use crate::error::{Error, Result};
 use crate::evaluate::blur::{RADII, blurred, in_pixels};
 use crate::evaluate::clip_score::{PREFIX, clip_score, cosines, similarities};
+use crate::evaluate::each::Each;
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::frechet::Moments;
 use crate::evaluate::inception_score::inception_scores;
@@ -63,14 +64,14 @@ pub fn evaluate(
     let sources = Sources::open(&loaded, models.architecture.geometry.side)?;
     let spec = loaded.spec;
     let side = models.architecture.geometry.side;
-    let mut sets = Named::default();
+    let (mut sets, mut each) = (Named::default(), Each::default());
     for (name, source) in &sources.validation {
         say(format!("{name}: bounds and reconstructions"));
         let limited = Spec {
             evaluate: crate::spec::EvaluateSpec { pairs: asked.pairs, ..spec.evaluate.clone() },
             ..spec.clone()
         };
-        let set = bounds(&limited, &models, &bpe, (name, source.as_ref()), &run, true)?.0;
+        let set = bounds(&limited, &models, &bpe, (name, source.as_ref()), &run, (&mut each, true))?.0;
         sets.insert(name, EvaluatedSet { set, ..EvaluatedSet::default() });
     }
     let generator = models.generator(&spec, &bpe);

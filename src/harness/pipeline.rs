@@ -22,6 +22,7 @@ use super::training::{StagePlan, Trained, train};
 pub use super::watch::Watch;
 use crate::data::{Counts, Example, Loader, Tally, View, pixels};
 use crate::error::{Error, Result};
+use crate::evaluate::each;
 use crate::evaluate::results::Results;
 use crate::inference::{Embedder, ImageTokenizer, Reranker, TokenModel};
 use crate::random::Rng;
@@ -127,15 +128,18 @@ fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<
             Ok(())
         }
     };
-    let results = evaluators::evaluate(&evaluators::Context::new(spec, &path, sources, (models, bpe), &proceed));
+    let measured = evaluators::evaluate(&evaluators::Context::new(spec, &path, sources, (models, bpe), &proceed));
+    if let Ok((_, each)) = &measured {
+        run.write_resealed(each::FILE, json!(each).to_string().as_bytes())?;
+    }
     let earlier = run.run()["timings"]["evaluation"].as_f64().unwrap_or(0.0);
     run.update(|facts| {
         facts["timings"]["evaluation"] = json!(earlier + started.elapsed().as_secs_f64());
-        if let Ok(results) = &results {
+        if let Ok((results, _)) = &measured {
             facts["results"] = json!(results);
         }
     })?;
-    results
+    Ok(measured?.0)
 }
 
 /// `masks.json`: which layer uses which pattern, and each pattern's dense mask.

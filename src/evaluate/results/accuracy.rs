@@ -143,8 +143,8 @@ impl From<Loose> for Accuracy {
 impl Accuracy {
     /// Every share, as rows.
     pub fn rows(&self) -> Vec<ResultRow> {
-        let row = |(choice, share): (&Choice, &Estimate)| ResultRow::share(choice.title(), *share);
-        let lenient = self.lenient.iter().map(row).map(|row| row.below("lenient"));
+        let row = |(choice, share): (&Choice, &Estimate)| ResultRow::share(choice.to_string(), choice.title(), *share);
+        let lenient = self.lenient.iter().map(row).map(|row| row.below("lenient").within("lenient"));
         self.strict.iter().map(row).chain(lenient).chain(self.breakdown.rows()).collect()
     }
 }
@@ -168,9 +168,10 @@ impl Breakdown {
     /// Every share, as rows.
     pub fn rows(&self) -> impl Iterator<Item = ResultRow> {
         let parts =
-            [("by attribute", &self.by_attribute), ("by objects", &self.by_objects), ("by kind", &self.by_kind)];
-        parts.into_iter().flat_map(|(heading, shares)| {
-            shares.iter().map(move |(name, share)| ResultRow::share(words(name), *share).below(heading))
+            [("by_attribute", &self.by_attribute), ("by_objects", &self.by_objects), ("by_kind", &self.by_kind)];
+        parts.into_iter().flat_map(|(key, shares)| {
+            let row = |name: &str, share: &Estimate| ResultRow::share(name, words(name), *share);
+            shares.iter().map(move |(name, share)| row(name, share).below(&words(key)).within(key))
         })
     }
 }
@@ -190,7 +191,8 @@ pub struct AfterReconstruction {
 impl AfterReconstruction {
     /// Every share, as rows.
     pub fn rows(&self) -> Vec<ResultRow> {
-        let lenient = self.lenient.map(|share| ResultRow::share("everything right, lenient", share));
-        self.breakdown.rows().chain(lenient).map(|row| row.below("after reconstruction")).collect()
+        let lenient = self.lenient.map(|share| ResultRow::share("lenient", "everything right, lenient", share));
+        let rows = self.breakdown.rows().chain(lenient);
+        rows.map(|row| row.below("after reconstruction").within("after_reconstruction")).collect()
     }
 }

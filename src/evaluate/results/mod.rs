@@ -54,6 +54,11 @@ pub struct Results {
 /// A validation set's key begins so.
 const SET: &str = "elbo_";
 
+/// The key of the validation set `set`.
+pub fn set_key(set: &str) -> String {
+    format!("{SET}{set}")
+}
+
 impl Results {
     /// The results of a `run.json`. What this version does not know, or cannot read, is among the others.
     pub fn read(json: &Map<String, Value>) -> Results {
@@ -80,13 +85,16 @@ impl Results {
     pub fn rows(&self) -> Vec<ResultRow> {
         let accuracy = self.attribute_accuracy.iter().flat_map(|(set, accuracy)| {
             let heading = format!("right, {}", words(set));
-            accuracy.rows().into_iter().map(move |row| row.below(&heading))
+            let path = format!("attribute_accuracy.{set}");
+            accuracy.rows().into_iter().map(move |row| row.below(&heading).within(&path))
         });
-        let zero_shot =
-            self.zero_shot.iter().map(|(set, share)| ResultRow::share(words(set), *share).below("zero-shot"));
+        let zero_shot = self
+            .zero_shot
+            .iter()
+            .map(|(set, share)| ResultRow::share(set, words(set), *share).below("zero-shot").within("zero_shot"));
         let sets = self.sets.iter().flat_map(|(set, figures)| {
             let (rows, details) = figures.rows();
-            rows.into_iter().chain(details).map(move |row| row.below(&words(set)))
+            rows.into_iter().chain(details).map(move |row| row.below(&words(set)).within(&set_key(set)))
         });
         accuracy.chain(zero_shot).chain(sets).collect()
     }
@@ -106,7 +114,7 @@ impl Serialize for Results {
                 all.insert(key.into(), value);
             }
         }
-        all.extend(self.sets.iter().map(|(set, figures)| (format!("{SET}{set}"), json!(figures))));
+        all.extend(self.sets.iter().map(|(set, figures)| (set_key(set), json!(figures))));
         all.extend(self.others.clone());
         all.serialize(serializer)
     }

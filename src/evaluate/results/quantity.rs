@@ -32,6 +32,8 @@ pub struct Quantity {
 /// A figure as a row of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResultRow {
+    /// Where it stands in the results, as expectations write it.
+    pub path: String,
     /// What it is called.
     pub title: String,
     /// Its unit; empty where it has none.
@@ -45,18 +47,23 @@ pub struct ResultRow {
 impl ResultRow {
     /// The row of a quantity.
     pub fn of(quantity: &Quantity, estimate: Estimate) -> ResultRow {
-        let Quantity { title, unit, better, .. } = *quantity;
-        ResultRow { title: title.to_owned(), unit, better, estimate }
+        let Quantity { key, title, unit, better } = *quantity;
+        ResultRow { path: key.to_owned(), title: title.to_owned(), unit, better, estimate }
     }
 
     /// The row of a share, of which more is better.
-    pub fn share(title: impl Into<String>, estimate: Estimate) -> ResultRow {
-        ResultRow { title: title.into(), unit: SHARE, better: Better::Higher, estimate }
+    pub fn share(key: impl Into<String>, title: impl Into<String>, estimate: Estimate) -> ResultRow {
+        ResultRow { path: key.into(), title: title.into(), unit: SHARE, better: Better::Higher, estimate }
     }
 
     /// The same below a heading.
     pub fn below(self, heading: &str) -> ResultRow {
         ResultRow { title: format!("{heading} · {}", self.title), ..self }
+    }
+
+    /// The same in the object at `key`.
+    pub fn within(self, key: &str) -> ResultRow {
+        ResultRow { path: format!("{key}.{}", self.path), ..self }
     }
 }
 

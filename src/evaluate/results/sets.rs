@@ -127,12 +127,15 @@ impl SampleResults {
             |heading: &str, figures: &mut dyn Iterator<Item = (&'static Quantity, Estimate)>| -> Vec<ResultRow> {
                 figures.map(|(quantity, figure)| ResultRow::of(quantity, figure).below(heading)).collect()
             };
-        [
+        let within = |key: &str, rows: Vec<ResultRow>| -> Vec<ResultRow> {
+            rows.into_iter().map(|row| row.within(key)).collect()
+        };
+        let all = [
             rows("samples", &mut self.figures.figures()),
-            rows("retrieval of captions", &mut self.retrieval_of_captions.figures()),
-            rows("retrieval of pictures", &mut self.retrieval_of_pictures.figures()),
-        ]
-        .concat()
+            within("retrieval_of_captions", rows("retrieval of captions", &mut self.retrieval_of_captions.figures())),
+            within("retrieval_of_pictures", rows("retrieval of pictures", &mut self.retrieval_of_pictures.figures())),
+        ];
+        within("samples", all.concat())
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the oracle says of drawn pictures: the share that is right, in all and by attribute, kind and number of objects; and
 //! what chance would give.
 
-use super::{Context, Evaluator, share, shares};
+use super::{Context, Evaluator, share, shares, shares_of};
 use crate::data::shapes::{Attribute, Claim, Prompts, kinds};
 use crate::error::Result;
+use crate::evaluate::each::Each;
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::oracle::{Rule, Verdict, compare};
 use crate::evaluate::reading::{Reading, read};
@@ -17,9 +18,11 @@ use std::collections::BTreeMap;
 pub(super) struct AttributeAccuracy;
 
 impl Evaluator for AttributeAccuracy {
-    fn run(&self, context: &Context<'_>, results: &mut Results) -> Result<()> {
+    fn run(&self, context: &Context<'_>, results: &mut Results, each: &mut Each) -> Result<()> {
         for set in context.drawn()? {
             if let Some(judged) = &set.judged {
+                each.set(&set.name, set.captions.clone());
+                judged.keep(&set.name, each);
                 results.attribute_accuracy.insert(&set.name, judged.accuracy());
             }
         }
@@ -87,11 +90,20 @@ impl Judged {
         })
     }
 
+    /// Whether the best of the first `n` is right, per caption.
+    fn rights_of(&self, n: usize, rule: Rule) -> Vec<bool> {
+        let right = |(reading, claim): (Option<&Reading>, _)| reading.is_some_and(|seen| is_right(seen, claim, rule));
+        self.best(n).zip(&self.claims).map(right).collect()
+    }
+
     /// How often the best of the first `n` is right.
     pub fn best_of(&self, n: usize, rule: Rule) -> Estimate {
-        let right = |(reading, claim): (Option<&Reading>, _)| reading.is_some_and(|seen| is_right(seen, claim, rule));
-        let hits = self.best(n).zip(&self.claims).filter(|pair| right(*pair)).count();
-        Estimate::of(hits, self.claims.len())
+        share_of(&self.rights_of(n, rule))
+    }
+
+    /// Whether any candidate is right, per caption.
+    fn any(&self, rule: Rule) -> Vec<bool> {
+        (0..self.claims.len()).map(|caption| self.right_of(caption, rule).contains(&true)).collect()
     }
 
     /// How often the best picture of a caption is right for another: the mean over all the others.
@@ -110,14 +122,26 @@ impl Judged {
 
     fn by_choice(&self, rule: Rule) -> Choices {
         let candidates = self.scores.first().map_or(0, Vec::len);
-        let captions = self.claims.len();
-        let any = (0..captions).filter(|&caption| self.right_of(caption, rule).contains(&true)).count();
         Choices::from([
             (Choice::BestOf(candidates), self.best_of(candidates, rule)),
             (Choice::BestOf(1), self.best_of(1, rule)),
-            (Choice::AnyOf(candidates), Estimate::of(any, captions)),
+            (Choice::AnyOf(candidates), share_of(&self.any(rule))),
             (Choice::Chance, self.chance(rule)),
         ])
+    }
+
+    /// Keeps what each caption of the set `set` came to.
+    fn keep(&self, set: &str, each: &mut Each) {
+        let candidates = self.scores.first().map_or(0, Vec::len);
+        for (rule, place) in [(Rule::Strict, ""), (Rule::Lenient, "lenient.")] {
+            for (choice, rights) in [
+                (Choice::BestOf(candidates), self.rights_of(candidates, rule)),
+                (Choice::BestOf(1), self.rights_of(1, rule)),
+                (Choice::AnyOf(candidates), self.any(rule)),
+            ] {
+                each.add(format!("attribute_accuracy.{set}.{place}{choice}"), set, shares_of(&rights));
+            }
+        }
     }
 
     /// By both rules, and what the best candidates have right.

@@ -1,14 +1,15 @@
 //! Both bounds and the reconstructions of a validation set.
 
 use super::accuracy::{breakdown, kind_names, parts};
-use super::{Context, Evaluator, figure, share, write_json};
+use super::{Context, Evaluator, figure, fingerprint, share, shares_of, write_json};
 use crate::data::shapes::Claim;
 use crate::data::{Example, Picture, Source, pixels};
 use crate::error::Result;
+use crate::evaluate::each::Each;
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::oracle::{Rule, Verdict, compare};
 use crate::evaluate::reading::read;
-use crate::evaluate::results::{AfterReconstruction, Bounds, Results, SetResults};
+use crate::evaluate::results::{AfterReconstruction, Bounds, Results, SetResults, set_key};
 use crate::evaluate::similarity::{Window, psnr, ssim};
 use crate::harness::measure::{counted, held_out, relaxed};
 use crate::harness::models::Models;
@@ -28,12 +29,12 @@ use std::path::Path;
 pub(super) struct BoundsAndReconstructions;
 
 impl Evaluator for BoundsAndReconstructions {
-    fn run(&self, context: &Context<'_>, results: &mut Results) -> Result<()> {
+    fn run(&self, context: &Context<'_>, results: &mut Results, each: &mut Each) -> Result<()> {
         let Context { spec, run, sources, models, bpe, .. } = *context;
         let mut reconstructions = Vec::new();
         for (name, source) in &sources.validation {
             context.proceed(&format!("bounds and reconstructions of {name}"))?;
-            let (figures, pictures) = bounds(spec, models, bpe, (name, source.as_ref()), run, false)?;
+            let (figures, pictures) = bounds(spec, models, bpe, (name, source.as_ref()), run, (each, false))?;
             results.sets.insert(name, figures);
             reconstructions.extend(pictures);
         }
@@ -60,14 +61,14 @@ impl Evaluator for BoundsAndReconstructions {
 }
 
 /// The figures of `spec.evaluate.pairs` pairs of a set, and the pictures of some, written under `images/`. Figures
-/// are means over the pairs, with an interval where `intervals` asks for it.
+/// are means over the pairs, with an interval where `intervals` asks for it; the pairs' own go into `each`.
 pub(in crate::harness) fn bounds(
     spec: &Spec,
     models: &Models,
     bpe: &Bpe,
     (name, source): (&str, &dyn Source),
     run: &Path,
-    intervals: bool,
+    (each, intervals): (&mut Each, bool),
 ) -> Result<(SetResults, Vec<Value>)> {
     let g = models.architecture.geometry;
     let (values, slots, positions) = (g.side * g.side * 3, models.architecture.text.slots, g.grid * g.grid);
@@ -92,41 +93,51 @@ pub(in crate::harness) fn bounds(
             bounds.push(Elbo { picture, picture_of_8_bits, image_tokens, text_tokens, values });
         }
     }
-    let mean = |each: Vec<f64>| {
-        let estimate = Estimate::mean(&each);
+    each.set(name, examples.iter().map(fingerprint).collect());
+    let mut mean = |key: &str, values: Vec<f64>| {
+        let estimate = Estimate::mean(&values);
+        each.add(format!("{}.{key}", set_key(name)), name, values);
         Some(if intervals { estimate } else { estimate.alone() })
     };
-    let of_each = |f: &dyn Fn(&Elbo) -> f64| mean(bounds.iter().map(f).collect());
-    let compared = |f: &dyn Fn(&[f32], &[f32]) -> f64| {
-        mean(found.pixels.chunks(values).zip(held.chunks(values)).map(|(a, b)| f(a, b)).collect())
+    let of_each = |f: &dyn Fn(&Elbo) -> f64| -> Vec<f64> { bounds.iter().map(f).collect() };
+    let compared = |f: &dyn Fn(&[f32], &[f32]) -> f64| -> Vec<f64> {
+        found.pixels.chunks(values).zip(held.chunks(values)).map(|(a, b)| f(a, b)).collect()
     };
     let beta = spec.first_stage.kl_weight.at(spec.first_stage.steps, spec.first_stage.steps);
     let (used, perplexity) = usage(&found.codes, g.codes);
     let prior = positions as f64 * (g.codes as f64).ln();
     let hard = |b: &Elbo| -(b.picture + prior) / values as f64;
     let relaxed = relaxed(models.first.as_ref(), size, &held, &spec.first_stage, spec.first_stage.steps)?;
-    let gaps =
+    let gaps: Option<Vec<f64>> =
         relaxed.as_ref().map(|relaxed| relaxed.iter().zip(&bounds).map(|(relaxed, b)| relaxed - hard(b)).collect());
     let mut results = SetResults {
         bounds: Bounds {
-            psnr: compared(&|a, b| psnr(a, b)),
-            ssim: compared(&|a, b| ssim(a, b, [g.side, g.side, 3], Window::Uniform)),
+            psnr: mean("psnr", compared(&|a, b| psnr(a, b))),
+            ssim: mean("ssim", compared(&|a, b| ssim(a, b, [g.side, g.side, 3], Window::Uniform))),
             codes_in_use: Some((used as f64).into()),
             perplexity: Some(perplexity.into()),
-            first_stage_hard_elbo_nats_per_dim: of_each(&hard),
-            first_stage_relaxed_elbo_nats_per_dim: relaxed.and_then(mean),
-            first_stage_elbo_gap_nats_per_dim: gaps.and_then(mean),
-            joint_nats: of_each(&|b| b.nats(1.0)),
-            joint_bits_per_dim: of_each(&|b| b.bits_per_dim(1.0)),
+            first_stage_hard_elbo_nats_per_dim: mean("first_stage_hard_elbo_nats_per_dim", of_each(&hard)),
+            first_stage_relaxed_elbo_nats_per_dim: relaxed
+                .and_then(|values| mean("first_stage_relaxed_elbo_nats_per_dim", values)),
+            first_stage_elbo_gap_nats_per_dim: gaps
+                .and_then(|values| mean("first_stage_elbo_gap_nats_per_dim", values)),
+            joint_nats: mean("joint_nats", of_each(&|b| b.nats(1.0))),
+            joint_bits_per_dim: mean("joint_bits_per_dim", of_each(&|b| b.bits_per_dim(1.0))),
             joint_bits_per_dim_of_8_bit_pixels: None,
-            joint_bits_per_value: of_each(&|b| b.bits_per_value()),
-            joint_bits_per_value_as_density: of_each(&|b| b.bits_per_value_as_density(1.0, EPSILON)),
+            joint_bits_per_value: mean("joint_bits_per_value", of_each(&|b| b.bits_per_value())),
+            joint_bits_per_value_as_density: mean(
+                "joint_bits_per_value_as_density",
+                of_each(&|b| b.bits_per_value_as_density(1.0, EPSILON)),
+            ),
             trained_beta: Some(beta.into()),
-            joint_nats_at_trained_beta: of_each(&|b| b.nats(beta)),
-            joint_bits_per_dim_at_trained_beta: of_each(&|b| b.bits_per_dim(beta)),
-            picture_nats: of_each(&|b| b.picture),
-            image_token_nats: of_each(&|b| b.image_tokens),
-            text_nats: of_each(&|b| b.text_tokens),
+            joint_nats_at_trained_beta: mean("joint_nats_at_trained_beta", of_each(&|b| b.nats(beta))),
+            joint_bits_per_dim_at_trained_beta: mean(
+                "joint_bits_per_dim_at_trained_beta",
+                of_each(&|b| b.bits_per_dim(beta)),
+            ),
+            picture_nats: mean("picture_nats", of_each(&|b| b.picture)),
+            image_token_nats: mean("image_token_nats", of_each(&|b| b.image_tokens)),
+            text_nats: mean("text_nats", of_each(&|b| b.text_tokens)),
             pairs: Some((size as f64).into()),
             attributes_after_reconstruction: None,
         },
@@ -146,6 +157,10 @@ pub(in crate::harness) fn bounds(
         };
         let [strict, lenient] = [Rule::Strict, Rule::Lenient].map(judged);
         let all = |judged: &[(Claim, Verdict)]| Some(Estimate::of(judged.iter().filter(|of| of.1.all()).count(), size));
+        if strict.len() == size {
+            let rights: Vec<bool> = strict.iter().map(|of| of.1.all()).collect();
+            each.add(format!("{}.attributes_after_reconstruction", set_key(name)), name, shares_of(&rights));
+        }
         results.bounds.attributes_after_reconstruction = all(&strict);
         results.after_reconstruction =
             Some(AfterReconstruction { breakdown: breakdown(&strict), lenient: all(&lenient) });

@@ -14,7 +14,9 @@ pub use drawn::DrawnSet;
 use super::models::Models;
 use super::run_dir::write_atomic;
 use super::sources::Sources;
+use crate::data::Example;
 use crate::error::Result;
+use crate::evaluate::each::Each;
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::results::{Named, Results};
 use crate::spec::Spec;
@@ -26,11 +28,11 @@ use std::rc::Rc;
 
 /// One of the things that are measured.
 pub trait Evaluator {
-    /// Measures it, and writes pictures under the run's `images/`.
+    /// Measures it, keeps what each picture or caption came to, and writes pictures under the run's `images/`.
     ///
     /// # Errors
     /// What models, data and disk say; [`Error::Interrupted`](crate::Error::Interrupted) where a signal came.
-    fn run(&self, context: &Context<'_>, results: &mut Results) -> Result<()>;
+    fn run(&self, context: &Context<'_>, results: &mut Results, each: &mut Each) -> Result<()>;
     /// Puts what the results of `spec` will hold of it in its place.
     fn will_hold(&self, spec: &Spec, results: &mut Results);
 }
@@ -100,16 +102,16 @@ pub fn chosen(spec: &Spec) -> Vec<Box<dyn Evaluator>> {
     chosen
 }
 
-/// Everything that is measured of a run.
+/// Everything that is measured of a run, and what each picture and caption came to.
 ///
 /// # Errors
 /// Those of [`Evaluator::run`].
-pub fn evaluate(context: &Context<'_>) -> Result<Results> {
-    let mut results = Results::default();
+pub fn evaluate(context: &Context<'_>) -> Result<(Results, Each)> {
+    let (mut results, mut each) = (Results::default(), Each::default());
     for evaluator in chosen(context.spec) {
-        evaluator.run(context, &mut results)?;
+        evaluator.run(context, &mut results, &mut each)?;
     }
-    Ok(results)
+    Ok((results, each))
 }
 
 /// What the results of `spec` will hold: figures that are not known yet.
@@ -131,6 +133,18 @@ fn share() -> Estimate {
 
 fn shares(names: impl IntoIterator<Item = impl Into<String>>) -> Named<Estimate> {
     names.into_iter().map(|name| (name, share())).collect()
+}
+
+/// Which picture, with which caption, the models saw.
+fn fingerprint(example: &Example) -> String {
+    let mut hash = blake3::Hasher::new();
+    hash.update(&example.picture.rgb).update(&[0]).update(example.caption.as_bytes());
+    hash.finalize().to_hex()[..16].to_owned()
+}
+
+/// Hits as the values of which a share is the mean.
+fn shares_of(hits: &[bool]) -> impl Iterator<Item = f64> {
+    hits.iter().map(|&hit| f64::from(u8::from(hit)))
 }
 
 fn write_json(run: &Path, name: &str, value: &Value) -> Result<()> {

@@ -3,6 +3,7 @@
 use super::accuracy::Judged;
 use super::{Context, Evaluator, figure};
 use crate::error::Result;
+use crate::evaluate::each::Each;
 use crate::evaluate::oracle::Rule;
 use crate::evaluate::results::{RerankCurve, Results};
 use crate::inference::Drawn;
@@ -12,7 +13,7 @@ use crate::spec::Spec;
 pub(super) struct Reranking;
 
 impl Evaluator for Reranking {
-    fn run(&self, context: &Context<'_>, results: &mut Results) -> Result<()> {
+    fn run(&self, context: &Context<'_>, results: &mut Results, _: &mut Each) -> Result<()> {
         let sets = context.drawn()?;
         let first = sets.first().filter(|set| set.judged.is_none() || set.name == "seen");
         results.rerank_curve = first.map(|set| curve(&set.drawn, set.judged.as_ref()));

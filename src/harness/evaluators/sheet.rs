@@ -2,6 +2,7 @@
 
 use super::{Context, DrawnSet, Evaluator, write_json};
 use crate::error::Result;
+use crate::evaluate::each::Each;
 use crate::evaluate::oracle::Rule;
 use crate::evaluate::results::Results;
 use crate::harness::run_dir::file_part;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 pub(super) struct SampleSheet;
 
 impl Evaluator for SampleSheet {
-    fn run(&self, context: &Context<'_>, _: &mut Results) -> Result<()> {
+    fn run(&self, context: &Context<'_>, _: &mut Results, _: &mut Each) -> Result<()> {
         let sets = context.drawn()?;
         let each = context.spec.sample.shown.div_ceil(sets.len().max(1));
         let mut listed = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::lock::Lock;
 use super::metrics::{Lines, open_metrics};
-use super::seal::{SEALS, seal_of, unchanged};
+use super::seal::{SEALS, seal, seal_of, unchanged};
 use super::utc::utc;
 use super::{METRICS, RUN, write_atomic};
 use crate::harness::notice;
@@ -37,6 +37,18 @@ impl RunDir {
     pub fn write_sealed(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         write_atomic(self.path.join(name), bytes)?;
         self.seal(name)
+    }
+
+    /// The same of a file that is written again where the run is measured again.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_resealed(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        // Whichever of the two a crash leaves is one that was written here.
+        let (theirs, ours) = (seal_of(&self.path, name)?, seal(bytes));
+        self.update(|run| run[SEALS][name] = json!([theirs, ours]))?;
+        write_atomic(self.path.join(name), bytes)?;
+        self.update(|run| run[SEALS][name] = json!(ours))
     }
 
     /// Keeps the blake3 of a file that is there, if it is not kept yet.
