@@ -183,7 +183,7 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Control characters, Unicode's separators of lines and paragraphs, and its marks of direction.
-fn commands(c: char) -> bool {
+pub fn commands(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -9,7 +9,7 @@ mod read;
 mod write;
 
 pub use read::{Older, before, latest, latest_file, reaches};
-pub use write::{clean, retain, write};
+pub use write::{clean, keep_newest, retain, spare, write};
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use crate::files::{replace, sync_folder, write_synced};
 use crate::{Error, Result};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes the checkpoint of `step` into `dir` (`checkpoints/<stage>`) and keeps the newest [`KEPT`].
 ///
@@ -81,6 +81,28 @@ pub fn retain(dir: impl AsRef<Path>, wanted: impl Fn(u64) -> bool) -> Result<()>
         others.iter().try_for_each(|step| discard(&dir.join(format!("step-{step}"))))
     };
     if dir.exists() { act().map_err(Error::io("write", dir)) } else { Ok(()) }
+}
+
+/// The checkpoints of `dir` that are older than its newest: whoever is done with training falls back to none. Looks at no byte.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn spare(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let dir = dir.as_ref();
+    let steps = newest_first(dir).map_err(Error::io("read", dir))?;
+    let path = |step: &u64| Some(dir.join(format!("step-{step}"))).filter(|path| path.is_dir());
+    Ok(steps.iter().skip(1).filter_map(path).collect())
+}
+
+/// Removes what [`spare`] found, if every byte of the newest is as it was written. Only for the one who writes `dir`.
+///
+/// # Errors
+/// [`Error::Data`] where the newest is damaged; [`Error::Io`].
+pub fn keep_newest(dir: impl AsRef<Path>) -> Result<()> {
+    let dir = dir.as_ref();
+    let Some(&newest) = newest_first(dir).map_err(Error::io("read", dir))?.first() else { return Ok(()) };
+    verified(dir, newest)?;
+    retain(dir, |step| step == newest)
 }
 
 /// No error where there was nothing to remove.

@@ -1,18 +1,23 @@
 //! The runs below a folder as a list: what each says otherwise than the defaults, how it went and what came of it. Everything is read
 //! from `run.json`, of which nothing is taken apart that is not asked for, so ten thousand runs take less than a second.
 
+use super::identity::{Leaves, SPEC_VERSION};
 use super::run_dir::{read_spec, status, write_atomic};
-use crate::spec::expect;
+use crate::evaluate::results::Results;
+use crate::models::presets;
+use crate::spec::{defaults, expect};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The tags of a run, one a line.
 const TAGS: &str = "tags";
@@ -38,6 +43,11 @@ struct Facts {
     status: Value,
     started: Option<String>,
     spec_hash: String,
+    /// The version of the defaults that it was read with.
+    spec_version: u32,
+    spec_folder: Option<String>,
+    built: Value,
+    device: Value,
     seeds: Seeds,
     timings: Timings,
     /// What the spec says otherwise than the defaults.
@@ -111,6 +121,71 @@ impl Entry {
         self.facts.timings.total
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.facts.name
+    }
+
+    /// Its preset.
+    pub fn preset(&self) -> &str {
+        &self.facts.preset
+    }
+
+    /// The seed of its spec.
+    pub fn seed(&self) -> u64 {
+        self.facts.seeds.spec
+    }
+
+    /// The hash of its spec.
+    pub fn hash(&self) -> &str {
+        &self.facts.spec_hash
+    }
+
+    /// What its spec says otherwise than the defaults of this program.
+    ///
+    /// # Errors
+    /// Those of [`read_spec`], for a run that kept no such list, or one beside other defaults.
+    pub fn said(&self) -> Result<Cow<'_, Leaves>> {
+        if self.facts.spec_version == SPEC_VERSION {
+            return Ok(Cow::Borrowed(&self.facts.says));
+        }
+        read_spec(&self.path, presets::NAMES)?.spec.says().map(Cow::Owned)
+    }
+
+    /// What paths of data in its spec are relative to.
+    pub fn spec_folder(&self) -> Option<&str> {
+        self.facts.spec_folder.as_deref()
+    }
+
+    /// The program that began it, and on what.
+    pub fn circumstances(&self) -> (&Value, &Value) {
+        (&self.facts.built, &self.facts.device)
+    }
+
+    /// Whether anything came of it.
+    pub fn has_results(&self) -> bool {
+        self.facts.results.as_ref().is_some_and(|results| !matches!(results.get(), "{}" | "null"))
+    }
+
+    /// What came of it; `None` where nothing did yet.
+    pub fn results(&self) -> Option<Results> {
+        let all: Map<String, Value> = serde_json::from_str(self.facts.results.as_ref()?.get()).ok()?;
+        Some(Results::read(&all)).filter(|_| !all.is_empty())
+    }
+
+    /// What its spec says under `key`, at its default or not.
+    pub fn spec_value(&self, key: &str) -> Option<Value> {
+        if let Some(value) = self.facts.says.get(key) {
+            return Some(value.clone());
+        }
+        if self.facts.spec_version == SPEC_VERSION && presets::NAMES.contains(&self.facts.preset.as_str()) {
+            return plain(&self.facts.preset).get(key).cloned();
+        }
+        // Of a run that kept no list of what it says, or whose defaults were others.
+        let spec = read_spec(&self.path, presets::NAMES).ok()?.spec;
+        spec.leaves().ok()?.remove(key)
+    }
+
     /// What its spec says otherwise than the defaults, in words.
     pub fn says(&self) -> String {
         let words = |(key, value): (&String, &Value)| format!("{key}={}", bare(value));
@@ -135,11 +210,7 @@ impl Entry {
         if let Some(value) = facts.says.get(key) {
             return Some(value.clone());
         }
-        self.result(key).or_else(|| {
-            // One that is at its default, or of a run that kept no list of what it says.
-            let spec = read_spec(&self.path, crate::models::presets::NAMES).ok()?.spec;
-            spec.leaves().ok()?.remove(key)
-        })
+        self.result(key).or_else(|| self.spec_value(key))
     }
 
     /// The value at a path into the results.
@@ -176,6 +247,14 @@ impl Entry {
             "seconds": timings.total, "hash": spec_hash, "tags": self.tags, "says": says, "shown": shown,
         })
     }
+}
+
+/// What a spec of `preset` is that says nothing else; made once.
+pub(super) fn plain(preset: &str) -> Arc<Leaves> {
+    static KNOWN: Mutex<BTreeMap<String, Arc<Leaves>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = || Arc::new(defaults::plain(preset).leaves().unwrap_or_default());
+    known.entry(preset.to_owned()).or_insert_with(made).clone()
 }
 
 /// Sorts by the value under `key`, the least first, or the largest first where it is `-key`; those without one come last.

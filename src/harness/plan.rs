@@ -18,7 +18,7 @@ pub use sampling::SamplingPlan;
 pub(super) use table::duration;
 
 use super::models::unknown;
-use super::table::Table;
+
 use crate::Result;
 use crate::models::{clip::Clip, dvae::Dvae, transformer::Transformer, vqvae::Vqvae};
 use crate::nn::{Module, describe};
@@ -28,6 +28,7 @@ use crate::spec::{Ema, FirstStageKind};
 use crate::train::transformer_stage::patterns;
 use dfdx::prelude::Cpu;
 use serde::Serialize;
+use std::fmt::{self, Display, Formatter};
 use walk::Part;
 
 /// The share of the measured rate that the transformers' training reaches.
@@ -161,14 +162,25 @@ pub fn plan_on(spec: &Spec, machine: Machine) -> Result<Plan> {
         .unwrap_or_else(|| Err(unknown(&spec.preset)))
 }
 
+/// The cost of several specs, each with what it is called.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plans(Vec<(String, Plan)>);
+
+impl Display for Plans {
+    /// A row for each, and what all of them cost.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        table::many(&self.0).fmt(f)
+    }
+}
+
 /// The cost of each of several specs and of all of them, with what each is called; the machine is measured once.
 ///
 /// # Errors
 /// Those of [`plan`].
-pub fn of_many<'a>(specs: impl Iterator<Item = (&'a str, &'a Spec)>) -> Result<Table> {
+pub fn of_many<'a>(specs: impl Iterator<Item = (&'a str, &'a Spec)>) -> Result<Plans> {
     let machine = Machine::measure();
     let one = |(said, spec): (&str, &Spec)| Ok((said.to_owned(), plan_on(spec, machine)?));
-    Ok(table::many(&specs.map(one).collect::<Result<Vec<_>>>()?))
+    Ok(Plans(specs.map(one).collect::<Result<Vec<_>>>()?))
 }
 
 impl Plan {

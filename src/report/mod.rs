@@ -4,6 +4,7 @@
 
 pub(crate) mod axis;
 pub(crate) mod charts;
+pub mod comparison;
 mod data;
 mod evaluation;
 pub(crate) mod figures;

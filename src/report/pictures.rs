@@ -20,14 +20,19 @@ const LARGEST: usize = 256 * 1024;
 const BUDGET: usize = 2 * 1024 * 1024;
 
 /// Embeds pictures of a run until the budget is used up.
-struct Album<'a> {
+pub(super) struct Album<'a> {
     run: &'a Run,
     left: usize,
 }
 
-impl Album<'_> {
+impl<'a> Album<'a> {
+    /// Of a run, which may take a share of what a report may.
+    pub fn of(run: &'a Run, shared_by: usize) -> Self {
+        Album { run, left: BUDGET / shared_by.max(1) }
+    }
+
     /// An `<img>` with the picture, or a box that says why there is none.
-    fn picture(&mut self, file: &str, alt: &str) -> String {
+    pub fn picture(&mut self, file: &str, alt: &str) -> String {
         match self.data(file) {
             Ok(data) => format!("<img src=\"data:image/png;base64,{data}\" alt=\"{}\">", escape(alt)),
             Err(why) => {
@@ -55,7 +60,7 @@ pub(super) fn samples(run: &Run) -> String {
     if run.samples.is_empty() {
         return notice("No samples: images/samples.json is not there, or empty.");
     }
-    let mut album = Album { run, left: BUDGET };
+    let mut album = Album::of(run, 1);
     let judged = |pick: fn(&Candidate) -> Option<bool>| {
         run.samples.iter().any(|sampled| sampled.candidates.iter().any(|candidate| pick(candidate).is_some()))
     };
@@ -100,11 +105,7 @@ pub(super) fn samples(run: &Run) -> String {
 
 fn caption(album: &mut Album, sampled: &Sampled) -> String {
     let Sampled { caption, real, candidates, .. } = sampled;
-    // The number is the place in the order drawn.
-    let mut ranked: Vec<(usize, &Candidate)> = (1..).zip(candidates).collect();
-    let score = |candidate: &Candidate| candidate.similarity.filter(|s| s.is_finite()).unwrap_or(f64::NEG_INFINITY);
-    // A stable sort: equal ones stay in the order drawn.
-    ranked.sort_by(|a, b| score(b.1).total_cmp(&score(a.1)));
+    let ranked = ranked(candidates);
     let mut html = format!("<article>\n<h4>{}</h4>\n<div class=\"sample\">\n", escape(caption));
     if let Some(real) = real {
         let picture = album.picture(real, &format!("a real picture: {caption}"));
@@ -129,7 +130,16 @@ fn caption(album: &mut Album, sampled: &Sampled) -> String {
     html + "</article>\n"
 }
 
-fn figure(album: &mut Album, caption: &str, (drawn, candidate): (usize, &Candidate), of: &str) -> String {
+/// The candidates of a caption, the best by CLIP first, with their places in the order drawn.
+pub(super) fn ranked(candidates: &[Candidate]) -> Vec<(usize, &Candidate)> {
+    let mut ranked: Vec<(usize, &Candidate)> = (1..).zip(candidates).collect();
+    let score = |candidate: &Candidate| candidate.similarity.filter(|s| s.is_finite()).unwrap_or(f64::NEG_INFINITY);
+    // A stable sort: equal ones stay in the order drawn.
+    ranked.sort_by(|a, b| score(b.1).total_cmp(&score(a.1)));
+    ranked
+}
+
+pub(super) fn figure(album: &mut Album, caption: &str, (drawn, candidate): (usize, &Candidate), of: &str) -> String {
     let similarity = candidate.similarity.map_or("–".into(), similarity);
     let (mark, words) = match (candidate.correct, candidate.lenient) {
         (Some(true), _) => (" <span class=\"right\">✓</span>", ", right"),
@@ -150,7 +160,7 @@ fn similarity(value: f64) -> String {
 
 /// What the stages made of the same pairs as their training went on: a column for each step.
 pub(super) fn progress(run: &Run) -> String {
-    let mut album = Album { run, left: BUDGET };
+    let mut album = Album::of(run, 1);
     let mut html = String::from(
         "<p>The same validation pairs after more and more steps: what the first stage makes of the pictures, and what the \
          transformer draws for their captions, always with the same noise. Last the real pictures.</p>\n",
@@ -182,7 +192,7 @@ pub(super) fn reconstructions(run: &Run) -> String {
     if run.reconstructions.is_empty() {
         return notice("No reconstructions: images/reconstructions.json is not there, or empty.");
     }
-    let mut album = Album { run, left: BUDGET };
+    let mut album = Album::of(run, 1);
     let mut html = String::from(
         "<p>Left the original, right its reconstruction from the codes alone.</p>\n<div class=\"pairs\">\n",
     );

@@ -16,7 +16,7 @@ fn two() -> Place {
 
 fn rows(place: &Place, more: &[&str]) -> Vec<Value> {
     let said = place.experiment(&[&["list", "--json"][..], more].concat());
-    said.done().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    serde_json::from_str(&said.done().join("\n")).unwrap()
 }
 
 fn seeds(place: &Place, more: &[&str]) -> Vec<u64> {
@@ -88,4 +88,44 @@ fn ten_thousand_runs() {
     let started = Instant::now();
     place.experiment(&["list", "--sort", "-elbo_validation.psnr", "--show", "elbo_validation.psnr"]).done();
     println!("sorted by a result in {:.2} s", started.elapsed().as_secs_f64());
+    let started = Instant::now();
+    place.experiment(&["list", "--where", "clip.max_scale=100"]).done();
+    println!("found by a key at its default in {:.2} s", started.elapsed().as_secs_f64());
+    // As many runs of 1,000 specs with ten seeds each, whose figures are a little apart.
+    let facts: Value = serde_json::from_slice(&text).unwrap();
+    for i in 0..10_000_u64 {
+        let run = place.path(&format!("results/apart/20260101T000000Z-{i:016x}"));
+        fs::create_dir_all(&run).unwrap();
+        let mut facts = facts.clone();
+        facts["seeds"]["spec"] = (i % 10).into();
+        facts["says"]["transformer.steps"] = (i / 10).into();
+        facts["says"]["seed"] = (i % 10).into();
+        facts["results"]["elbo_validation"]["psnr"] = (10.0 + (i * 7919 % 1000) as f64 / 1000.0).into();
+        fs::write(run.join("run.json"), facts.to_string()).unwrap();
+    }
+    for _ in 0..2 {
+        let started = Instant::now();
+        let lines = place.experiment(&["compare", "results/apart"]).done().len();
+        println!("compared, {lines} lines, in {:.2} s", started.elapsed().as_secs_f64());
+    }
+    // And 10,000 runs of one seed each, which are held against the first picture by picture.
+    let each = fs::read(place.run().join("each.json")).unwrap();
+    for i in 0..10_000_u64 {
+        let run = place.path(&format!("results/apart/20260101T000000Z-{i:016x}"));
+        let mut facts: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
+        facts["seeds"]["spec"] = 0.into();
+        facts["says"].as_object_mut().unwrap().remove("seed");
+        facts["says"]["transformer.steps"] = i.into();
+        fs::write(run.join("run.json"), facts.to_string()).unwrap();
+        fs::write(run.join("each.json"), &each).unwrap();
+    }
+    for _ in 0..2 {
+        let started = Instant::now();
+        let lines = place.experiment(&["compare", "results/apart"]).done().len();
+        println!(
+            "of one seed each, {} bytes kept: {lines} lines in {:.2} s",
+            each.len(),
+            started.elapsed().as_secs_f64()
+        );
+    }
 }

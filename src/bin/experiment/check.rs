@@ -1,6 +1,6 @@
 //! `experiment check`: every error of specs, and what their data hold.
 
-use crate::say;
+use crate::output::Output;
 use clap::Args;
 use dalle::harness::load::Loaded;
 use dalle::harness::models;
@@ -11,7 +11,8 @@ use dalle::harness::sweep::{self, Variant};
 use dalle::models::presets;
 use dalle::spec::{DataSpec, Spec, TextSpec};
 use dalle::{Error, Result};
-use std::path::PathBuf;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -24,10 +25,24 @@ pub struct CheckArgs {
     /// Reads the specs alone: no model is built and no data are opened.
     #[arg(long)]
     spec_only: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What was found of one file.
+#[derive(Debug, Serialize)]
+struct Checked<'a> {
+    file: &'a Path,
+    /// How many specs it stands for; 0 where it is wrong.
+    specs: usize,
+    /// What is said of the data.
+    says: Vec<String>,
+    /// What is wrong.
+    error: Option<String>,
 }
 
 pub fn check(args: &CheckArgs) -> Result<()> {
-    let mut worst = None;
+    let (mut worst, mut all) = (None, Vec::new());
     for path in &args.specs {
         let found = sweep::expand(path, &args.sets, presets::NAMES).and_then(|(variants, twice)| {
             let specs = variants.len();
@@ -35,18 +50,21 @@ pub fn check(args: &CheckArgs) -> Result<()> {
             Ok((specs, twice.into_iter().chain(lines).collect::<Vec<String>>()))
         });
         match found {
-            Ok((specs, lines)) => {
-                let specs = if specs == 1 { String::new() } else { format!(", {specs} specs") };
-                say(format_args!("{}: ok{specs}", path.display()))?;
-                lines.iter().try_for_each(say)?;
+            Ok((specs, says)) => {
+                let many = if specs == 1 { String::new() } else { format!(", {specs} specs") };
+                args.output.line(format_args!("{}: ok{many}", path.display()))?;
+                says.iter().try_for_each(|line| args.output.line(line))?;
+                all.push(Checked { file: path, specs, says, error: None });
             }
             Err(error) => {
+                all.push(Checked { file: path, specs: 0, says: Vec::new(), error: Some(error.to_string()) });
                 if let Some(earlier) = worst.replace(error) {
                     notice::error(&earlier);
                 }
             }
         }
     }
+    args.output.end(&all)?;
     worst.map_or(Ok(()), Err)
 }
 

@@ -1,8 +1,9 @@
 //! `experiment data`: datasets that are made here, and the codes of those that are trained on.
 
 use crate::device::DeviceArgs;
+use crate::output::Output;
 use crate::run::fit;
-use crate::{say, usage};
+use crate::usage;
 use clap::{Args, Subcommand, ValueEnum};
 use dalle::data::shapes::{Captions, Prompts, Split, prompts};
 use dalle::data::{Shapes, Source};
@@ -10,6 +11,7 @@ use dalle::harness::{encode, load};
 use dalle::models::presets;
 use dalle::report::grid;
 use dalle::{Error, Result};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -31,6 +33,8 @@ enum What {
         /// Side of the pictures.
         #[arg(long)]
         size: Option<u32>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Pictures of shapes with their captions.
     Shapes(ShapesArgs),
@@ -55,6 +59,8 @@ struct ShapesArgs {
     /// The root of their randomness.
     #[arg(long, default_value_t = 0, requires = "count")]
     seed: u64,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -68,6 +74,8 @@ struct EncodeArgs {
     #[arg(long, default_value = "results")]
     out: PathBuf,
     #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -80,36 +88,39 @@ enum Draws {
 
 pub fn data(args: &DataArgs) -> Result<()> {
     match &args.what {
-        What::Emoji { out, cache, size } => {
+        What::Emoji { out, cache, size, output } => {
             let cache = cache.clone().unwrap_or_else(|| out.with_file_name(".emoji-cache"));
-            emoji(out, cache, *size)
+            emoji(out, cache, *size, *output)
         }
         What::Shapes(args) if ![16, 32, 64].contains(&args.size) => {
             usage(format!("--size {}: shapes are drawn at 16, 32 or 64", args.size))
         }
         What::Shapes(args) => match args.count {
             Some(count) => folder(args, count),
-            None => sheet(args.size, &args.out),
+            None => sheet(args.size, &args.out, args.output),
         },
         What::Encode(args) => args.device.run(|device| {
             let loaded = fit(load::load(&args.spec, &args.sets, presets::NAMES)?, true)?;
-            say(encode::encode(&loaded, &args.out, device, true)?)
+            let encoded = encode::encode(&loaded, &args.out, device, true)?;
+            args.output.say(&encoded)
         }),
     }
 }
 
 /// The emoji as shards in `out`, from packages that are kept in `cache`.
 #[cfg(feature = "emoji")]
-fn emoji(out: &Path, cache: PathBuf, size: Option<u32>) -> Result<()> {
+fn emoji(out: &Path, cache: PathBuf, size: Option<u32>, output: Output) -> Result<()> {
     use dalle::data::emoji::{EmojiOptions, build};
     let mut options = EmojiOptions::new(out, cache);
     options.size = size.unwrap_or(options.size);
     let report = build(&options, &mut |line| dalle::harness::notice::line(line))?;
-    say(format_args!("{} pairs in {} shards under {}", report.pairs(), report.shards.len(), out.display()))
+    let (pairs, shards) = (report.pairs(), report.shards.len());
+    let text = || Ok(format!("{pairs} pairs in {shards} shards under {}", out.display()));
+    output.tell(&json!({"pairs": pairs, "shards": shards, "folder": out}), text)
 }
 
 #[cfg(not(feature = "emoji"))]
-fn emoji(_: &Path, _: PathBuf, _: Option<u32>) -> Result<()> {
+fn emoji(_: &Path, _: PathBuf, _: Option<u32>, _: Output) -> Result<()> {
     Err(Error::without("emoji", "emoji"))
 }
 
@@ -137,21 +148,24 @@ fn folder(args: &ShapesArgs, count: usize) -> Result<()> {
         let (text, captions) = (stem.with_extension("txt"), sample.captions.join("\n") + "\n");
         std::fs::write(&text, captions).map_err(Error::io("write", &text))?;
     }
-    say(format_args!("{count} pairs under {}", out.display()))
+    let text = || Ok(format!("{count} pairs under {}", out.display()));
+    args.output.tell(&json!({"pairs": count, "folder": out}), text)
 }
 
-fn sheet(side: usize, out: &Path) -> Result<()> {
+fn sheet(side: usize, out: &Path, output: Output) -> Result<()> {
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let shapes = Shapes { side, seed: 0, split: Split::Train, count: 48 };
-    let mut pictures = Vec::new();
+    let (mut pictures, mut captions) = (Vec::new(), Vec::new());
     for index in 0..shapes.len() {
         let sample = shapes.get(index).map_err(|bad| Error::data(&bad.key, bad.detail))?;
-        say(format_args!("{index:>2}  {}", sample.captions[0]))?;
+        output.line(format_args!("{index:>2}  {}", sample.captions[0]))?;
+        captions.push(sample.captions[0].clone());
         pictures.push(sample.picture);
     }
     let file = out.join("sheet.png");
     grid::grid(&pictures, 8, 4).save_png(&file)?;
-    let held_out = prompts(Prompts::HeldOut, Captions::Quoted, 0, 3).join("; ");
-    say(format_args!("captions kept for the zero-shot measure look like: {held_out}"))?;
-    say(file.display())
+    let held_out = prompts(Prompts::HeldOut, Captions::Quoted, 0, 3);
+    output.line(format_args!("captions kept for the zero-shot measure look like: {}", held_out.join("; ")))?;
+    output.line(file.display())?;
+    output.end(&json!({"captions": captions, "held_out": held_out, "sheet": file}))
 }

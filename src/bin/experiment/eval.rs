@@ -1,6 +1,7 @@
 //! `experiment eval`: a finished run measured on its validation sets.
 
 use crate::device::{CheckpointArgs, DeviceArgs};
+use crate::output::Output;
 use crate::{say, usage};
 use clap::Args;
 use dalle::evaluate::estimate::Estimate;
@@ -10,6 +11,7 @@ use dalle::harness::eval::{Asked, evaluate};
 use dalle::harness::{notice, open};
 use dalle::inference::Reranker;
 use dalle::{Error, Result};
+use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -47,6 +49,8 @@ pub struct EvalArgs {
     older: CheckpointArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
@@ -71,6 +75,10 @@ pub fn eval(args: &EvalArgs, device: Device) -> Result<()> {
         coco: args.coco,
     };
     let (run, found) = evaluate(&args.run, device, &asked, &mut |line| notice::line(line))?;
+    if args.output.json {
+        let report = dalle::report::write(&run)?;
+        return args.output.end(&json!({"run": run, "evaluation": found, "report": report}));
+    }
     for (name, set) in found.sets.iter() {
         say(name)?;
         let (rows, details) = set.rows();

@@ -1,5 +1,6 @@
 //! `experiment list`, `show` and `tag`: the runs that there are.
 
+use crate::output::Output;
 use crate::{say, usage};
 use clap::Args;
 use dalle::harness::catalog::{self, Entry, bare};
@@ -22,9 +23,8 @@ pub struct ListArgs {
     /// Sorts by this, the least first; `-KEY` the largest first. The newest first if left out.
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     sort: Option<String>,
-    /// A JSON object a line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn list(args: &ListArgs) -> Result<()> {
@@ -44,8 +44,8 @@ pub fn list(args: &ListArgs) -> Result<()> {
     if let Some(key) = &args.sort {
         catalog::sort(&mut entries, key);
     }
-    if args.json {
-        return entries.iter().try_for_each(|entry| say(entry.to_json(&args.shown)));
+    if args.output.json {
+        return args.output.end(&entries.iter().map(|entry| entry.to_json(&args.shown)).collect::<Vec<_>>());
     }
     if entries.is_empty() {
         notice::line("no such run");
@@ -85,16 +85,16 @@ fn row(entry: &Entry, args: &ListArgs) -> Vec<String> {
 pub struct ShowArgs {
     /// The run directory, or `results/<name>` for its newest.
     run: PathBuf,
-    /// What `run.json` holds.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn show(args: &ShowArgs) -> Result<()> {
     let path = run_dir::find(&args.run)?;
     let facts = run_dir::read_run(&path)?;
-    if args.json {
-        return say(format_args!("{facts:#}"));
+    if args.output.json {
+        // What `run.json` holds.
+        return args.output.end(&facts);
     }
     let entry = Entry::read(&path)?;
     say(path.display())?;
@@ -144,9 +144,12 @@ pub struct TagArgs {
     /// Takes these words away.
     #[arg(long)]
     remove: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn tag(args: &TagArgs) -> Result<()> {
     let run: &Path = &run_dir::find(&args.run)?;
-    say(catalog::tag(run, &args.words, args.remove)?.join(" "))
+    let tags = catalog::tag(run, &args.words, args.remove)?;
+    args.output.tell(&tags, || Ok(tags.join(" ")))
 }

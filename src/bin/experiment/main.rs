@@ -3,6 +3,7 @@
 
 mod bench;
 mod check;
+mod compare;
 mod data;
 mod device;
 mod eval;
@@ -10,6 +11,8 @@ mod examples;
 mod export;
 mod list;
 mod new;
+mod output;
+mod prune;
 mod rerun;
 mod run;
 mod sample;
@@ -26,6 +29,7 @@ use dalle::kernels::heap::{self, Heap};
 use dalle::spec::schema;
 use dalle::{Error, Result};
 use device::{CheckpointArgs, DeviceArgs};
+use output::Output;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -61,6 +65,10 @@ enum Verb {
     List(list::ListArgs),
     /// One run in a few lines: how it went, what came of it, what to look at.
     Show(list::ShowArgs),
+    /// Runs side by side: what differs in their specs, in what came of them, and whether that is more than chance.
+    Compare(compare::CompareArgs),
+    /// Says what of the runs below a folder is not needed any more, and frees it with --yes.
+    Prune(prune::PruneArgs),
     /// Gives a run words to find it by.
     Tag(list::TagArgs),
     /// Writes a first spec for pictures of your own, with the reason and the planned time beside each choice.
@@ -73,6 +81,8 @@ enum Verb {
     Explain {
         /// A dotted path, as `transformer.optimizer.lr`.
         key: Option<String>,
+        #[command(flatten)]
+        output: Output,
     },
     /// What a spec may hold, as JSON Schema for editors.
     Schema,
@@ -83,6 +93,8 @@ enum Verb {
         /// Changes a value of the spec first.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         sets: Vec<String>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Draws pictures of a caption with a trained run or with ruDALL-E, best first.
     Sample(sample::SampleArgs),
@@ -110,6 +122,8 @@ enum Verb {
         #[arg(long, default_value = "decoded.png")]
         out: PathBuf,
         #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
         older: CheckpointArgs,
         #[command(flatten)]
         device: DeviceArgs,
@@ -130,6 +144,8 @@ enum Verb {
         /// The folder to write to.
         #[arg(long)]
         out: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
     /// Times the benchmarks that speed is measured on, in this process.
     Bench(bench::BenchArgs),
@@ -138,6 +154,8 @@ enum Verb {
         // The CPU runs what a device without kernels of its own would.
         #[command(flatten)]
         device: DeviceArgs,
+        #[command(flatten)]
+        output: Output,
     },
     /// Measures a finished run on its validation sets, with intervals.
     Eval(eval::EvalArgs),
@@ -145,6 +163,8 @@ enum Verb {
     Report {
         /// The run directory.
         run: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
     /// Runs for other programs: TensorBoard, tables, a folder of models as Hugging Face has them.
     Export(export::ExportArgs),
@@ -156,6 +176,8 @@ enum Verb {
     Inspect {
         /// The file.
         file: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
     /// What a shell completes of a command that is being typed.
     Completions(shell::CompletionsArgs),
@@ -225,31 +247,35 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Sweep(args)) => sweep::sweep(&args),
         Some(Verb::List(args)) => list::list(&args),
         Some(Verb::Show(args)) => list::show(&args),
+        Some(Verb::Compare(args)) => compare::compare(&args),
+        Some(Verb::Prune(args)) => prune::prune(&args),
         Some(Verb::Tag(args)) => list::tag(&args),
         Some(Verb::New(args)) => new::new(&args),
         Some(Verb::Rerun(args)) => rerun::rerun(&args),
         Some(Verb::Check(args)) => check::check(&args),
-        Some(Verb::Explain { key: None }) => say(schema::page().trim_end()),
-        Some(Verb::Explain { key: Some(key) }) => say(schema::explain(&key)?.trim_end()),
+        Some(Verb::Explain { key: None, output }) => output.tell(schema::json(), || Ok(schema::page())),
+        Some(Verb::Explain { key: Some(key), output }) => {
+            output.tell(&schema::explained(&key)?, || schema::explain(&key))
+        }
         Some(Verb::Schema) => say(format_args!("{:#}", schema::json())),
-        Some(Verb::Plan { spec, sets }) => verbs::plan(&spec, &sets),
+        Some(Verb::Plan { spec, sets, output }) => verbs::plan(&spec, &sets, output),
         Some(Verb::Sample(args)) => args.device.run(|device| sample::sample(&args, device)),
         Some(Verb::Encode { run, image, out, older, device }) => {
             device.run(|device| verbs::encode(&run, &image, out.as_deref(), device, older.which()))
         }
-        Some(Verb::Decode { run, tokens, out, older, device }) => {
-            device.run(|device| verbs::decode(&run, &tokens, &out, device, older.which()))
+        Some(Verb::Decode { run, tokens, out, output, older, device }) => {
+            device.run(|device| verbs::decode(&run, &tokens, &out, (device, output), older.which()))
         }
         Some(Verb::Rerank(args)) => args.device.run(|device| verbs::rerank(&args, device)),
-        Some(Verb::Masks { text, grid, kernel, out }) => verbs::masks(text, grid, kernel, &out),
+        Some(Verb::Masks { text, grid, kernel, out, output }) => verbs::masks(text, grid, kernel, (&out, output)),
         Some(Verb::Bench(args)) => args.device.run(|device| bench::bench(&args, device)),
-        Some(Verb::Selftest { device }) => device.run(verbs::selftest),
+        Some(Verb::Selftest { device, output }) => device.run(|device| verbs::selftest(device, output)),
         Some(Verb::Eval(args)) => args.device.run(|device| eval::eval(&args, device)),
-        Some(Verb::Report { run }) => run::report(&run),
+        Some(Verb::Report { run, output }) => run::report(&run, output),
         Some(Verb::Export(args)) => export::export(&args),
         Some(Verb::Data(args)) => data::data(&args),
         Some(Verb::Import(args)) => weights::import_weights(&args),
-        Some(Verb::Inspect { file }) => weights::inspect(&file),
+        Some(Verb::Inspect { file, output }) => weights::inspect(&file, output),
         Some(Verb::Completions(args)) => shell::completions(&args, command()),
         Some(Verb::Man(args)) => shell::man(&args, command()),
     }

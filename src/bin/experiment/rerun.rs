@@ -70,7 +70,7 @@ pub fn rerun(args: &RerunArgs) -> Result<()> {
     notice::line(format_args!("run: {}, of {} again", now.display(), then.display()));
     let of = then.file_name().map(|name| name.to_string_lossy().into_owned());
     again.update(|facts| facts["rerun_of"] = of.into())?;
-    match run::train(&loaded, device, again, None, None) {
+    match run::train(&loaded, device, again, run::Beside::default()) {
         // What it did not meet the first time it does not meet now.
         Ok(()) | Err(Error::Expect(_)) => judge(&rerun::compare(&then, &now)?, &changed),
         Err(error) => Err(error),

@@ -1,6 +1,7 @@
 //! `experiment SPEC.yaml`, and going on with what that began.
 
 use crate::device::DeviceArgs;
+use crate::output::Output;
 use crate::{say, usage};
 use clap::{Args, CommandFactory};
 use dalle::export::Follower;
@@ -14,6 +15,7 @@ use dalle::harness::{notice, signals, sources};
 use dalle::models::presets;
 use dalle::spec::did_you_mean;
 use dalle::{Error, Result};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -46,9 +48,15 @@ pub struct RunArgs {
     /// With --dry-run: every value on a line of its own, and where it comes from.
     #[arg(long = "where", requires = "dry_run")]
     origins: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl RunArgs {
+    fn beside(&self) -> Beside<'_> {
+        Beside { shared: None, tensorboard: self.tensorboard.as_deref(), output: self.output }
+    }
+
     /// What to say where the spec is neither a file nor looks like one: a verb that is not known.
     pub fn misspelt(&self) -> Option<String> {
         let word = self.spec.as_ref()?.to_str()?;
@@ -85,14 +93,25 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
     if resume::is_finished(&begun)? {
         notice::line(format_args!("{}: already finished", begun.path.display()));
-        return say(dalle::report::write(&begun.path)?.display());
+        return written(&begun.path, args.output);
     }
-    go_on(&begun, device, None, args.tensorboard.as_deref())
+    go_on(&begun, device, args.beside())
 }
 
-/// Goes on with a run, whose stages may be shared, and which TensorBoard may be told of.
-pub fn go_on(begun: &Begun, device: Device, shared: Option<Shared>, tensorboard: Option<&Path>) -> Result<()> {
-    prepare(tensorboard)?;
+/// What a training is told besides its spec.
+#[derive(Default)]
+pub struct Beside<'a> {
+    /// Where its stages may be taken from.
+    pub shared: Option<Shared>,
+    /// The folder that TensorBoard reads.
+    pub tensorboard: Option<&'a Path>,
+    /// How its end is said.
+    pub output: Output,
+}
+
+/// Goes on with a run.
+pub fn go_on(begun: &Begun, device: Device, beside: Beside<'_>) -> Result<()> {
+    prepare(beside.tensorboard)?;
     notice::line(format_args!("run: {}, gone on with", begun.path.display()));
     let mut run = RunDir::open(&begun.path)?;
     run.change_spec(&begun.loaded, &begun.changes)?;
@@ -101,7 +120,7 @@ pub fn go_on(begun: &Begun, device: Device, shared: Option<Shared>, tensorboard:
         let what = format!("begun on {theirs}, gone on with on {ours}: its bits are of neither");
         run.warn("run", "other-device", &what)?;
     }
-    train(&begun.loaded, device, run, shared, tensorboard)
+    train(&begun.loaded, device, run, beside)
 }
 
 /// The spec as the number of its pictures bounds its steps, which is said, as is what does not hold of it. Where the data cannot be opened and nothing is
@@ -161,22 +180,16 @@ fn start(args: &RunArgs, loaded: &Loaded) -> Result<()> {
     if args.dry_run {
         return dry_run(args, loaded);
     }
-    begin(&args.out, loaded, device, None, args.tensorboard.as_deref())
+    begin(&args.out, loaded, device, args.beside())
 }
 
-/// Starts a run below `results`, whose stages may be shared, and which TensorBoard may be told of.
-pub fn begin(
-    results: &Path,
-    loaded: &Loaded,
-    device: Device,
-    shared: Option<Shared>,
-    tensorboard: Option<&Path>,
-) -> Result<()> {
-    prepare(tensorboard)?;
+/// Starts a run below `results`.
+pub fn begin(results: &Path, loaded: &Loaded, device: Device, beside: Beside<'_>) -> Result<()> {
+    prepare(beside.tensorboard)?;
     let argv: Vec<String> = std::env::args().collect();
     let run = RunDir::create(results, loaded, &argv)?;
     notice::line(format_args!("run: {}", run.path().display()));
-    train(loaded, device, run, shared, tensorboard)
+    train(loaded, device, run, beside)
 }
 
 /// Where TensorBoard's files go, made before a run directory is touched.
@@ -185,18 +198,17 @@ fn prepare(tensorboard: Option<&Path>) -> Result<()> {
 }
 
 fn dry_run(args: &RunArgs, loaded: &Loaded) -> Result<()> {
+    if args.output.json {
+        // Where values come from is for people.
+        return args.output.end(&loaded.spec);
+    }
     let text = if args.origins { loaded.origins()? } else { loaded.spec.resolved()? };
     say(text.trim_end())
 }
 
-/// Trains, measures and reports in a run that was begun, and which TensorBoard may be told of.
-pub fn train(
-    loaded: &Loaded,
-    device: Device,
-    mut run: RunDir,
-    shared: Option<Shared>,
-    tensorboard: Option<&Path>,
-) -> Result<()> {
+/// Trains, measures and reports in a run that was begun.
+pub fn train(loaded: &Loaded, device: Device, mut run: RunDir, beside: Beside<'_>) -> Result<()> {
+    let Beside { shared, tensorboard, output } = beside;
     let stop = signals::install()?;
     run.update(|facts| {
         facts["device"] = device.name().into();
@@ -208,21 +220,32 @@ pub fn train(
     let report = dalle::report::write(run.path()).and_then(|path| {
         let results = dalle::report::summary::summary(run.path())?;
         if !results.is_empty() {
-            say(results.trim_end())?;
+            output.line(results.trim_end())?;
         }
-        say(path.display())
+        output.tell(&told(run.run(), run.path(), &path), || Ok(path.display().to_string()))
     });
     let exported = follower.map_or(Ok(()), |follower| follower.finish().map(drop));
     outcome.and(report).and(exported)
 }
 
+/// What a program is told of a run.
+fn told(facts: &Value, run: &Path, report: &Path) -> Value {
+    json!({"run": run, "status": facts["status"], "results": facts["results"], "report": report})
+}
+
+/// Writes the report of a run that is done, and says where it is.
+pub fn written(run: &Path, output: Output) -> Result<()> {
+    let report = dalle::report::write(run)?;
+    output.tell(&told(&run_dir::read_run(run)?, run, &report), || Ok(report.display().to_string()))
+}
+
 /// Writes the report of a run. Where `run.json` cannot know that nobody writes it any more, that is said.
-pub fn report(run: &Path) -> Result<()> {
+pub fn report(run: &Path, output: Output) -> Result<()> {
     let run = run_dir::find(run)?;
     let recorded = run_dir::read_run(&run)?["status"].clone();
     let status = run_dir::status(&run, &recorded);
     if recorded != status.as_str() {
         notice::line(format_args!("{}: {status}", run.display()));
     }
-    say(dalle::report::write(&run)?.display())
+    written(&run, output)
 }

@@ -1,7 +1,8 @@
 //! `experiment sample`: pictures of captions, with a run or with ruDALL-E's published files.
 
 use crate::device::{CheckpointArgs, DeviceArgs};
-use crate::{say, usage};
+use crate::output::Output;
+use crate::usage;
 use clap::{Args, ValueEnum};
 use dalle::data::{Picture, augment};
 use dalle::harness::device::Device;
@@ -12,6 +13,7 @@ use dalle::models::rudalle::Version;
 use dalle::nn::Precision;
 use dalle::report::grid;
 use dalle::{Error, Result};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -60,6 +62,8 @@ pub struct SampleArgs {
     pub device: DeviceArgs,
     #[command(flatten)]
     published: Published,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -143,21 +147,26 @@ pub fn sample(args: &SampleArgs, device: Device) -> Result<()> {
     std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
     // Nothing chooses without a CLIP.
     let keep = if generator.reranker().is_some() { args.keep.min(args.n) } else { args.n };
-    let mut sheet = Vec::new();
+    let (mut sheet, mut all) = (Vec::new(), Vec::new());
     for (index, (caption, drawn)) in args.captions.iter().zip(drawn).enumerate() {
-        say(caption)?;
+        args.output.line(caption)?;
+        let mut pictures = Vec::new();
         for (place, &at) in drawn.order().iter().take(keep).enumerate() {
             let file = args.out.join(format!("{index}-{place}.png"));
             drawn.pictures[at].save_png(&file)?;
-            let score = drawn.similarities().nth(at).map_or("–".into(), |similarity| format!("{similarity:.2}"));
-            say(format_args!("  {score:>6}  {}  (candidate {})", file.display(), drawn.first + at))?;
+            let (similarity, candidate) = (drawn.similarities().nth(at), drawn.first + at);
+            let score = similarity.map_or("–".into(), |similarity| format!("{similarity:.2}"));
+            args.output.line(format_args!("  {score:>6}  {}  (candidate {candidate})", file.display()))?;
             sheet.push(drawn.pictures[at].clone());
+            pictures.push(json!({"file": file, "candidate": candidate, "similarity": similarity}));
         }
+        all.push(json!({"caption": caption, "pictures": pictures}));
     }
     let sheet = grid::grid(&sheet, keep.min(16), if generator.side() < 128 { 4 } else { 1 });
     let file = args.out.join("sheet.png");
     sheet.save_png(&file)?;
-    say(file.display())
+    args.output.line(file.display())?;
+    args.output.end(&json!({"captions": all, "sheet": file}))
 }
 
 fn generator(model: &Path, older: CheckpointArgs, published: &Published, device: Device) -> Result<Generator> {

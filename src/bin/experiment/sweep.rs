@@ -1,8 +1,9 @@
 //! `experiment sweep`: a file that stands for many specs, all of them, one of them, or as a script for a cluster.
 
 use crate::device::DeviceArgs;
+use crate::output::Output;
 use crate::run;
-use crate::{say, usage};
+use crate::usage;
 use clap::{Args, ValueEnum};
 use dalle::harness::plan;
 use dalle::harness::shared::Shared;
@@ -10,6 +11,7 @@ use dalle::harness::sweep::{self, Frozen, Index, Jobs, Runs, Target, Variant};
 use dalle::harness::{notice, signals};
 use dalle::models::presets;
 use dalle::{Error, Result};
+use serde_json::json;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -43,6 +45,8 @@ pub struct SweepArgs {
     pub threads: Option<usize>,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -66,7 +70,7 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
                     let said = frozen.rows[index].1.clone();
                     Ok(Variant { said, loaded: frozen.spec(index, presets::NAMES)? })
                 };
-                return cost(&(0..frozen.rows.len()).map(variant).collect::<Result<Vec<_>>>()?);
+                return cost(args, &(0..frozen.rows.len()).map(variant).collect::<Result<Vec<_>>>()?);
             }
             frozen
         }
@@ -76,18 +80,21 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
             twice.iter().chain(&said).for_each(notice::line);
             fitting(args, &variants)?;
             if args.dry_run {
-                return cost(&variants);
+                return cost(args, &variants);
             }
             let frozen = Frozen::make(&args.out, &variants)?;
-            if args.index.is_none() && args.emit.is_none() {
-                cost(&variants)?;
+            if args.index.is_none() && args.emit.is_none() && !args.output.json {
+                cost(args, &variants)?;
             }
             frozen
         }
     };
     match (args.index, args.emit) {
         (Some(index), _) => one(args, &frozen, index),
-        (None, Some(emit)) => say(script(args, &frozen, emit)?.trim_end()),
+        (None, Some(emit)) => {
+            let script = script(args, &frozen, emit)?;
+            args.output.tell(&json!({"frozen": frozen.path, "script": script}), || Ok(script.clone()))
+        }
         (None, None) => all(args, &frozen),
     }
 }
@@ -105,10 +112,9 @@ fn fitting(args: &SweepArgs, variants: &[Variant]) -> Result<()> {
 }
 
 /// What each spec would cost, and all of them together.
-fn cost(variants: &[Variant]) -> Result<()> {
-    say(plan::of_many(variants.iter().map(|variant| (variant.said.as_str(), &variant.loaded.spec)))?
-        .to_string()
-        .trim_end())
+fn cost(args: &SweepArgs, variants: &[Variant]) -> Result<()> {
+    let specs = variants.iter().map(|variant| (variant.said.as_str(), &variant.loaded.spec));
+    args.output.say(&plan::of_many(specs)?)
 }
 
 fn one(args: &SweepArgs, frozen: &Frozen, index: usize) -> Result<()> {
@@ -116,14 +122,14 @@ fn one(args: &SweepArgs, frozen: &Frozen, index: usize) -> Result<()> {
     let hold = frozen.hold(index)?;
     let runs = args.out.join(&frozen.name);
     let shared = Some(Shared { locks: runs.join("locks"), runs });
-    let board = args.tensorboard.as_deref();
+    let beside = run::Beside { shared, tensorboard: args.tensorboard.as_deref(), output: args.output };
     let done = match sweep::index(frozen, index, &Runs::of(&args.out, &frozen.name), presets::NAMES)? {
         Index::Done(path) => {
             notice::line(format_args!("{}: already finished", path.display()));
-            say(dalle::report::write(&path)?.display())
+            run::written(&path, args.output)
         }
-        Index::Begun(begun) => run::go_on(&begun, args.device.device()?, shared, board),
-        Index::Absent => run::begin(&args.out, &loaded, args.device.device()?, shared, board),
+        Index::Begun(begun) => run::go_on(&begun, args.device.device()?, beside),
+        Index::Absent => run::begin(&args.out, &loaded, args.device.device()?, beside),
     };
     drop(hold);
     done
@@ -146,7 +152,9 @@ fn all(args: &SweepArgs, frozen: &Frozen) -> Result<()> {
         let stop = signals::install()?;
         sweep::run(frozen, &todo, &Jobs { at_once, program, arguments }, &stop, &mut |line| notice::line(line))?;
     }
-    say(frozen.path.display())
+    args.output.tell(&json!({"frozen": frozen.path, "specs": count, "ran": todo.len()}), || {
+        Ok(frozen.path.display().to_string())
+    })
 }
 
 /// What a call of one index needs to know beside the index. `at_once` shares the cores out.

@@ -1,6 +1,7 @@
 //! The verbs besides running a spec: each reads its inputs, asks the library, prints a result.
 
 use crate::device::{CheckpointArgs, DeviceArgs};
+use crate::output::Output;
 use crate::run::fit;
 use crate::{say, usage};
 use clap::Args;
@@ -16,20 +17,23 @@ use dalle::inference::{cosines, probabilities, rank};
 use dalle::mask::{Layout, MOST_KERNEL, Pattern, is_kernel};
 use dalle::models::presets;
 use dalle::{Error, Result};
+use serde::Serialize;
+use serde_json::json;
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
-pub fn selftest(device: Device) -> Result<()> {
+pub fn selftest(device: Device, output: Output) -> Result<()> {
     let test = Selftest::run(device)?;
-    say(&test)?;
+    output.tell(&json!({"checks": test.0, "failed": test.failed()}), || Ok(test.to_string()))?;
     match (test.failed(), test.0.len()) {
         (0, _) => Ok(()),
         (failed, checks) => Err(Error::Selftest { failed, checks }),
     }
 }
 
-pub fn plan(path: &Path, sets: &[String]) -> Result<()> {
+pub fn plan(path: &Path, sets: &[String], output: Output) -> Result<()> {
     let loaded = fit(load::load(path, sets, presets::NAMES)?, false)?;
-    say(dalle::harness::plan::plan(&loaded.spec)?.to_string().trim_end())
+    output.say(&dalle::harness::plan::plan(&loaded.spec)?)
 }
 
 /// The most pixels that `encode` and `decode` take at once: a model holds hundreds of bytes for each.
@@ -55,7 +59,7 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, whic
     }
 }
 
-pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device, which: Which) -> Result<()> {
+pub fn decode(run: &Path, tokens: &Path, out: &Path, (device, output): (Device, Output), which: Which) -> Result<()> {
     let grid = TokenGrid::read(tokens)?;
     let bad = |what: String| Error::data(tokens, what);
     let codec = open::codec(run, device, which)?;
@@ -69,7 +73,7 @@ pub fn decode(run: &Path, tokens: &Path, out: &Path, device: Device, which: Whic
     let values = codec.decode_any([1, grid.height, grid.width], &grid.codes)?;
     let stride = codec.stride();
     Picture::of_values(&values, grid.width * stride, grid.height * stride).save_png(out)?;
-    say(out.display())
+    output.tell(&json!({"picture": out}), || Ok(out.display().to_string()))
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +96,38 @@ pub struct RerankArgs {
     older: CheckpointArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// A picture against captions, best first.
+#[derive(Debug, Serialize)]
+struct Matched<'a> {
+    picture: &'a Path,
+    captions: Vec<Match<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Match<'a> {
+    caption: &'a str,
+    /// 100·cosine.
+    similarity: f32,
+    /// Among the captions, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probability: Option<f32>,
+}
+
+impl Display for Matched<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Matched { picture, captions } = self;
+        if let [Match { similarity, probability: None, .. }] = captions[..] {
+            return writeln!(f, "{similarity:>6.2}  {}", picture.display());
+        }
+        writeln!(f, "{}", picture.display())?;
+        captions.iter().try_for_each(|Match { caption, similarity, probability }| {
+            writeln!(f, "  {similarity:>6.2}  {:>5.1} %  {caption}", 100.0 * probability.unwrap_or(f32::NAN))
+        })
+    }
 }
 
 pub fn rerank(args: &RerankArgs, device: Device) -> Result<()> {
@@ -109,25 +145,23 @@ pub fn rerank(args: &RerankArgs, device: Device) -> Result<()> {
     }
     let (features, texts) = (reranker.files(&args.images)?, reranker.captions(&captions)?);
     let scores = cosines(&features, &texts, texts.len() / captions.len());
-    if captions.len() == 1 {
-        for &i in &rank(&scores) {
-            say(format_args!("{:>6.2}  {}", 100.0 * scores[i], args.images[i].display()))?;
-        }
-        return Ok(());
-    }
-    let likely = probabilities(&scores, captions.len(), reranker.scale());
-    for ((image, row), likely) in
-        args.images.iter().zip(scores.chunks(captions.len())).zip(likely.chunks(captions.len()))
-    {
-        say(image.display())?;
-        for &i in &rank(row) {
-            say(format_args!("  {:>6.2}  {:>5.1} %  {}", 100.0 * row[i], 100.0 * likely[i], captions[i]))?;
-        }
-    }
-    Ok(())
+    let matched: Vec<Matched<'_>> = if let [caption] = &captions[..] {
+        let one = |&i: &usize| Match { caption, similarity: 100.0 * scores[i], probability: None };
+        rank(&scores).iter().map(|i| Matched { picture: &args.images[*i], captions: vec![one(i)] }).collect()
+    } else {
+        let likely = probabilities(&scores, captions.len(), reranker.scale());
+        let rows = scores.chunks(captions.len()).zip(likely.chunks(captions.len()));
+        let of = |(picture, (row, likely)): (_, (&[f32], &[f32]))| {
+            let one =
+                |&i: &usize| Match { caption: &captions[i], similarity: 100.0 * row[i], probability: Some(likely[i]) };
+            Matched { picture, captions: rank(row).iter().map(one).collect() }
+        };
+        args.images.iter().map(PathBuf::as_path).zip(rows).map(of).collect()
+    };
+    args.output.tell(&matched, || Ok(matched.iter().map(ToString::to_string).collect()))
 }
 
-pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> {
+pub fn masks(text: usize, side: usize, kernel: usize, (out, output): (&Path, Output)) -> Result<()> {
     let layout = Layout { text, grid: side };
     if text == 0 || side == 0 || layout.sequence() > 4096 {
         return usage(format!("--text {text} --grid {side}: expected both at least 1 and at most 4096 slots together"));
@@ -137,18 +171,16 @@ pub fn masks(text: usize, side: usize, kernel: usize, out: &Path) -> Result<()> 
     }
     std::fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let conv_like = Pattern::ConvLike { kernel: 5 };
+    let mut drawn = Vec::new();
     let paper = [Pattern::Full, Pattern::Row, Pattern::Column, Pattern::Conv { kernel }];
     for pattern in paper.into_iter().chain([Pattern::AxialRow, Pattern::AxialColumn, conv_like]) {
         let seen = pattern.dense(layout).iter().filter(|&&sees| sees).count();
         let file = out.join(format!("{}.png", pattern.to_string().replace(':', "-")));
         let side = layout.sequence();
         Picture { width: side, height: side, rgb: pattern.drawing(layout) }.save_png(&file)?;
-        say(format_args!(
-            "{:<12} {seen:>9} pairs  {:>7} tiles of 32  {}",
-            pattern.to_string(),
-            pattern.work(layout, 32),
-            file.display()
-        ))?;
+        let (name, tiles) = (pattern.to_string(), pattern.work(layout, 32));
+        output.line(format_args!("{name:<12} {seen:>9} pairs  {tiles:>7} tiles of 32  {}", file.display()))?;
+        drawn.push(json!({"pattern": name, "pairs": seen, "tiles_of_32": tiles, "picture": file}));
     }
-    Ok(())
+    output.end(&drawn)
 }

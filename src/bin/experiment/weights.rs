@@ -1,11 +1,13 @@
 //! Published weights: `experiment import`, and `experiment inspect` of any file of tensors.
 
+use crate::output::Output;
 use crate::say;
 use clap::Args;
 use dalle::Result;
 use dalle::error::one_line;
 use dalle::harness::notice;
-use dalle::import::{Kind, Weights, import};
+use dalle::import::{Imported, Kind, Stored, Weights, import};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -19,18 +21,33 @@ pub struct ImportArgs {
     /// The safetensors file to write.
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn import_weights(args: &ImportArgs) -> Result<()> {
     let imported = import(Kind::named(&args.kind)?, &args.files, &args.out)?;
     imported.left_out.iter().for_each(notice::line);
-    say(format_args!("config: {}", imported.config))?;
-    say(format_args!("{} tensors, {} to {}", imported.tensors, size(imported.bytes), args.out.display()))
+    let Imported { config, tensors, bytes, .. } = &imported;
+    let found =
+        json!({"config": config, "tensors": tensors, "bytes": bytes, "left_out": imported.left_out, "file": args.out});
+    args.output
+        .tell(&found, || Ok(format!("config: {config}\n{tensors} tensors, {} to {}", size(*bytes), args.out.display())))
 }
 
-pub fn inspect(path: &Path) -> Result<()> {
+pub fn inspect(path: &Path, output: Output) -> Result<()> {
     let weights = Weights::open(path)?;
     let tensors = weights.tensors();
+    if output.json {
+        let tensor =
+            |t: &Stored| json!({"name": t.name, "dtype": t.dtype.to_string(), "shape": t.shape, "bytes": t.size()});
+        let Weights { layout, class, attributes, opaque, .. } = &weights;
+        let attributes: serde_json::Map<String, Value> = attributes.iter().cloned().collect();
+        let tensors: Vec<Value> = tensors.iter().map(tensor).collect();
+        return output.end(&json!({
+            "file": path, "layout": layout, "class": class, "attributes": attributes, "tensors": tensors, "not_read": opaque,
+        }));
+    }
     say(format_args!("{}: {}{}", path.display(), weights.layout, named(weights.class.as_deref())))?;
     for (key, value) in weights.attributes.iter().filter(|(key, _)| !key.contains('.')) {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

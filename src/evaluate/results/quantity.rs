@@ -1,12 +1,14 @@
 //! What is said of a figure wherever it stands: its name, its unit, and which way is better.
 
 use super::super::estimate::Estimate;
+use serde::Serialize;
 
 /// The unit of shares, which are written as percentages.
 pub const SHARE: &str = "share";
 
 /// Which way is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Better {
     /// More.
     Higher,

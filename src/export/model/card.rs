@@ -53,14 +53,19 @@ fn rows(results: &Results) -> (Vec<ResultRow>, Vec<ResultRow>) {
     let mut main = Vec::new();
     for (set, accuracy) in results.attribute_accuracy.iter() {
         let heading = format!("right, {}", words(set));
-        let row = |(choice, share): (&Choice, &Estimate)| ResultRow::share(choice.title(), *share).below(&heading);
+        let row = |(choice, share): (&Choice, &Estimate)| {
+            ResultRow::share(choice.to_string(), choice.title(), *share).below(&heading)
+        };
         main.extend(accuracy.strict.iter().map(row));
     }
-    main.extend(results.zero_shot.iter().map(|(set, share)| ResultRow::share(words(set), *share).below("zero-shot")));
+    let zero_shot = results.zero_shot.iter();
+    main.extend(zero_shot.map(|(set, share)| ResultRow::share(set, words(set), *share).below("zero-shot")));
     for (set, figures) in results.sets.iter() {
         main.extend(figures.rows().0.into_iter().map(|row| row.below(&words(set))));
     }
-    let details = results.rows().into_iter().filter(|row| !main.contains(row)).collect();
+    // Titles are of one row each.
+    let known = |row: &ResultRow| main.iter().any(|main| main.title == row.title);
+    let details = results.rows().into_iter().filter(|row| !known(row)).collect();
     (main, details)
 }
 

@@ -9,7 +9,7 @@ use super::utc::utc;
 use super::writer::RunDir;
 use super::{FOLDERS, METRICS, RESOLVED, TOKENIZER, write_atomic};
 use crate::checkpoint;
-use crate::harness::identity::Difference;
+use crate::harness::identity::{Difference, SPEC_VERSION};
 use crate::harness::loaded::Loaded;
 use crate::harness::provenance;
 use crate::{Error, Result};
@@ -52,6 +52,7 @@ impl RunDir {
             "results": {},
             "timings": {},
             "memory": {},
+            "spec_version": SPEC_VERSION,
             "spec_hash": hash,
             "says": loaded.spec.says()?,
             "spec_folder": folder,
@@ -149,6 +150,7 @@ impl RunDir {
         }
         // Whichever of the two a crash leaves is one that was written here.
         self.update(|run| {
+            run["spec_version"] = json!(SPEC_VERSION);
             run["spec_hash"] = json!(hash);
             run["says"] = json!(says);
             run[SEALS][RESOLVED] = json!([theirs, ours]);

@@ -83,6 +83,12 @@ fn is_run_name(name: &str) -> bool {
         && digits(number)
 }
 
+/// Whether it is a folder that was a run until it was being removed.
+pub fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.is_dir() && name.strip_suffix(".tmp").is_some_and(is_run_name)
+}
+
 /// Whether a run's folder holds no more than is there before its run.json.
 fn holds_nothing(path: &Path) -> bool {
     let empty = |path: PathBuf| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());

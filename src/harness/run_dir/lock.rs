@@ -21,9 +21,17 @@ pub(super) fn holder(run: &Path) -> Holder {
     }
 }
 
+/// Keeps others from writing the run at `run` until the value is dropped.
+///
+/// # Errors
+/// [`Error::Io`] where somebody writes it.
+pub fn hold(run: &Path) -> Result<Lock> {
+    lock(run)
+}
+
 /// The run's lock. The system drops it with the process, so a dead one never blocks its run.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {

@@ -10,10 +10,11 @@ use super::device::Device;
 use super::table::Table;
 use crate::error::Result;
 use crate::kernels::Kernels;
+use serde::Serialize;
 use std::fmt::{self, Display, Formatter};
 
 /// One thing that was compared.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// What.
     pub what: String,

@@ -1,6 +1,6 @@
 //! The schema in words: a key at a time, or every key as a page, each with its default.
 
-use super::{KeyRow, ValueKind, spec};
+use super::{KeyRow, ValueKind, json, spec};
 use crate::error::{Error, Result};
 use crate::spec::defaults;
 use crate::spec::extends::{self, EXTENDS};
@@ -44,6 +44,18 @@ pub fn explain(path: &str) -> Result<String> {
         let _ = writeln!(text, "  `{path}.{}`: {}", row.name, row.about);
     }
     Ok(text)
+}
+
+/// The same for programs: the key, its default, and its JSON Schema.
+///
+/// # Errors
+/// Those of [`explain`].
+pub fn explained(path: &str) -> Result<Value> {
+    explain(path)?;
+    let at = |value: &Value, keys: &str| value.pointer(keys).cloned().unwrap_or_default();
+    let default = at(plain(), &format!("/{}", path.replace('.', "/")));
+    let schema = at(json(), &format!("/properties/{}", path.replace('.', "/properties/")));
+    Ok(json!({"key": path, "default": default, "schema": schema}))
 }
 
 /// The defaults of a spec that says nothing but the preset of the quickstart.

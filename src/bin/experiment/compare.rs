@@ -1,0 +1,36 @@
+//! `experiment compare`: runs side by side.
+
+use crate::output::Output;
+use clap::Args;
+use dalle::Result;
+use dalle::harness::compare::Comparison;
+use dalle::harness::notice;
+use dalle::harness::run_dir::write_atomic;
+use dalle::report::comparison;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  experiment compare results/rates\n  \
+    experiment compare results/rates/20261130T120000Z-0123456789abcdef results/rates --html rates.html\n\n\
+    Runs whose specs differ in the seed alone are one group, with mean and spread. The first group is the one that others are held \
+    against. A difference is better or worse where its 95 % interval leaves out 0; docs/cookbook.md says how intervals are made.")]
+pub struct CompareArgs {
+    /// Runs, or folders of runs: `results/NAME` is all of that name.
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Writes one HTML file, with curves and pictures side by side.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub fn compare(args: &CompareArgs) -> Result<()> {
+    let comparison = Comparison::of(&args.runs)?;
+    args.output.tell(&comparison, || Ok(format!("{comparison}\n{}", comparison::curves(&comparison)?)))?;
+    if let Some(path) = &args.html {
+        write_atomic(path, comparison.html()?.as_bytes())?;
+        notice::line(format_args!("written: {}", path.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! What a verb prints: text for people, or with `--json` one JSON document and nothing else on standard output.
+
+use crate::say;
+use clap::Args;
+use dalle::error::commands;
+use dalle::{Error, Result};
+use serde::Serialize;
+use std::fmt::{Display, Write};
+use std::io::{self, ErrorKind, Write as _};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Output {
+    /// One JSON document instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Output {
+    /// What was found, in the form that is asked for.
+    pub fn say<T: Serialize + Display>(self, found: &T) -> Result<()> {
+        self.tell(found, || Ok(found.to_string()))
+    }
+
+    /// The same where the text is made apart.
+    pub fn tell(self, found: &impl Serialize, text: impl FnOnce() -> Result<String>) -> Result<()> {
+        if self.json { json(found) } else { say(text()?.trim_end()) }
+    }
+
+    /// A line of progress for people.
+    pub fn line(self, line: impl Display) -> Result<()> {
+        if self.json { Ok(()) } else { say(line) }
+    }
+
+    /// What came of lines that people have read already.
+    pub fn end(self, found: &impl Serialize) -> Result<()> {
+        if self.json { json(found) } else { Ok(()) }
+    }
+}
+
+/// A document on standard output. What would command a terminal is written as JSON's own escapes, so that nothing is lost.
+fn json(found: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(found).map_err(|error| Error::Usage(error.to_string()))?;
+    let mut safe = String::with_capacity(text.len() + 1);
+    for letter in text.chars() {
+        match commands(letter) && letter != '\n' {
+            // Every one of them is a single unit of UTF-16.
+            true => drop(write!(safe, "\\u{:04x}", u32::from(letter))),
+            false => safe.push(letter),
+        }
+    }
+    safe.push('\n');
+    match io::stdout().write_all(safe.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", "standard output")(error)),
+        _ => Ok(()),
+    }
+}

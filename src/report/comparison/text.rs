@@ -1,0 +1,162 @@
+//! A comparison in the terminal.
+
+use super::curves::stages;
+use super::tables::{arrow, away, of, over, unit, write};
+use super::{SIDE_BY_SIDE, folder};
+use crate::Result;
+use crate::evaluate::results::Better;
+use crate::harness::compare::{Comparison, Over, Row, Verdict};
+use crate::harness::table::Table;
+use crate::report::{axis, panels};
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+
+/// Figures of many groups, the most telling first: as many as fit a line.
+const KEY: [&str; 4] = ["best_of", "psnr", "image_token_nats", "codes_in_use"];
+/// The most groups that are listed.
+const GROUPS: usize = 40;
+
+impl Display for Comparison {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", groups(self))?;
+        if self.groups.len() > GROUPS {
+            writeln!(f, "{} more groups: --json has all", self.groups.len() - GROUPS)?;
+        }
+        let rows: Vec<&Row> = self.results.iter().filter(|row| !row.detail && row.better != Better::Neither).collect();
+        let results = if self.groups.len() > SIDE_BY_SIDE { many(self, &rows) } else { few(self, &rows) };
+        writeln!(f, "\n{results}\n{}.", self.verdict())?;
+        let overs = rows.iter().flat_map(|row| &row.figures).filter_map(|figure| figure.as_ref()?.difference.as_ref());
+        let known: Vec<Over> = overs.filter(|difference| difference.verdict.is_some()).map(|of| of.over).collect();
+        for kind in [Over::Seeds, Over::Pairs, Over::Each].into_iter().filter(|kind| known.contains(kind)) {
+            let number = known.iter().filter(|over| **over == kind).count();
+            writeln!(f, "Intervals of {number}: {}.", over(kind))?;
+        }
+        if self.groups.iter().any(|group| group.seeds.len() == 1) {
+            writeln!(f, "One seed shows no spread over seeds.")?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
+    }
+}
+
+/// What each group is.
+fn groups(comparison: &Comparison) -> Table {
+    let keys = comparison.keys.iter().map(|key| key.key.clone());
+    let head = ["group", "seeds", "run"].map(str::to_owned);
+    let mut table = Table::new(head.into_iter().chain(keys));
+    for (at, group) in comparison.groups.iter().enumerate().take(GROUPS) {
+        let seeds = match group.seeds.len() {
+            1..=5 => group.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(" "),
+            n => format!("{n}"),
+        };
+        let more = if group.runs.len() > 1 { format!(" and {} more", group.runs.len() - 1) } else { String::new() };
+        let run = format!("{}{more}", group.runs.first().map(|run| folder(run)).unwrap_or_default());
+        let values = comparison.keys.iter().map(|key| key.word(at));
+        table.row([group.letter.clone(), seeds, run].into_iter().chain(values));
+    }
+    table
+}
+
+/// A line for each figure of each group.
+fn few(comparison: &Comparison, rows: &[&Row]) -> Table {
+    let first = comparison.groups.first().map_or("A", |group| &group.letter);
+    let mut table = Table::new(["figure", "", "value", "95 % interval", &format!("less {first}")]);
+    for row in rows {
+        for (at, figure) in row.figures.iter().enumerate() {
+            let unit = [unit(row), arrow(row.better)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+            let title = if at == 0 { format!("{}, {}", row.title, unit.join(" ")) } else { String::new() };
+            let letter = comparison.groups[at].letter.clone();
+            let Some(figure) = figure else {
+                table.row([title, letter, "–".into()]);
+                continue;
+            };
+            let away = figure.difference.as_ref().map(|difference| away(row, difference)).unwrap_or_default();
+            table.row([title, letter, write(row)(figure.estimate.value), of(row, figure), away]);
+        }
+    }
+    table
+}
+
+/// A line for each group, with the most telling figures.
+fn many(comparison: &Comparison, rows: &[&Row]) -> Table {
+    let telling =
+        |key: &&str| rows.iter().find(|row| row.path.rsplit('.').next().is_some_and(|own| own.starts_with(*key)));
+    let rows: Vec<&&Row> = KEY.iter().filter_map(telling).collect();
+    let title = |row: &&&Row| format!("{} {}", row.title, arrow(row.better));
+    let mut table = Table::new(["group".to_owned()].into_iter().chain(rows.iter().map(title)));
+    for (at, group) in comparison.groups.iter().enumerate().take(GROUPS) {
+        let cell = |row: &&&Row| {
+            let Some(figure) = &row.figures[at] else { return "–".to_owned() };
+            let mark = match figure.difference.as_ref().and_then(|difference| difference.verdict) {
+                Some(Verdict::Better) => " better",
+                Some(Verdict::Worse) => " worse",
+                Some(Verdict::Within) => " within",
+                None => "",
+            };
+            write(row)(figure.estimate.value) + mark
+        };
+        table.row([group.letter.clone()].into_iter().chain(rows.iter().map(cell)));
+    }
+    table
+}
+
+/// The curves of validation in blocks, the highest value of all groups the tallest.
+///
+/// # Errors
+/// Those of [`Run::read`](crate::report::run::Run::read).
+pub fn curves(comparison: &Comparison) -> Result<String> {
+    /// What a stage's validation is judged by.
+    const METRICS: [&str; 3] = ["val_nll", "val_image_loss", "val_loss"];
+    let stages = stages(comparison)?;
+    let mut table = Table::new(["curve", "", "", "last"]);
+    let mut named: Vec<(&str, &str)> = Vec::new();
+    for stage in stages.iter().flatten() {
+        let judged = METRICS.iter().find(|metric| stage.curves.iter().any(|curve| curve.0 == **metric));
+        named.extend(judged.map(|metric| (stage.name.as_str(), *metric)).filter(|of| !named.contains(of)));
+    }
+    for (name, metric) in named {
+        let curve = |stages: &'_ Vec<crate::report::run::Stage>| -> Option<BTreeMap<u64, f64>> {
+            let stage = stages.iter().find(|stage| stage.name == name)?;
+            stage.curves.iter().find(|curve| curve.0 == metric).map(|curve| curve.1.clone())
+        };
+        let curves: Vec<Option<BTreeMap<u64, f64>>> = stages.iter().map(curve).collect();
+        let values = || curves.iter().flatten().flat_map(BTreeMap::values).copied().filter(|value| value.is_finite());
+        let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+        for (at, curve) in curves.iter().enumerate() {
+            let title = if at == 0 {
+                format!("{}: {}", panels::title(name), panels::quantity(name, metric))
+            } else {
+                String::new()
+            };
+            let (blocks, last) = curve.as_ref().map_or(("–".into(), String::new()), |curve| {
+                (blocks(curve, low, high), curve.values().last().map(|last| axis::number(*last)).unwrap_or_default())
+            });
+            table.row([title, comparison.groups[at].letter.clone(), blocks, last]);
+        }
+    }
+    Ok(if table.rows().len() > 1 { table.to_string() } else { String::new() })
+}
+
+/// At most 24 blocks, each the mean of its part of the curve.
+fn blocks(curve: &BTreeMap<u64, f64>, low: f64, high: f64) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    const MOST: usize = 24;
+    let values: Vec<f64> = curve.values().copied().collect();
+    let block = |part: &[f64]| {
+        let mean = part.iter().sum::<f64>() / part.len() as f64;
+        let height = if high > low { (mean - low) / (high - low) } else { 0.0 };
+        if height.is_finite() { BLOCKS[(height * 7.0).round().clamp(0.0, 7.0) as usize] } else { '·' }
+    };
+    values.chunks(values.len().div_ceil(MOST).max(1)).map(block).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_as_high_as_the_curve() {
+        let curve = BTreeMap::from([(1, 4.0), (2, 2.0), (3, 0.5), (4, f64::NAN)]);
+        assert_eq!(blocks(&curve, 0.5, 4.0), "█▄▁·");
+        assert_eq!(blocks(&curve, 4.0, 4.0).chars().count(), 4);
+    }
+}
