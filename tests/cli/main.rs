@@ -30,4 +30,5 @@ mod sweep;
 mod switches;
 #[path = "../tfevents/mod.rs"]
 mod tfevents;
+mod table;
 mod verbs;

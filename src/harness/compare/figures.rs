@@ -1,5 +1,6 @@
 //! What came of groups of runs, and how far each is from the first.
 
+use super::evaluated;
 use super::groups::Read;
 use crate::evaluate::difference::{independent, mean, paired, paired_shares, welch};
 use crate::evaluate::each::{self, Each};
@@ -89,9 +90,19 @@ type Measured = Vec<ResultRow>;
 
 /// Every figure of every group.
 pub(super) fn rows(groups: &[Read], notes: &mut Vec<String>) -> Vec<Row> {
-    let rows_of = |entry: &Entry| -> Measured { entry.results().map(|results| results.rows()).unwrap_or_default() };
-    let measured: Vec<Vec<Measured>> =
+    let rows_of = |entry: &Entry| -> (Measured, Option<Error>) {
+        let mut rows = entry.results().map(|results| results.rows()).unwrap_or_default();
+        let failed = evaluated::rows(&entry.path).map(|more| rows.extend(more)).err();
+        (rows, failed)
+    };
+    let read: Vec<Vec<(Measured, Option<Error>)>> =
         groups.par_iter().map(|read| read.entries.iter().map(rows_of).collect()).collect();
+    let mut measured: Vec<Vec<Measured>> = Vec::new();
+    for runs in read {
+        let (rows, failed): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
+        notes.extend(failed.into_iter().flatten().map(|error| format!("evaluation left out: {error}")));
+        measured.push(rows);
+    }
     // The paths in the order of the first run that has them, with where each run has it.
     let (mut known, mut places): (Vec<&ResultRow>, HashMap<&str, usize>) = (Vec::new(), HashMap::new());
     for row in measured.iter().flatten().flatten() {

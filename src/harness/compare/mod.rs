@@ -11,6 +11,7 @@
 //! A difference counts where its 95 % interval leaves out 0 ([`difference`](crate::evaluate::difference)). Of twenty that are none
 //! about one does so too: [`Comparison::looked_at`] says how many were looked at. Nothing is corrected for that.
 
+mod evaluated;
 mod figures;
 mod groups;
 
