@@ -21,12 +21,22 @@ fn t(degrees: f64) -> f64 {
     z + first / n + second / n.powi(2) + third / n.powi(3)
 }
 
+/// Whether the values are not all one, whatever a sum of them is rounded to.
+fn spreads(values: &[f64]) -> bool {
+    values.iter().any(|value| *value != values[0])
+}
+
+/// The sample deviation; 0 where all are one.
+pub fn deviation(values: &[f64]) -> f64 {
+    if spreads(values) { moments(values).1 } else { 0.0 }
+}
+
 /// The mean of a few values, such as one of each seed, with Student's interval; without one where there is no spread to see.
 pub fn mean(values: &[f64]) -> Estimate {
     let (value, deviation) = moments(values);
     let n = values.len();
     let half = t(n as f64 - 1.0) * deviation / (n as f64).sqrt();
-    let interval = (n > 1 && deviation > 0.0).then_some([value - half, value + half]);
+    let interval = (n > 1 && spreads(values)).then_some([value - half, value + half]);
     Estimate { value, interval, n: Some(n) }
 }
 
@@ -38,7 +48,7 @@ pub fn welch(a: &[f64], b: &[f64]) -> Estimate {
     let (u, v) = (s * s / n, r * r / m);
     let degrees = (u + v).powi(2) / (u * u / (n - 1.0) + v * v / (m - 1.0));
     let half = t(degrees) * (u + v).sqrt();
-    let known = a.len() > 1 && b.len() > 1 && u + v > 0.0;
+    let known = a.len() > 1 && b.len() > 1 && (spreads(a) || spreads(b));
     Estimate { value: y - x, interval: known.then_some([y - x - half, y - x + half]), n: Some(a.len().min(b.len())) }
 }
 
@@ -121,6 +131,7 @@ mod tests {
         assert_eq!(paired(&[(1.0, 2.0), (1.0, 2.0)]).interval, None);
         assert_eq!(independent(&1.0.into(), &Estimate::of(1, 2)).interval, None);
         assert_eq!(mean(&[]).interval, None);
+        assert_eq!(mean(&[0.2, 0.2, 0.2]).interval, None, "0.2 three times is no spread, though its mean is rounded");
     }
 
     /// How often, of 1,000 draws, an interval leaves out what is true.

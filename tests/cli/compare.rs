@@ -50,7 +50,16 @@ fn runs_that_differ_in_the_seed_are_one_group_and_groups_are_held_against_the_fi
     let expected = (psnr(&runs[2]) + psnr(&runs[3]) - psnr(&runs[0]) - psnr(&runs[1])) / 2.0;
     let difference = &long["difference"];
     assert!((difference["estimate"]["value"].as_f64().unwrap() - expected).abs() < 1e-9, "{difference}");
-    assert_eq!(difference["over"], "seeds");
+    // Seed by seed, of which there are two: Student's t with one degree of freedom.
+    let moved = [psnr(&runs[2]) - psnr(&runs[0]), psnr(&runs[3]) - psnr(&runs[1])];
+    let half = 12.706_205 * (moved[0] - moved[1]).abs() / 2.0;
+    assert!((difference["estimate"]["high"].as_f64().unwrap() - expected - half).abs() < 1e-6, "{difference}");
+    assert_eq!(difference["over"], "same-seeds");
+    // Of other seeds: Welch's.
+    let third = run(&place, &["first_stage.steps=200", "seed=2"]);
+    let other = compared(&place, &[names[0], names[1], names[2], third.to_str().unwrap()]);
+    assert_eq!(figure(&other, "elbo_validation.psnr", 1)["difference"]["over"], "seeds");
+    fs::remove_dir_all(third).unwrap();
     let looked_at = all["looked_at"].as_u64().unwrap();
     assert!(looked_at > 20 && all["beyond"].as_u64().unwrap() <= looked_at, "{looked_at}");
     // A folder is all of its runs, the oldest first.
@@ -86,7 +95,7 @@ fn runs_that_differ_in_the_seed_are_one_group_and_groups_are_held_against_the_fi
         "first_stage.steps",
         "PSNR of reconstructions",
         "less A",
-        "2 seeds",
+        "over the same seeds, one by one",
         "differences were looked at",
         "Discrete VAE",
     ] {

@@ -33,11 +33,12 @@ fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
 fn the_older_checkpoint_and_what_is_half_written_go_and_the_run_is_as_it_was() {
     let place = Place::with_run();
     let run = place.run();
+    let kept = bits(&run);
     fs::write(run.join("images/a.png.tmp"), [0; 100]).unwrap();
     let unfinished = run.join("checkpoints/clip/step-99.tmp");
     fs::create_dir(&unfinished).unwrap();
     fs::write(unfinished.join("model.safetensors"), [0; 1000]).unwrap();
-    let (before, kept) = (files(&place.path("results")), bits(&run));
+    let before = files(&place.path("results"));
 
     let dry = pruned(&place, &[]);
     assert_eq!(files(&place.path("results")), before, "nothing is changed without --yes");
@@ -54,7 +55,7 @@ fn the_older_checkpoint_and_what_is_half_written_go_and_the_run_is_as_it_was() {
     let gone: Vec<_> = before.iter().filter(|file| !after.contains(file)).cloned().collect();
     assert_eq!((&done["bytes"], &done["freed"]), (&dry["bytes"], &true.into()));
     assert_eq!(done["bytes"], sum(&gone), "{gone:?}");
-    assert_eq!(bits(&run), kept);
+    assert!(bits(&run) == kept);
     assert_eq!(place.experiment(&["prune"]).done(), ["nothing to free"]);
     // What is left is used as before, and can be gone on with.
     place.experiment(&["sample", "results/tiny", "--caption", "a red circle", "--n", "1"]).done();
@@ -132,6 +133,6 @@ fn superseded_runs_go_only_when_asked_and_shared_files_count_with_their_last_nam
     let text = place.experiment(&["prune", "--superseded", "--yes"]);
     assert!(text.done().last().unwrap().starts_with("freed "), "{text:?}");
     assert!(!old.exists() && runs().len() == 2);
-    assert_eq!(bits(&other), kept);
+    assert!(bits(&other) == kept);
     place.experiment(&["prune", "nowhere"]).failed(4, "nowhere: no such folder");
 }

@@ -2,7 +2,7 @@
 
 use super::evaluated;
 use super::groups::Read;
-use crate::evaluate::difference::{independent, mean, paired, paired_shares, welch};
+use crate::evaluate::difference::{deviation, independent, mean, paired, paired_shares, welch};
 use crate::evaluate::each::{self, Each};
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::results::{Better, ResultRow, SHARE};
@@ -58,7 +58,9 @@ pub struct Difference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Over {
-    /// Seeds of both.
+    /// The same seeds in both, one by one.
+    SameSeeds,
+    /// Seeds of both, which are others.
     Seeds,
     /// The same pictures or captions in two runs of one seed each, one by one.
     Pairs,
@@ -76,6 +78,14 @@ pub enum Verdict {
     Worse,
     /// Its interval holds 0.
     Within,
+}
+
+impl Row {
+    /// Whether every run of every group came to the same: what differs has no part in it.
+    pub fn is_same(&self) -> bool {
+        let seeds = |figure: &Option<Figure>| figure.as_ref().map(|figure| figure.seeds.clone());
+        self.figures.iter().all(|figure| seeds(figure) == seeds(&self.figures[0]))
+    }
 }
 
 impl Difference {
@@ -142,12 +152,20 @@ pub(super) fn rows(groups: &[Read], notes: &mut Vec<String>) -> Vec<Row> {
                     let own = placed[group].iter().find_map(|run| run[at])?;
                     (kept[group].as_ref().map_or(own, |kept| with_interval(own, &kept.own, row)), None)
                 }
-                several => (mean(several), Some(spread(several))),
+                several => (mean(several), Some(deviation(several))),
             };
             let compared = group > 0 && row.better != Better::Neither && !first.is_empty();
             let difference = compared.then(|| {
+                let (own, theirs) = (&groups[group].group.seeds, &groups[0].group.seeds);
+                let all = own == theirs && seeds.len() == own.len() && first.len() == own.len();
                 let (estimate, over) = if first.len() > 1 && seeds.len() > 1 {
-                    (welch(&first, &seeds), Over::Seeds)
+                    match all {
+                        true => (
+                            paired(&first.iter().copied().zip(seeds.iter().copied()).collect::<Vec<_>>()),
+                            Over::SameSeeds,
+                        ),
+                        false => (welch(&first, &seeds), Over::Seeds),
+                    }
                 } else {
                     let (theirs, ours) = common(&groups[0].group.seeds, &groups[group].group.seeds);
                     match (placed[0][theirs][at], placed[group][ours][at]) {
@@ -221,12 +239,6 @@ fn one_by_one(theirs: Estimate, ours: Estimate, row: &ResultRow, kept: Option<&K
         return (if hits { paired_shares(&pairs) } else { paired(&pairs) }, Over::Pairs);
     }
     (independent(&with_interval(theirs, their_each, row), &with_interval(ours, own, row)), Over::Each)
-}
-
-fn spread(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
 }
 
 fn verdict(difference: &Estimate, better: Better) -> Option<Verdict> {

@@ -2,8 +2,9 @@
 //!
 //! Runs whose specs differ in the seed alone are a group: repeats of one experiment. Every group is held against the first.
 //!
-//! - Where both have two seeds or more, the difference of their means has Welch's interval over the seeds. It covers all that a seed
-//!   moves: the data that are drawn, the first weights, the order of the batches, the captions and the samples.
+//! - Where both have the same two seeds or more, the interval is Student's of the differences seed by seed: runs of one seed share
+//!   their data, their captions and often whole stages. Where the seeds are others, it is Welch's over either's. Both cover all that a
+//!   seed moves: the data that are drawn, the first weights, the order of the batches, the captions and the samples.
 //! - Else two runs are held against each other, of the same seed where there are such. Where both kept what each picture or caption
 //!   came to ([`each`](crate::evaluate::each)) and some are the same, the interval is of the differences one by one; else it follows
 //!   from the interval of either. It says nothing of what another seed would have given.

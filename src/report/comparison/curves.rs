@@ -65,10 +65,14 @@ pub(super) fn section(comparison: &Comparison, names: &[&str]) -> Result<String>
             .zip(&groups)
             .filter_map(|(group, stages)| Some((*group, stages.iter().find(|stage| stage.name == name)?)))
             .collect();
-        let _ = writeln!(html, "<h3>{}</h3>\n<div class=\"charts\">", escape(&panels::title(name)));
         let charts = overlays(&own);
-        html.extend(charts.iter().take(CHARTS).map(charts::line));
-        html += "</div>\n";
+        let drawn: String = charts.iter().take(CHARTS).map(charts::line).collect();
+        let drawn = format!("<div class=\"charts\">\n{drawn}</div>\n");
+        let _ = writeln!(html, "<h3>{}</h3>", escape(&panels::title(name)));
+        html += &match own.len() > 1 && own.iter().all(|(_, stage)| stage.curves == own[0].1.curves) {
+            true => format!("<details><summary>The same curves in every group</summary>\n{drawn}</details>\n"),
+            false => drawn,
+        };
         if charts.len() > CHARTS {
             html += &notice(&format!("{} more quantities are left out.", charts.len() - CHARTS));
         }

@@ -33,17 +33,23 @@ pub(super) fn results(comparison: &Comparison) -> String {
     let mut html = format!(
         "<p>Of several seeds the mean, with a 95 % interval over the seeds (Student's); of one seed the run's own figure, with its \
          interval over pictures or captions where one is known. Below that, how far it is from {}: <span class=\"right\">better</span> \
-         or <span class=\"wrong\">worse</span> where the 95 % interval of the difference leaves out 0. That is Welch's over the seeds \
-         where both have several; else one over the same pictures or captions, one by one, or, where they are not the same, over \
-         either run's, which says nothing of other seeds.</p>\n",
+         or <span class=\"wrong\">worse</span> where the 95 % interval of the difference leaves out 0. That is over the \
+         seeds where both have several: one by one where they are the same (Student's), else over either's (Welch's). \
+         Otherwise it is over the same pictures or captions, one by one, or over either run's where they are not the same, and says \
+         nothing of other seeds.</p>\n",
         comparison.groups.first().map_or("A", |group| &group.letter),
     );
     let _ = writeln!(html, "<p>{}.</p>", escape(&comparison.verdict()));
-    let (details, rows): (Vec<&Row>, Vec<&Row>) = comparison.results.iter().partition(|row| row.detail);
+    let several = comparison.groups.len() > 1;
+    let (same, others): (Vec<&Row>, Vec<&Row>) =
+        comparison.results.iter().partition(|row| several && !row.detail && row.is_same());
+    let (details, rows): (Vec<&Row>, Vec<&Row>) = others.into_iter().partition(|row| row.detail);
     html += &table(comparison, &rows);
-    if !details.is_empty() {
-        let inner = table(comparison, &details);
-        let _ = writeln!(html, "<details><summary>In detail; not counted above</summary>\n{inner}</details>");
+    for (rows, summary) in [(same, "The same in every group"), (details, "In detail; not counted above")] {
+        if !rows.is_empty() {
+            let inner = table(comparison, &rows);
+            let _ = writeln!(html, "<details><summary>{summary}: {} figures</summary>\n{inner}</details>", rows.len());
+        }
     }
     html
 }
@@ -58,8 +64,9 @@ fn table(comparison: &Comparison, rows: &[&Row]) -> String {
             escape(&row.title),
             escape(unit.trim())
         );
-        for figure in row.figures.iter().take(GROUPS) {
-            let _ = write!(html, "<td>{}</td>", figure.as_ref().map_or("–".into(), |figure| cell(row, figure)));
+        for (figure, group) in row.figures.iter().zip(&comparison.groups).take(GROUPS) {
+            let cell = figure.as_ref().map_or("–".into(), |figure| cell(row, figure, group.seeds.len()));
+            let _ = write!(html, "<td>{cell}</td>");
         }
         html += "</tr>\n";
     }
@@ -67,9 +74,9 @@ fn table(comparison: &Comparison, rows: &[&Row]) -> String {
     if rows.len() > ROWS { html + &notice(&format!("{} more are left out.", rows.len() - ROWS)) } else { html }
 }
 
-fn cell(row: &Row, figure: &Figure) -> String {
+fn cell(row: &Row, figure: &Figure, seeds: usize) -> String {
     let mut html = escape(&write(row)(figure.estimate.value));
-    let own = of(row, figure);
+    let own = of(row, figure, seeds);
     if !own.is_empty() {
         let _ = write!(html, "<span class=\"detail\">{}</span>", escape(&own));
     }
@@ -86,14 +93,14 @@ fn cell(row: &Row, figure: &Figure) -> String {
     html
 }
 
-/// A figure's interval, and of how many it is.
-pub(super) fn of(row: &Row, figure: &Figure) -> String {
+/// A figure's interval, its spread over seeds, and of how many it is, where that is not all of the group's.
+pub(super) fn of(row: &Row, figure: &Figure, seeds: usize) -> String {
     let estimate = Estimate { n: figure.estimate.n.filter(|_| figure.seeds.len() == 1), ..figure.estimate };
     let mut words = vec![detail(&estimate, write(row))];
-    if figure.seeds.len() > 1 {
+    if figure.seeds.len() > 1 && figure.seeds.len() < seeds {
         words.push(format!("{} seeds", figure.seeds.len()));
     }
-    if let Some(spread) = figure.spread {
+    if let Some(spread) = figure.spread.filter(|spread| *spread > 0.0) {
         words.push(format!("sd {}", write(row)(spread)));
     }
     words.retain(|word| !word.is_empty());
@@ -121,7 +128,8 @@ pub(super) fn away(row: &Row, difference: &Difference) -> String {
 /// What an interval is over, in words.
 pub(super) fn over(over: Over) -> &'static str {
     match over {
-        Over::Seeds => "over seeds",
+        Over::SameSeeds => "over the same seeds, one by one",
+        Over::Seeds => "over the seeds of either",
         Over::Pairs => "one seed each, over the same pictures or captions",
         Over::Each => "one seed each, over pictures or captions that are not the same",
     }

@@ -22,12 +22,19 @@ impl Display for Comparison {
         if self.groups.len() > GROUPS {
             writeln!(f, "{} more groups: --json has all", self.groups.len() - GROUPS)?;
         }
-        let rows: Vec<&Row> = self.results.iter().filter(|row| !row.detail && row.better != Better::Neither).collect();
+        let rows = self.results.iter().filter(|row| !row.detail && row.better != Better::Neither);
+        let (same, rows): (Vec<&Row>, Vec<&Row>) = rows.partition(|row| self.groups.len() > 1 && row.is_same());
         let results = if self.groups.len() > SIDE_BY_SIDE { many(self, &rows) } else { few(self, &rows) };
-        writeln!(f, "\n{results}\n{}.", self.verdict())?;
+        writeln!(f, "\n{results}")?;
+        if let Some(first) = same.first() {
+            writeln!(f, "The same in every group: {} figures, such as {}.", same.len(), first.title)?;
+        }
+        writeln!(f, "{}.", self.verdict())?;
         let overs = rows.iter().flat_map(|row| &row.figures).filter_map(|figure| figure.as_ref()?.difference.as_ref());
         let known: Vec<Over> = overs.filter(|difference| difference.verdict.is_some()).map(|of| of.over).collect();
-        for kind in [Over::Seeds, Over::Pairs, Over::Each].into_iter().filter(|kind| known.contains(kind)) {
+        for kind in
+            [Over::SameSeeds, Over::Seeds, Over::Pairs, Over::Each].into_iter().filter(|kind| known.contains(kind))
+        {
             let number = known.iter().filter(|over| **over == kind).count();
             writeln!(f, "Intervals of {number}: {}.", over(kind))?;
         }
@@ -64,13 +71,13 @@ fn few(comparison: &Comparison, rows: &[&Row]) -> Table {
         for (at, figure) in row.figures.iter().enumerate() {
             let unit = [unit(row), arrow(row.better)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
             let title = if at == 0 { format!("{}, {}", row.title, unit.join(" ")) } else { String::new() };
-            let letter = comparison.groups[at].letter.clone();
+            let (letter, seeds) = (comparison.groups[at].letter.clone(), comparison.groups[at].seeds.len());
             let Some(figure) = figure else {
                 table.row([title, letter, "–".into()]);
                 continue;
             };
             let away = figure.difference.as_ref().map(|difference| away(row, difference)).unwrap_or_default();
-            table.row([title, letter, write(row)(figure.estimate.value), of(row, figure), away]);
+            table.row([title, letter, write(row)(figure.estimate.value), of(row, figure, seeds), away]);
         }
     }
     table
