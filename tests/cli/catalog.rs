@@ -30,6 +30,8 @@ fn runs_are_listed_filtered_sorted_and_tagged() {
     let lines = table.done();
     assert!(lines[0].starts_with("run") && lines[0].contains("elbo_validation.psnr"), "{lines:?}");
     assert!(lines[1..].iter().all(|line| line.starts_with("tiny/") && line.contains("done")), "{lines:?}");
+    // What they do not all say comes first.
+    assert!(lines[1].contains("  clip.steps=18 seed=1 "), "{lines:?}");
     assert_eq!(rows(&place, &[])[0]["says"]["clip.steps"], 18, "what is said, the newest first");
     assert_eq!(seeds(&place, &["--where", "seed=1"]), [1]);
     assert_eq!(seeds(&place, &["--where", "clip.steps=12", "--where", "status=done"]), [0]);

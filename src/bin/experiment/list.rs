@@ -7,6 +7,7 @@ use dalle::harness::catalog::{self, Entry, bare};
 use dalle::harness::table::Table;
 use dalle::harness::{notice, run_dir};
 use dalle::{Error, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -53,8 +54,9 @@ pub fn list(args: &ListArgs) -> Result<()> {
     }
     let head = ["run", "status", "started", "took"].into_iter().chain(args.shown.iter().map(String::as_str));
     let mut table = Table::new(head.chain(["says"]));
+    let differing = catalog::differing(&entries);
     for entry in &entries {
-        table.row(row(entry, args));
+        table.row(row(entry, args, &differing));
     }
     say(table.to_string().trim_end())
 }
@@ -62,7 +64,7 @@ pub fn list(args: &ListArgs) -> Result<()> {
 /// Longer lists of what a spec says are cut.
 const LONGEST: usize = 80;
 
-fn row(entry: &Entry, args: &ListArgs) -> Vec<String> {
+fn row(entry: &Entry, args: &ListArgs, differing: &BTreeSet<&str>) -> Vec<String> {
     let run = entry.path.strip_prefix(&args.folder).unwrap_or(&entry.path).display().to_string();
     let took = entry.seconds().map_or_else(String::new, dalle::report::duration);
     let shown = args.shown.iter().map(|key| match entry.value(key) {
@@ -73,7 +75,7 @@ fn row(entry: &Entry, args: &ListArgs) -> Vec<String> {
         None => "–".into(),
     });
     let tags: String = entry.tags.iter().map(|tag| format!("#{tag} ")).collect();
-    let mut says = tags + &entry.says();
+    let mut says = tags + &entry.says(differing);
     if says.chars().count() > LONGEST {
         says = says.chars().take(LONGEST - 1).collect::<String>() + "…";
     }
@@ -114,7 +116,7 @@ pub fn show(args: &ShowArgs) -> Result<()> {
     ))?;
     for (what, words) in [
         ("tags", entry.tags.join(" ")),
-        ("says", entry.says()),
+        ("says", entry.says(&BTreeSet::new())),
         ("error", facts["error"].as_str().unwrap_or_default().to_owned()),
     ] {
         if !words.is_empty() {

@@ -1,8 +1,14 @@
 //! The runs below a folder as a list: what each says otherwise than the defaults, how it went and what came of it. Everything is read
 //! from `run.json`, of which nothing is taken apart that is not asked for, so ten thousand runs take less than a second.
 
+mod sort;
+mod tags;
+
+pub use sort::sort;
+pub use tags::tag;
+
 use super::identity::{Leaves, SPEC_VERSION};
-use super::run_dir::{read_spec, status, write_atomic};
+use super::run_dir::{read_spec, status};
 use crate::evaluate::results::Results;
 use crate::models::presets;
 use crate::spec::{defaults, expect};
@@ -12,15 +18,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// The tags of a run, one a line.
-const TAGS: &str = "tags";
 
 /// One run.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl Entry {
         let file = path.join("run.json");
         let text = fs::read(&file).map_err(Error::io("read", &file))?;
         let facts: Facts = serde_json::from_slice(&text).map_err(|error| Error::data(&file, error.to_string()))?;
-        Ok(Entry { status: status(&path, &facts.status), tags: tags(&path)?, path, facts })
+        Ok(Entry { status: status(&path, &facts.status), tags: tags::tags(&path)?, path, facts })
     }
 
     /// When it was started.
@@ -186,10 +187,12 @@ impl Entry {
         spec.leaves().ok()?.remove(key)
     }
 
-    /// What its spec says otherwise than the defaults, in words.
-    pub fn says(&self) -> String {
+    /// What its spec says otherwise than the defaults, in words; the keys of `first` come first.
+    pub fn says(&self, first: &BTreeSet<&str>) -> String {
         let words = |(key, value): (&String, &Value)| format!("{key}={}", bare(value));
-        self.facts.says.iter().map(words).collect::<Vec<_>>().join(" ")
+        let (ahead, others): (Vec<_>, Vec<_>) =
+            self.facts.says.iter().partition(|(key, _)| first.contains(key.as_str()));
+        ahead.into_iter().chain(others).map(words).collect::<Vec<_>>().join(" ")
     }
 
     /// What stands under `key`: `name`, `preset`, `status`, `seed`, `hash`, `started`, `seconds`, `tags`; a key of the spec, at its default
@@ -257,37 +260,17 @@ pub(super) fn plain(preset: &str) -> Arc<Leaves> {
     known.entry(preset.to_owned()).or_insert_with(made).clone()
 }
 
-/// Sorts by the value under `key`, the least first, or the largest first where it is `-key`; those without one come last.
-pub fn sort(entries: &mut [Entry], key: &str) {
-    let (key, down) = key.strip_prefix('-').map_or((key, false), |key| (key, true));
-    entries.sort_by_cached_key(|entry| Rank(entry.value(key).filter(|value| !value.is_null()), down));
-}
-
-/// A value in the order of [`sort`].
-#[derive(PartialEq)]
-struct Rank(Option<Value>, bool);
-
-impl Eq for Rank {}
-
-impl PartialOrd for Rank {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+/// The keys of which not all of `entries` say the same.
+pub fn differing(entries: &[Entry]) -> BTreeSet<&str> {
+    let Some(first) = entries.first() else { return BTreeSet::new() };
+    let (mut keys, says) = (BTreeSet::new(), &first.facts.says);
+    for Entry { facts, .. } in entries {
+        keys.extend(
+            facts.says.iter().filter(|(key, value)| says.get(*key) != Some(value)).map(|(key, _)| key.as_str()),
+        );
+        keys.extend(says.keys().filter(|key| !facts.says.contains_key(*key)).map(String::as_str));
     }
-}
-
-impl Ord for Rank {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let order = match (&self.0, &other.0) {
-            (None, None) => return Ordering::Equal,
-            (None, _) => return Ordering::Greater,
-            (_, None) => return Ordering::Less,
-            (Some(a), Some(b)) => match (a.as_f64(), b.as_f64()) {
-                (Some(a), Some(b)) => a.total_cmp(&b),
-                _ => bare(a).cmp(&bare(b)),
-            },
-        };
-        if self.1 { order.reverse() } else { order }
-    }
+    keys
 }
 
 /// A value as a person writes it.
@@ -296,34 +279,4 @@ pub fn bare(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// The tags of the run at `path`.
-fn tags(path: &Path) -> Result<Vec<String>> {
-    let file = path.join(TAGS);
-    match fs::read_to_string(&file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        text => Ok(text.map_err(Error::io("read", &file))?.lines().map(str::to_owned).collect()),
-    }
-}
-
-/// Adds words to the tags of the run at `path`, or removes them; returns what it has then.
-///
-/// # Errors
-/// [`Error::Usage`] for a word with blanks or without letters; [`Error::Io`].
-pub fn tag(path: impl AsRef<Path>, words: &[String], remove: bool) -> Result<Vec<String>> {
-    let path = path.as_ref();
-    if let Some(word) = words.iter().find(|word| word.is_empty() || word.contains(char::is_whitespace)) {
-        return Err(Error::Usage(format!("a tag is one word, got {word:?}")));
-    }
-    let mut all = tags(path)?;
-    all.retain(|tag| !words.contains(tag));
-    if !remove {
-        all.extend(words.iter().cloned());
-    }
-    if !words.is_empty() {
-        let lines: String = all.iter().map(|tag| format!("{tag}\n")).collect();
-        write_atomic(path.join(TAGS), lines.as_bytes())?;
-    }
-    Ok(all)
 }
