@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
 LIMIT = 900  # seconds for a notebook: a cold first cell compiles the library
 LARGEST = 1 << 20  # bytes of a notebook
-PROGRESS = re.compile(r"(training .*; this is done once|(dvae|vqvae|transformer|clip) step \d+, loss -?\d.*|starting)\s*")
+PROGRESS = re.compile(r"(training .*; this is done once|\d+ of \d+: .*|starting|"
+                      r"(dvae|vqvae|transformer|clip)( step \d+, loss -?\d.*|: taken over from .*))\s*")
 # Before the first cell, and not in the file either.
 STRICT = """{
     let says = std::panic::take_hook();

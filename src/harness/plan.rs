@@ -166,10 +166,16 @@ pub fn plan_on(spec: &Spec, machine: Machine) -> Result<Plan> {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plans(Vec<(String, Plan)>);
 
-impl Display for Plans {
+impl Plans {
     /// A row for each, and what all of them cost.
+    pub fn table(&self) -> super::table::Table {
+        table::many(&self.0)
+    }
+}
+
+impl Display for Plans {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        table::many(&self.0).fmt(f)
+        self.table().fmt(f)
     }
 }
 

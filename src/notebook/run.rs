@@ -1,5 +1,6 @@
 //! Runs: started here, or read from a run directory that anyone wrote.
 
+mod begin;
 mod measured;
 mod training;
 
@@ -10,8 +11,7 @@ use super::spec::Spec;
 use super::table::Table;
 use crate::harness::models::{self, Build};
 use crate::harness::notice;
-use crate::harness::run_dir::{self, RunDir};
-use crate::harness::{load, sources};
+use crate::harness::run_dir;
 use crate::report::panels;
 use crate::report::run::{Run as Read, Stage};
 use crate::{Error, Result};
@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use training::Training;
+
+pub(super) use begin::results_folder;
 
 /// Time between two looks at a run that is waited for.
 const LOOK: Duration = Duration::from_millis(200);
@@ -45,71 +47,8 @@ impl Run {
         Run::at(path.as_ref())
     }
 
-    fn at(path: &Path) -> Result<Run> {
+    pub(super) fn at(path: &Path) -> Result<Run> {
         Ok(Run { path: run_dir::find(path)?, training: None, build: models::named })
-    }
-
-    /// Trains `spec` in the background and returns at once; the run is in `results/`, as the command line's.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a setting that does not fit the preset, [`Error::Io`] where the folder cannot be written.
-    pub fn start(spec: &Spec) -> Result<Run> {
-        Run::start_with(spec, &spec.loaded.spec.preset, models::named)
-    }
-
-    /// `preset` is what the run is said to have.
-    pub(super) fn start_with(spec: &Spec, preset: &str, build: Build) -> Result<Run> {
-        // What does not fit is said here, before there is a run.
-        let architecture = build(&spec.loaded.spec)?.architecture(&spec.loaded.spec)?;
-        let (loaded, said) = sources::fitted(spec.loaded.clone(), Some(architecture.geometry.side))?;
-        said.iter().for_each(notice::line);
-        Run::create(loaded, preset, build)
-    }
-
-    fn create(loaded: load::Loaded, preset: &str, build: Build) -> Result<Run> {
-        let mut dir = RunDir::create(results_folder(), &loaded, &["notebook".to_owned()])?;
-        dir.update(|run| run["preset"] = preset.into())?;
-        Ok(Run::spawn(loaded, dir, build))
-    }
-
-    fn spawn(loaded: load::Loaded, dir: RunDir, build: Build) -> Run {
-        let path = dir.path().to_owned();
-        Run { path, training: Some(Arc::new(Training::start(loaded, dir, build))), build }
-    }
-
-    /// The finished run of the spec at `path`: opened where there is one, else trained here, or resumed, with a line of
-    /// progress every few seconds.
-    ///
-    /// # Errors
-    /// Those of the spec and of the training.
-    pub fn trained(path: impl AsRef<Path>) -> Result<Run> {
-        Run::trained_at(path.as_ref())
-    }
-
-    fn trained_at(path: &Path) -> Result<Run> {
-        let (loaded, said) = sources::fitted(Spec::at(path)?.loaded, None)?;
-        let same = run_dir::find_same(results_folder(), &loaded.spec)?;
-        if let Some(done) = &same
-            && run_dir::read_run(done)?["status"] == "done"
-        {
-            return Ok(Run { path: done.clone(), training: None, build: models::named });
-        }
-        said.iter().for_each(notice::line);
-        let run = match same {
-            Some(begun) => {
-                let mut dir = RunDir::open(begun)?;
-                dir.change_spec(&loaded, &[])?;
-                Run::spawn(loaded, dir, models::named)
-            }
-            None => {
-                models::named(&loaded.spec)?.architecture(&loaded.spec)?; // what does not fit is said before there is a run
-                let preset = loaded.spec.preset.clone();
-                Run::create(loaded, &preset, models::named)?
-            }
-        };
-        notice::line(format_args!("training {}; this is done once", run.path.display()));
-        run.wait()?;
-        Ok(run)
     }
 
     /// Waits for the end, with a line of progress every few seconds.
@@ -228,12 +167,6 @@ impl Run {
         };
         Ok(read.stages.last().map_or_else(|| "starting".into(), stage))
     }
-}
-
-/// Where runs go: the project's `results`, whether a cell runs in `notebooks` or at the top.
-fn results_folder() -> PathBuf {
-    let beside = Path::new("../results");
-    if !Path::new("results").is_dir() && beside.is_dir() { beside.into() } else { "results".into() }
 }
 
 impl Display for Run {

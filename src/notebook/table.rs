@@ -8,10 +8,10 @@ use std::fmt::{self, Display, Formatter};
 
 /// Rows of text under named columns.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Table(table::Table);
+pub struct Table(pub(super) table::Table);
 
 impl Table {
-    pub(super) fn new<const N: usize>(head: [&str; N]) -> Table {
+    pub(super) fn new<T: Into<String>>(head: impl IntoIterator<Item = T>) -> Table {
         Table(table::Table::new(head))
     }
 

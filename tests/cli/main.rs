@@ -28,7 +28,7 @@ mod start;
 mod support;
 mod sweep;
 mod switches;
+mod table;
 #[path = "../tfevents/mod.rs"]
 mod tfevents;
-mod table;
 mod verbs;

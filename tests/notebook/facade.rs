@@ -1,6 +1,6 @@
 //! The facade of the notebooks over a run that it trains itself.
 
-use dalle::notebook::{Image, ImageGrid, Model, Run, Sampling, Spec};
+use dalle::notebook::{Image, ImageGrid, Model, Run, Runs, Sampling, Spec, Sweep};
 use std::path::Path;
 use std::process::Command;
 
@@ -57,6 +57,7 @@ fn looked_into() {
     assert!(run.pictures("nowhere", 2).unwrap_err().to_string().contains("held_out"));
 
     interrupted();
+    swept();
 }
 
 fn charts(run: &Run) {
@@ -73,7 +74,6 @@ fn charts(run: &Run) {
         both.starts_with("ELBO: validation, hard") && both.contains("a ends at") && both.contains("b ends at"),
         "{both}"
     );
-    assert!(Run::compare(std::slice::from_ref(run), &["no.such"]).unwrap().to_string().contains('–'));
 }
 
 fn first_stage(model: &Model, pictures: &ImageGrid) {
@@ -131,4 +131,64 @@ fn interrupted() {
     assert!(run.model().unwrap().to_string().contains("none yet"));
     let early = run.model().unwrap().sample(&Sampling::of("a red circle")).unwrap_err().to_string();
     assert!(early.contains("transformer") && early.contains("has the run got that far"), "{early}");
+}
+
+/// Runs of one text share what they have in common, are not trained twice, and are found by what they say.
+fn swept() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/ci.yaml");
+    let text = |rates: &str| {
+        format!(
+            "extends: {}
+name: rates
+first_stage: {{steps: 12}}
+transformer: {{steps: 12}}
+clip: {{steps: 12}}
+evaluate: {{pairs: 8, seen: 8}}
+sweep: {{grid: {{transformer.optimizer.lr.from: {rates}}}}}",
+            path.display()
+        )
+    };
+    let wrong = Sweep::parse(&text("[fast, faster]")).unwrap_err().to_string();
+    assert!(wrong.contains("sweep:7:") && wrong.contains("faster"), "{wrong}");
+    assert!(Sweep::read("no.yaml").unwrap_err().to_string().contains("no such spec"));
+    let unfit = text("[0.001]").replace("{steps: 12}", "{steps: 12, attention: [row]}");
+    assert!(Sweep::parse(&unfit).unwrap().run().is_err() && !Path::new("results/rates").exists());
+
+    let sweep = Sweep::parse(&text("[0.001, 0.003]")).unwrap();
+    assert!(sweep.to_string().contains("1  transformer.optimizer.lr.from=0.003"), "{sweep}");
+    assert!(sweep.plan().unwrap().to_string().contains("transformer.optimizer.lr.from=0.003"));
+    let runs = sweep.run().unwrap();
+    assert_eq!((runs.len(), sweep.len()), (2, 2));
+    let (first, second) = (runs.get(0).unwrap(), runs.get(1).unwrap());
+    let facts = |run: &Run| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(format!("{}/run.json", run.path())).unwrap()).unwrap()
+    };
+    let from = first.path().rsplit('/').next().unwrap().to_owned();
+    for (stage, taken) in [("dvae", true), ("transformer", false), ("clip", true)] {
+        assert_eq!(facts(&second)["stages"][stage]["from"] == from.as_str(), taken, "{stage}");
+    }
+    assert_eq!(facts(&second)["device"], "cpu");
+
+    let again = Sweep::parse(&text("[0.003, 0.009, 0.001]")).unwrap().run().unwrap();
+    let paths = |runs: &Runs| runs.all().unwrap().iter().map(Run::path).collect::<Vec<_>>();
+    assert_eq!([&paths(&again)[0], &paths(&again)[2]], [&second.path(), &first.path()], "only the third is trained");
+    found(&paths(&again));
+}
+
+fn found(paths: &[String]) {
+    let found = Runs::find("results/rates").unwrap();
+    assert_eq!(found.len(), 3);
+    let one = found.filter("transformer.optimizer.lr.from=0.009").unwrap();
+    assert_eq!((one.len(), one.get(0).unwrap().path()), (1, paths[1].clone()));
+    assert!(one.filter("status=failed").unwrap().is_empty());
+    assert!(one.filter("status").unwrap_err().to_string().contains("KEY=VALUE"));
+    assert!(one.get(1).unwrap_err().to_string().contains("there are 1"));
+    assert!(Runs::find("results/none").unwrap_err().to_string().contains("no such folder"));
+    let sorted = found.sorted("-transformer.optimizer.lr.from");
+    assert_eq!(sorted.get(0).unwrap().path(), paths[1]);
+    let table = sorted.table(&["elbo_validation.joint_nats", "no.such"]).to_string();
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows[1].contains("  transformer.optimizer.lr.from=0.009  ") && rows[1].ends_with('–'), "{table}");
+    let chart = sorted.overlay("transformer", "loss").unwrap().to_string();
+    assert!(chart.contains("transformer.optimizer.lr.from=0.001 ends at"), "{chart}");
 }

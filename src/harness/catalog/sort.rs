@@ -2,12 +2,13 @@
 
 use super::{Entry, bare};
 use serde_json::Value;
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 /// Sorts by the value under `key`, the least first, or the largest first where it is `-key`; those without one come last.
-pub fn sort(entries: &mut [Entry], key: &str) {
+pub fn sort<E: Borrow<Entry>>(entries: &mut [E], key: &str) {
     let (key, down) = key.strip_prefix('-').map_or((key, false), |key| (key, true));
-    entries.sort_by_cached_key(|entry| Rank(entry.value(key).filter(|value| !value.is_null()), down));
+    entries.sort_by_cached_key(|entry| Rank(entry.borrow().value(key).filter(|value| !value.is_null()), down));
 }
 
 /// A value in the order of [`sort`].

@@ -175,6 +175,22 @@ impl RunDir {
         self.speaks = speaks;
     }
 
+    /// Keeps which `device` the arithmetic happens on, and the name of its `card` where it has one. Of a run that was begun on another
+    /// one, warns.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn happens_on(&mut self, device: &str, card: Option<String>) -> Result<()> {
+        if let Some(theirs) = self.run["device"].as_str().filter(|theirs| *theirs != device) {
+            let what = format!("begun on {theirs}, gone on with on {device}: its bits are of neither");
+            self.warn("run", "other-device", &what)?;
+        }
+        self.update(|run| {
+            run["device"] = json!(device);
+            run["gpu"] = json!(card);
+        })
+    }
+
     /// Ends the run with the exit code that the process will return.
     ///
     /// # Errors

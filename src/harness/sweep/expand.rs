@@ -58,8 +58,26 @@ pub fn fitted(variants: Vec<Variant>) -> Result<(Vec<Variant>, Vec<String>)> {
 /// the sweep, and of all specs of it.
 pub fn expand(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Result<(Vec<Variant>, Option<String>)> {
     let path = path.as_ref();
-    let text = read(path)?;
-    let Tree { root, sweep, sources, mut problems } = tree((&path.display().to_string(), path), &text, sets)?;
+    expanded((&path.display().to_string(), path), &read(path)?, sets, presets)
+}
+
+/// Those of the sweep in `text`, with data beside `folder`; `name` stands for the file in messages.
+///
+/// # Errors
+/// [`Error::Spec`](crate::Error::Spec) with every problem of the text, of the sweep, and of all specs of it.
+pub fn parse(name: &str, text: &str, folder: &Path, presets: &[&str]) -> Result<(Vec<Variant>, Option<String>)> {
+    let (mut variants, said) = expanded((name, &folder.join(name)), text, &[], presets)?;
+    variants.iter_mut().for_each(|variant| variant.loaded.file = None);
+    Ok((variants, said))
+}
+
+fn expanded(
+    (name, path): (&str, &Path),
+    text: &str,
+    sets: &[String],
+    presets: &[&str],
+) -> Result<(Vec<Variant>, Option<String>)> {
+    let Tree { root, sweep, sources, mut problems } = tree((name, path), text, sets)?;
     let (points, twice) = match &sweep {
         Some((_, sweep)) => sweep::points(sweep, &mut problems),
         None => (vec![Point::new()], 0),
@@ -77,7 +95,7 @@ pub fn expand(path: impl AsRef<Path>, sets: &[String], presets: &[&str]) -> Resu
     for (point, judged) in points.iter().zip(judged) {
         match judged {
             Ok(checked) => {
-                variants.push(Variant { said: sweep::said(point), loaded: checked.loaded(text.clone(), path) })
+                variants.push(Variant { said: sweep::said(point), loaded: checked.loaded(text.to_owned(), path) })
             }
             Err(more) => problems.extend(more),
         }

@@ -10,7 +10,7 @@ mod index;
 mod jobs;
 
 pub use emit::{Target, emit};
-pub use expand::{Variant, expand, fitted};
+pub use expand::{Variant, expand, fitted, parse};
 pub use frozen::Frozen;
 pub use index::{Hold, Index, Runs, index};
 pub use jobs::{Jobs, run};

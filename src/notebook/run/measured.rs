@@ -98,25 +98,6 @@ impl Run {
         Ok(ImageGrid::of(&images).columns(columns))
     }
 
-    /// Several runs side by side: a measurement of each run, by its path in the results, a row a run.
-    ///
-    /// # Errors
-    /// Those of reading `run.json`; a measurement that a run lacks is a dash.
-    pub fn compare(runs: &[Run], measurements: &[&str]) -> Result<Table> {
-        let mut table = Table::new(["run", "status", "measurement", "value"]);
-        for run in runs {
-            let read = run.read()?;
-            let name = run.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let name = format!("{}/{name}", read.text("name").unwrap_or("run"));
-            for path in measurements {
-                let value = run.result(path).map_or("–".into(), crate::report::axis::number);
-                let status = read.text("status").unwrap_or("unknown").to_owned();
-                table.row([name.clone(), status, (*path).to_owned(), value]);
-            }
-        }
-        Ok(table)
-    }
-
     /// One quantity of several runs in one chart; `names` are the runs' in the legend.
     ///
     /// # Errors

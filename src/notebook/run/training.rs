@@ -4,6 +4,7 @@ use crate::harness::load::Loaded;
 use crate::harness::models::{Build, Family};
 use crate::harness::pipeline::{self, Watch};
 use crate::harness::run_dir::RunDir;
+use crate::harness::shared::Shared;
 use crate::harness::signals::Stop;
 use crate::{Error, Result};
 use std::path::Path;
@@ -18,10 +19,10 @@ pub(super) struct Training {
 }
 
 impl Training {
-    /// Trains `loaded` into `dir` in the background, and writes the run's report.
-    pub(super) fn start(loaded: Loaded, mut dir: RunDir, build: Build) -> Training {
+    /// Trains `loaded` into `dir` in the background, but for stages that are there to be `shared`, and writes the run's report.
+    pub(super) fn start(loaded: Loaded, mut dir: RunDir, build: Build, shared: Option<Shared>) -> Training {
         let stop = Stop::never();
-        let watch = Watch { stop: stop.clone(), progress: false, shared: None };
+        let watch = Watch { stop: stop.clone(), progress: false, shared };
         let train = move || {
             let trained = |family: Box<dyn Family>| pipeline::run_with(&loaded, family.as_ref(), &mut dir, &watch);
             let outcome = build(&loaded.spec).and_then(trained);
