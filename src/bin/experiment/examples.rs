@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Verb, and the lines of its examples; what follows `#` says what a line does.
-const EXAMPLES: [(&str, &[&str]); 25] = [
+const EXAMPLES: [(&str, &[&str]); 26] = [
     ("train", &["experiment train experiments/quickstart.yaml --threads 2"]),
     (
         "sweep",
@@ -71,6 +71,14 @@ const EXAMPLES: [(&str, &[&str]); 25] = [
         ],
     ),
     ("report", &["experiment report results/quickstart"]),
+    (
+        "export",
+        &[
+            "experiment export tensorboard results/quickstart --out logs --follow",
+            "experiment export csv results/quickstart results/emoji --out tables",
+            "experiment export model results/quickstart --out quickstart",
+        ],
+    ),
     ("data", &["experiment data emoji", "experiment data shapes --count 1000 --out shapes"]),
     (
         "import",
