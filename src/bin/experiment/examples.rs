@@ -33,7 +33,7 @@ const EXAMPLES: [(&str, &[&str]); 26] = [
         "rerun",
         &[
             "experiment rerun results/quickstart  # its newest run",
-            "experiment rerun results/quickstart --other-data --out /tmp/again",
+            "experiment rerun results/quickstart --other-data --out again",
         ],
     ),
     (
