@@ -10,10 +10,6 @@ use dalle::report::comparison;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  experiment compare results/rates\n  \
-    experiment compare results/rates/20261130T120000Z-0123456789abcdef results/rates --html rates.html\n\n\
-    Runs whose specs differ in the seed alone are one group, with mean and spread. The first group is the one that others are held \
-    against. A difference is better or worse where its 95 % interval leaves out 0; docs/cookbook.md says how intervals are made.")]
 pub struct CompareArgs {
     /// Runs, or folders of runs: `results/NAME` is all of that name.
     #[arg(required = true)]

@@ -101,8 +101,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
         },
         What::Encode(args) => args.device.run(|device| {
             let loaded = fit(load::load(&args.spec, &args.sets, presets::NAMES)?, true)?;
-            let encoded = encode::encode(&loaded, &args.out, device, true)?;
-            args.output.say(&encoded)
+            args.output.say(&encode::encode(&loaded, &args.out, device, true)?)
         }),
     }
 }

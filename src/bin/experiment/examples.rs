@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Verb, and the lines of its examples; what follows `#` says what a line does.
-const EXAMPLES: [(&str, &[&str]); 26] = [
+const EXAMPLES: [(&str, &[&str]); 28] = [
     ("train", &["experiment train experiments/quickstart.yaml --threads 2"]),
     (
         "sweep",
@@ -21,6 +21,20 @@ const EXAMPLES: [(&str, &[&str]); 26] = [
         ],
     ),
     ("show", &["experiment show results/quickstart   # its newest run"]),
+    (
+        "compare",
+        &[
+            "experiment compare results/rates     # all runs of that name; seeds are repeats",
+            "experiment compare results/rates/RUN results/rates --html rates.html # held against RUN",
+        ],
+    ),
+    (
+        "prune",
+        &[
+            "experiment prune                     # says what it would free",
+            "experiment prune results/rates --superseded --yes",
+        ],
+    ),
     ("tag", &["experiment tag results/quickstart good", "experiment tag results/quickstart good --remove"]),
     (
         "new",

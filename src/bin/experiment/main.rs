@@ -66,8 +66,14 @@ enum Verb {
     /// One run in a few lines: how it went, what came of it, what to look at.
     Show(list::ShowArgs),
     /// Runs side by side: what differs in their specs, in what came of them, and whether that is more than chance.
+    ///
+    /// Runs whose specs differ in the seed alone are one group, with mean and spread; every group is held against the first. A
+    /// difference is better or worse where its 95 % interval leaves out 0.
     Compare(compare::CompareArgs),
     /// Says what of the runs below a folder is not needed any more, and frees it with --yes.
+    ///
+    /// What a crash left half written goes, and of runs that are done the older of the two checkpoints that a stage keeps while it trains;
+    /// the newest and the best stay. A run that is tagged or being written is left alone.
     Prune(prune::PruneArgs),
     /// Gives a run words to find it by.
     Tag(list::TagArgs),

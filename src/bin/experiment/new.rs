@@ -1,6 +1,7 @@
 //! `experiment new`: a spec to start from.
 
-use crate::{say, usage};
+use crate::output::Output;
+use crate::usage;
 use clap::Args;
 use dalle::harness::notice;
 use dalle::harness::plan::Machine;
@@ -8,6 +9,7 @@ use dalle::harness::run_dir::write_atomic;
 use dalle::harness::start::{self, Start};
 use dalle::spec::schema;
 use dalle::{Error, Result};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,8 @@ pub struct NewArgs {
     /// The spec to write, which may not be there yet; NAME.yaml here if left out, NAME being the data's.
     #[arg(long)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn new(args: &NewArgs) -> Result<()> {
@@ -34,11 +38,11 @@ pub fn new(args: &NewArgs) -> Result<()> {
     if fresh {
         write_atomic(&schema, format!("{:#}\n", schema::json()).as_bytes())?;
     }
-    say(format_args!("{}: {said}", out.display()))?;
+    args.output.line(format_args!("{}: {said}", out.display()))?;
     if fresh {
-        say(format_args!("{}: what a spec may hold, for editors", schema.display()))?;
+        args.output.line(format_args!("{}: what a spec may hold, for editors", schema.display()))?;
     }
     notice::line("what looking at the data cannot tell:");
     unknown.iter().for_each(|line| notice::line(format_args!("- {line}")));
-    Ok(())
+    args.output.end(&json!({"spec": out, "says": said.to_string(), "unknown": unknown}))
 }

@@ -14,6 +14,9 @@ pub struct Output {
     /// One JSON document instead of text.
     #[arg(long)]
     pub json: bool,
+    /// Whether what is said is a part of something else, which says the document.
+    #[arg(skip)]
+    part: bool,
 }
 
 impl Output {
@@ -24,7 +27,12 @@ impl Output {
 
     /// The same where the text is made apart.
     pub fn tell(self, found: &impl Serialize, text: impl FnOnce() -> Result<String>) -> Result<()> {
-        if self.json { json(found) } else { say(text()?.trim_end()) }
+        if self.json { self.end(found) } else { say(text()?.trim_end()) }
+    }
+
+    /// For a part of the work: text for people, and for programs nothing, since the whole says the document.
+    pub fn within(self) -> Self {
+        Output { part: self.json, ..self }
     }
 
     /// A line of progress for people.
@@ -34,7 +42,7 @@ impl Output {
 
     /// What came of lines that people have read already.
     pub fn end(self, found: &impl Serialize) -> Result<()> {
-        if self.json { json(found) } else { Ok(()) }
+        if self.json && !self.part { json(found) } else { Ok(()) }
     }
 }
 

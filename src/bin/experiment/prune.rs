@@ -7,10 +7,6 @@ use dalle::harness::prune::Pruning;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  experiment prune\n  experiment prune results/rates --superseded --yes\n\n\
-    What a crash left half written goes, and of runs that are done the older of the two checkpoints that a stage keeps while it \
-    trains; the newest and the best stay. Nothing of a run that is tagged, that a process writes, or that --resume could go on with \
-    is touched but its half-written files.")]
 pub struct PruneArgs {
     /// Where the runs are.
     #[arg(default_value = "results")]

@@ -1,6 +1,7 @@
 //! `experiment rerun`: a finished run once more, held against itself.
 
-use crate::{run, say, usage};
+use crate::output::Output;
+use crate::{run, usage};
 use clap::Args;
 use dalle::harness::device::Device;
 use dalle::harness::rerun::{self, Compared};
@@ -8,6 +9,7 @@ use dalle::harness::run_dir::{self, RunDir};
 use dalle::harness::{notice, sources::Sources};
 use dalle::models::presets;
 use dalle::{Error, Result};
+use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -23,6 +25,8 @@ pub struct RerunArgs {
     /// Trains where the data are not those of the run, too.
     #[arg(long)]
     other_data: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl RerunArgs {
@@ -70,22 +74,24 @@ pub fn rerun(args: &RerunArgs) -> Result<()> {
     notice::line(format_args!("run: {}, of {} again", now.display(), then.display()));
     let of = then.file_name().map(|name| name.to_string_lossy().into_owned());
     again.update(|facts| facts["rerun_of"] = of.into())?;
-    match run::train(&loaded, device, again, run::Beside::default()) {
+    let beside = run::Beside { output: args.output.within(), ..run::Beside::default() };
+    match run::train(&loaded, device, again, beside) {
         // What it did not meet the first time it does not meet now.
-        Ok(()) | Err(Error::Expect(_)) => judge(&rerun::compare(&then, &now)?, &changed),
+        Ok(()) | Err(Error::Expect(_)) => judge(&rerun::compare(&then, &now)?, &changed, args.output),
         Err(error) => Err(error),
     }
 }
 
-fn judge(Compared { same, differs, missing }: &Compared, changed: &[String]) -> Result<()> {
+fn judge(Compared { same, differs, missing }: &Compared, changed: &[String], output: Output) -> Result<()> {
     for (what, list) in [("differs", differs), ("not compared, for the run has none", missing)] {
-        list.iter().try_for_each(|line| say(format_args!("{what}: {line}")))?;
+        list.iter().try_for_each(|line| output.line(format_args!("{what}: {line}")))?;
     }
+    output.end(&json!({"same": same, "differs": differs, "not_compared": missing, "not_as_it_was": changed}))?;
     match differs.first() {
         None if same.is_empty() => {
             usage("the run has nothing to compare: neither metrics nor weights, pictures or results")
         }
-        None => say(format_args!("the same bits: {}", same.join(", "))),
+        None => output.line(format_args!("the same bits: {}", same.join(", "))),
         Some(first) if changed.is_empty() => {
             Err(Error::Different(format!("{first}; program, processor and data are as they were")))
         }
