@@ -209,9 +209,16 @@ impl RunModels {
     /// it lies there.
     ///
     /// # Errors
-    /// Those of [`RunModels::first_stage`]; [`Error::Data`] before the first checkpoint of one.
+    /// Those of [`RunModels::first_stage`]; [`Error::Data`] before the first checkpoint of one, and for a published file.
     pub fn files(&self, older: &mut Older<'_>) -> Result<[(&'static str, u64, Vec<u8>); 3]> {
         let spec = &self.loaded.spec;
+        for (key, published) in [("first_stage", spec.first_stage.is_published()), ("clip", spec.clip.is_published())] {
+            if published {
+                let what =
+                    format!("{key} is a published file, which has its own format: only what was trained is exported");
+                return Err(Error::data(&self.run, what));
+            }
+        }
         let mut file = |stage: &'static str, keep| -> Result<_> {
             let (step, bytes) = self.weights((stage, keep), older)?.ok_or_else(|| missing(&self.run, stage))?;
             Ok((stage, step, bytes))
