@@ -46,7 +46,8 @@ struct Facts {
     spec_hash: String,
     /// The version of the defaults that it was read with.
     spec_version: u32,
-    spec_folder: Option<String>,
+    spec_folder: Value,
+    data: Value,
     built: Value,
     device: Value,
     seeds: Seeds,
@@ -153,9 +154,12 @@ impl Entry {
         read_spec(&self.path, presets::NAMES)?.spec.says().map(Cow::Owned)
     }
 
-    /// What paths of data in its spec are relative to.
-    pub fn spec_folder(&self) -> Option<&str> {
-        self.facts.spec_folder.as_deref()
+    /// What tells its data, where their paths alone do not: their fingerprint, or what the paths are relative to.
+    pub fn data(&self) -> (&'static str, &Value) {
+        match &self.facts.data["fingerprint"]["train"] {
+            Value::Null => ("spec_folder", &self.facts.spec_folder),
+            known => ("data.fingerprint", known),
+        }
     }
 
     /// The program that began it, and on what.

@@ -23,7 +23,7 @@ pub struct Group {
 /// A key with its value in each group.
 #[derive(Debug, Clone, Serialize)]
 pub struct Key {
-    /// The dotted path, or `name`, `preset`, `spec_folder`.
+    /// The dotted path, or `name`, `preset`, and for data in files `data.fingerprint` or `spec_folder`.
     pub key: String,
     /// By group; null where the spec has no such key.
     pub values: Vec<Value>,
@@ -51,9 +51,10 @@ pub(super) fn groups(entries: Vec<Entry>, notes: &mut Vec<String>) -> Result<Vec
         said.remove("seed");
         said.insert("name".into(), json!(entry.name()));
         said.insert("preset".into(), json!(entry.preset()));
-        // The same words mean other files in another folder.
-        if let Some(folder) = entry.spec_folder().filter(|_| said.keys().any(|key| key.starts_with("data.train"))) {
-            said.insert("spec_folder".into(), json!(folder));
+        // The same words mean other files in another folder, or on another day.
+        if said.contains_key("data.train") {
+            let (key, value) = entry.data();
+            said.insert(key.into(), value.clone());
         }
         Ok(said)
     };
