@@ -4,9 +4,21 @@ use crate::harness::load::check;
 use crate::inference::{Codec, Reconstruction};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-/// Codes a picture as its first values, and counts how many it has coded.
-#[derive(Default)]
-struct First(AtomicUsize);
+/// Codes a picture as its first values, a grid of so many a side, and counts how many it has coded.
+struct First {
+    coded: AtomicUsize,
+    grid: usize,
+}
+
+impl First {
+    fn new(grid: usize) -> Self {
+        First { coded: AtomicUsize::new(0), grid }
+    }
+
+    fn coded(&self) -> usize {
+        self.coded.load(Ordering::Relaxed)
+    }
+}
 
 impl Codec for First {
     fn stride(&self) -> usize {
@@ -25,12 +37,15 @@ impl Codec for First {
 
 impl ImageTokenizer for First {
     fn geometry(&self) -> Geometry {
-        Geometry { side: 16, grid: 2, codes: 300 }
+        Geometry { side: 16, grid: self.grid, codes: 300 }
     }
     fn encode(&self, size: usize, pixels: &[f32]) -> Result<Vec<u32>> {
-        self.0.fetch_add(size, Ordering::Relaxed);
-        let codes = |picture: &[f32]| picture[..4].iter().map(|v| (v * 255.0).round() as u32 + 44).collect();
-        Ok(pixels.chunks(pixels.len() / size).flat_map(|picture| -> Vec<u32> { codes(picture) }).collect())
+        self.coded.fetch_add(size, Ordering::Relaxed);
+        let picture = |values: &[f32]| -> Vec<u32> {
+            let values = values.iter().cycle().take(self.grid * self.grid);
+            values.map(|value| (value * 255.0).round() as u32 + 44).collect()
+        };
+        Ok(pixels.chunks(pixels.len() / size).flat_map(picture).collect())
     }
     fn decode(&self, codes: &[u32]) -> Result<Vec<f32>> {
         Ok(codes.chunks(4).flat_map(|codes| vec![(codes[0] - 44) as f32 / 255.0; 16 * 16 * 3]).collect())
@@ -81,7 +96,7 @@ fn batches(codes: &mut Codes<'_>, loader: &mut Loader<'_>) -> Vec<Vec<(String, V
 
 #[test]
 fn with_and_without_a_file_the_batches_are_the_same() {
-    let (first, source) = (First::default(), Greys(AtomicU8::new(0)));
+    let (first, source) = (First::new(2), Greys(AtomicU8::new(0)));
     for (more, looks) in [("augment: false, flip_pairs: false", 1), ("views: 3", 6)] {
         let spec = spec(more);
         let place = tempfile::tempdir().unwrap();
@@ -96,10 +111,10 @@ fn with_and_without_a_file_the_batches_are_the_same() {
         let mut with = open(&kept, "data");
         assert_eq!(batches(&mut with, &mut loader(&source, &spec)), expected);
         assert!(with.failed.is_none() && with.coded <= 12 * looks && with.found + with.coded == 48);
-        let before = first.0.load(Ordering::Relaxed);
+        let before = first.coded();
         let mut again = open(&kept, "data");
         assert_eq!(batches(&mut again, &mut loader(&source, &spec)), expected);
-        assert_eq!((again.found, again.coded, first.0.load(Ordering::Relaxed)), (48, 0, before));
+        assert_eq!((again.found, again.coded, first.coded()), (48, 0, before));
         // All of them, before anybody asks.
         let mut filled = open(&kept, "other data");
         filled.fill(&loader(&source, &spec), 0..12, &mut |_| unreachable!()).unwrap();
@@ -113,7 +128,7 @@ fn with_and_without_a_file_the_batches_are_the_same() {
 
 #[test]
 fn a_picture_that_was_changed_and_a_row_that_was_damaged_are_coded_again() {
-    let (first, source) = (First::default(), Greys(AtomicU8::new(0)));
+    let (first, source) = (First::new(2), Greys(AtomicU8::new(0)));
     let spec = spec("augment: false, flip_pairs: false");
     let place = tempfile::tempdir().unwrap();
     let open = || Codes::open(&first, &source, (&spec, place.path()), ("first", "data")).unwrap();
@@ -138,7 +153,7 @@ fn a_picture_that_was_changed_and_a_row_that_was_damaged_are_coded_again() {
 
 #[test]
 fn reconstructions_come_from_the_same_codes() {
-    let (first, source) = (First::default(), Greys(AtomicU8::new(0)));
+    let (first, source) = (First::new(2), Greys(AtomicU8::new(0)));
     let spec = spec("augment: false, flip_pairs: false");
     let place = tempfile::tempdir().unwrap();
     let mut codes = Codes::open(&first, &source, (&spec, place.path()), ("first", "data")).unwrap();
@@ -150,4 +165,49 @@ fn reconstructions_come_from_the_same_codes() {
     let (one, two) = (seen(&mut codes), seen(&mut codes));
     assert_eq!((&one, codes.coded, codes.found), (&two, 3, 3));
     assert_ne!(one, loader(&source, &spec).batch(0, 6).unwrap());
+}
+
+/// So many small pictures.
+struct Many(usize);
+
+impl Source for Many {
+    fn len(&self) -> usize {
+        self.0
+    }
+    fn get(&self, index: usize) -> std::result::Result<Sample, BadSample> {
+        let picture = Picture { width: 16, height: 16, rgb: vec![index as u8; 16 * 16 * 3] };
+        Ok(Sample { key: index.to_string(), picture, captions: vec!["grey".into()] })
+    }
+    fn trace(&self, index: usize, _: bool, trace: &mut Trace) {
+        trace.fact("index", &index.to_le_bytes());
+    }
+}
+
+/// A measurement: `cargo test --release --lib -- --ignored --nocapture a_million_pictures`. It writes two gigabytes.
+#[test]
+#[ignore = "writes two gigabytes"]
+fn a_million_pictures_take_two_gigabytes_of_disk_and_no_memory() {
+    let (first, source, place) = (First::new(32), Many(1_000_000), tempfile::tempdir().unwrap());
+    let spec = spec("augment: false, flip_pairs: false");
+    let mut codes = Codes::open(&first, &source, (&spec, place.path()), ("first", "data")).unwrap();
+    let loader = Loader::new(&source, "many", view(&spec.data, false), 16, (0, "transformer"), 0.1).unwrap();
+    let peak = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+    };
+    let before = peak();
+    let started = std::time::Instant::now();
+    for start in (0..source.len()).step_by(256) {
+        codes.fill(&loader, start..source.len().min(start + 256), &mut |_| unreachable!()).unwrap();
+    }
+    let made = started.elapsed().as_secs_f64();
+    let bytes = fs::metadata(codes.path().unwrap()).unwrap().len();
+    let started = std::time::Instant::now();
+    let known = (0..100_000).filter(|&at| codes.kept.as_ref().unwrap().row(&source, at * 10, 0).is_some()).count();
+    let read = started.elapsed().as_secs_f64() * 10.0;
+    println!("{bytes} bytes, {made:.1} s to make, {read:.1} s to read; peak {before} MiB before, {} after", peak());
+    assert_eq!((codes.coded, known), (1_000_000, 100_000));
+    assert_eq!(bytes, 4096 + 1_000_000 * (8 + 2 * 1024));
+    assert!(peak() < before + 100, "{} MiB", peak());
 }
