@@ -172,6 +172,11 @@ impl Entry {
         self.facts.results.as_ref().is_some_and(|results| !matches!(results.get(), "{}" | "null"))
     }
 
+    /// The text of its results.
+    pub fn raw_results(&self) -> Option<&str> {
+        self.facts.results.as_ref().map(|results| results.get())
+    }
+
     /// What came of it; `None` where nothing did yet.
     pub fn results(&self) -> Option<Results> {
         let all: Map<String, Value> = serde_json::from_str(self.facts.results.as_ref()?.get()).ok()?;
@@ -217,20 +222,28 @@ impl Entry {
         if let Some(value) = facts.says.get(key) {
             return Some(value.clone());
         }
-        self.result(key).or_else(|| self.spec_value(key))
+        // No key of a spec is one of the results.
+        let known = || plain(&facts.preset).contains_key(key);
+        if facts.spec_version == SPEC_VERSION && known() {
+            self.spec_value(key)
+        } else {
+            self.result(key).or_else(|| self.spec_value(key))
+        }
     }
 
     /// The value at a path into the results.
     fn result(&self, key: &str) -> Option<Value> {
-        let results: Value = serde_json::from_str(self.facts.results.as_ref()?.get()).ok()?;
-        let keys = expect::keys(key)?;
-        keys.iter()
-            .try_fold(&results, |value, key| match value {
-                Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-                other => other.get(key),
-            })
-            // A figure is its value; its interval stands beside it.
-            .map(|found| found.get("value").unwrap_or(found).clone())
+        // Nothing beside the path is taken apart.
+        let mut text = self.raw_results()?;
+        for key in expect::keys(key)? {
+            text = match text.starts_with('[') {
+                true => serde_json::from_str::<Vec<&RawValue>>(text).ok()?.get(key.parse::<usize>().ok()?)?.get(),
+                false => serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(text).ok()?.get(key)?.get(),
+            };
+        }
+        let found: Value = serde_json::from_str(text).ok()?;
+        // A figure is its value; its interval stands beside it.
+        Some(found.get("value").cloned().unwrap_or(found))
     }
 
     /// Whether `key=value` holds; of tags, whether one of them is it.

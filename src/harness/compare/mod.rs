@@ -15,9 +15,12 @@
 mod evaluated;
 mod figures;
 mod groups;
+mod measured;
+mod two;
 
-pub use figures::{Difference, Figure, Over, Row, Verdict};
+pub use figures::{Difference, Figure, Row, Verdict};
 pub use groups::{Group, Key};
+pub use two::Over;
 
 use super::catalog::{self, Entry};
 use super::run_dir;
