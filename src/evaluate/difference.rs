@@ -10,7 +10,9 @@ const T: [f64; 10] =
 /// The 97.5 % quantile of Student's t. Below 11 degrees of freedom they are rounded down, as with a printed table, which makes
 /// intervals wider, never narrower.
 fn t(degrees: f64) -> f64 {
-    if degrees < T.len() as f64 + 1.0 {
+    let many = degrees >= T.len() as f64 + 1.0;
+    if !many {
+        // Where nothing spreads they are no number.
         return T[(degrees.max(1.0) as usize - 1).min(T.len() - 1)];
     }
     // Cornish and Fisher's expansion about the normal quantile.

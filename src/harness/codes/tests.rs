@@ -1,6 +1,7 @@
 use super::*;
 use crate::data::{Sample, Trace};
 use crate::harness::load::check;
+use crate::harness::notice;
 use crate::inference::{Codec, Reconstruction};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -206,7 +207,10 @@ fn a_million_pictures_take_two_gigabytes_of_disk_and_no_memory() {
     let started = std::time::Instant::now();
     let known = (0..100_000).filter(|&at| codes.kept.as_ref().unwrap().row(&source, at * 10, 0).is_some()).count();
     let read = started.elapsed().as_secs_f64() * 10.0;
-    println!("{bytes} bytes, {made:.1} s to make, {read:.1} s to read; peak {before} MiB before, {} after", peak());
+    notice::line(format_args!(
+        "{bytes} bytes, {made:.1} s to make, {read:.1} s to read; peak {before} MiB before, {} after",
+        peak()
+    ));
     assert_eq!((codes.coded, known), (1_000_000, 100_000));
     assert_eq!(bytes, 4096 + 1_000_000 * (8 + 2 * 1024));
     assert!(peak() < before + 100, "{} MiB", peak());

@@ -6,9 +6,11 @@ use crate::harness::load;
 use crate::harness::models;
 use crate::harness::plan::{Machine, Plan, duration, plan_on};
 use crate::models::presets;
+use crate::shape::{Preset, TransformerShape};
 use crate::spec::{DataKind, Spec, defaults};
-use crate::text::{Bpe, Cut};
-use crate::{Error, Result};
+use crate::text::{Bpe, Cut, TextVocab};
+use crate::{Error, Result, with_preset};
+use dfdx::shapes::ConstDim;
 use std::path::Path;
 
 /// Presets by size, each with the number of pictures below which a smaller one is chosen. Only the first two were trained on real
@@ -115,7 +117,10 @@ fn spec(look: &Look, preset: &str, held_out: f64) -> Result<Spec> {
 
 /// The captions against the text slots of a preset, by a tokenizer that learned from them.
 fn cut(look: &Look, spec: &Spec) -> Result<Cut> {
-    let text = models::named(spec)?.architecture(spec)?.text;
+    let text = with_preset!(spec.preset.as_str(), P => {
+        TextVocab { bpe: P::BPE, slots: <<P as Preset>::Transformer as TransformerShape>::Text::SIZE }
+    });
+    let text = text.ok_or_else(|| models::unknown(&spec.preset))?;
     let bpe = Bpe::train(look.captions.iter().cloned(), text.bpe)?;
     Ok(Cut::of(text.room(), look.captions.iter().map(|caption| bpe.encode(caption).len())))
 }
