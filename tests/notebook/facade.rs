@@ -151,7 +151,7 @@ sweep: {{grid: {{transformer.optimizer.lr.from: {rates}}}}}",
     let wrong = Sweep::parse(&text("[fast, faster]")).unwrap_err().to_string();
     assert!(wrong.contains("sweep:7:") && wrong.contains("faster"), "{wrong}");
     assert!(Sweep::read("no.yaml").unwrap_err().to_string().contains("no such spec"));
-    let unfit = text("[0.001]").replace("{steps: 12}", "{steps: 12, attention: [row]}");
+    let unfit = text("[0.001]").replace("transformer: {steps: 12}", "transformer: {steps: 12, attention: [row]}");
     assert!(Sweep::parse(&unfit).unwrap().run().is_err() && !Path::new("results/rates").exists());
 
     let sweep = Sweep::parse(&text("[0.001, 0.003]")).unwrap();
