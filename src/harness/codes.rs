@@ -1,7 +1,7 @@
 //! The codes of training pictures. A picture that looks the same again has the same codes again: they are kept in a file beside the
 //! runs of all names, so that each look of a picture is coded once, by whichever run meets it first.
 //!
-//! `results/tokens/<key>.codes` is a line of JSON, padded to [`HEAD`] bytes, and then a row for each look of each sample:
+//! `results/tokens/<key>.codes` is a line of JSON, padded to `HEAD` bytes, and then a row for each look of each sample:
 //!
 //! ```text
 //! 8 bytes of blake3(sample ‖ codes)   grid² codes of 16 bits (32 where there are more than 65,536), little-endian

@@ -155,9 +155,9 @@ sweep: {{grid: {{transformer.optimizer.lr.from: {rates}}}}}",
     assert!(Sweep::parse(&unfit).unwrap().run().is_err() && !Path::new("results/rates").exists());
 
     let sweep = Sweep::parse(&text("[0.001, 0.003]")).unwrap();
-    let text = sweep.to_string();
-    let second = text.lines().nth(2).unwrap();
-    assert!(second.starts_with('1') && second.ends_with("transformer.optimizer.lr.from=0.003"), "{text}");
+    let shown = sweep.to_string();
+    let second = shown.lines().nth(2).unwrap();
+    assert!(second.starts_with('1') && second.ends_with("transformer.optimizer.lr.from=0.003"), "{shown}");
     assert!(sweep.plan().unwrap().to_string().contains("transformer.optimizer.lr.from=0.003"));
     let runs = sweep.run().unwrap();
     assert_eq!((runs.len(), sweep.len()), (2, 2));

@@ -18,7 +18,7 @@ pub(super) fn utc(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// The seconds since 1970 of a time as [`utc`] writes it.
+/// The seconds since 1970 of a time as `utc` writes it.
 pub fn seconds_since_1970(utc: &str) -> Option<u64> {
     let (date, time) = utc.strip_suffix('Z')?.split_once('T')?;
     let three = |text: &str, by: char| -> Option<[u64; 3]> {

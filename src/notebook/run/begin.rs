@@ -21,7 +21,7 @@ impl Run {
     /// Trains `spec` in the background and returns at once; the run is in `results/`, as the command line's.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a setting that does not fit the preset, [`Error::Io`] where the folder cannot be written.
+    /// [`Error::Usage`](crate::Error::Usage) for a setting that does not fit the preset, [`Error::Io`](crate::Error::Io) where the folder cannot be written.
     pub fn start(spec: &Spec) -> Result<Run> {
         Run::start_with(spec, &spec.loaded.spec.preset, models::named)
     }
