@@ -110,6 +110,6 @@ pub use error::{Error, Result};
 pub use mask::Pattern;
 #[doc(inline)]
 pub use notebook::{
-    Attention, Bound, Chart, ChartGrid, Image, ImageGrid, Mask, Model, Run, Runs, Samples, Sampling, Sizes, Spec,
-    Sweep, Table, Text, Tokens,
+    Attention, Bound, Chart, ChartGrid, Comparison, Image, ImageGrid, Mask, Model, Run, Runs, Samples, Sampling, Sizes,
+    Spec, Sweep, Table, Text, Tokens,
 };

@@ -23,6 +23,14 @@ impl Table {
     }
 }
 
+/// A text of at most `longest` letters; one that was cut ends with "…".
+pub fn cut(text: &str, longest: usize) -> String {
+    match text.chars().count() > longest {
+        true => text.chars().take(longest.saturating_sub(1)).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}
+
 impl Display for Table {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let length = |text: &str| text.chars().count();
@@ -49,5 +57,10 @@ mod tests {
         let mut table = Table::new(["name", "n"]);
         table.row(["τ".to_owned(), "10".to_owned()]);
         assert_eq!(table.to_string(), "name   n\nτ     10\n");
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        assert_eq!([cut("τaub", 4), cut("τaube", 4), cut("", 0)], ["τaub", "τau…", ""]);
     }
 }

@@ -18,6 +18,7 @@
 
 mod attention;
 mod chart;
+mod comparison;
 mod image;
 mod mask;
 mod model;
@@ -34,6 +35,7 @@ mod tokens;
 
 pub use attention::Attention;
 pub use chart::{Chart, ChartGrid};
+pub use comparison::Comparison;
 pub use image::{Image, ImageGrid};
 pub use mask::Mask;
 pub use model::{Bound, Model};

@@ -1,17 +1,22 @@
 //! Several runs: found below a folder, chosen by what they say and what came of them, and looked at together.
 
 use super::chart::Chart;
+use super::comparison::Comparison;
 use super::run::Run;
 use super::show::{Rich, Show, shown};
 use super::table::Table;
 use crate::harness::catalog::{self, Entry, bare};
 use crate::harness::notice;
+use crate::harness::table::cut;
 use crate::report::{axis, duration};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Longer lists of what a spec says are cut.
+const LONGEST: usize = 80;
 
 /// Runs as they were when they were looked for: a run that has gone on since is found anew. Keys are those of `experiment list`:
 /// `name`, `preset`, `status`, `seed`, `started`, `seconds`, `tags`, any key of the spec, and any path into the results, such as
@@ -93,6 +98,7 @@ impl Runs {
         let mut table = Table::new(["run", "status", "took", "says"].into_iter().chain(keys.iter().copied()));
         for (entry, says) in self.entries.iter().zip(self.names()) {
             let took = entry.seconds().map_or_else(String::new, duration);
+            let says = cut(&says, LONGEST);
             let value = |key: &&str| match entry.value(key) {
                 Some(value) => value.as_f64().map_or_else(|| bare(&value), axis::number),
                 None => "–".into(),
@@ -109,6 +115,14 @@ impl Runs {
     pub fn overlay(&self, stage: &str, quantity: &str) -> Result<Chart> {
         let names = self.names();
         Run::overlay(&self.all()?, &names.iter().map(String::as_str).collect::<Vec<_>>(), stage, quantity)
+    }
+
+    /// What differs between them, what came of them, and which differences are more than chance: each held against the first.
+    ///
+    /// # Errors
+    /// Those of [`Comparison::of`].
+    pub fn compare(&self) -> Result<Comparison> {
+        Comparison::at(self.entries.iter().map(|entry| entry.path.clone()).collect())
     }
 
     /// What each says otherwise than the defaults, but for what all of them say; its folder where that is nothing.

@@ -26,18 +26,22 @@ impl Display for Table {
     }
 }
 
-impl Show for Table {
-    fn rich(&self) -> Result<Rich> {
+impl Table {
+    /// As a browser shows it.
+    pub(super) fn html(&self) -> String {
         let row = |cells: &Vec<String>, tag: &str| {
             let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
             format!("<tr>{cells}</tr>\n")
         };
-        let [head, rows @ ..] = self.0.rows() else { return Ok(Rich::Html(String::new())) };
+        let [head, rows @ ..] = self.0.rows() else { return String::new() };
         let body: String = rows.iter().map(|cells| row(cells, "td")).collect();
-        Ok(Rich::Html(format!(
-            "<table>\n<thead>{}</thead>\n<tbody>\n{body}</tbody>\n</table>",
-            row(head, "th").trim_end()
-        )))
+        format!("<table>\n<thead>{}</thead>\n<tbody>\n{body}</tbody>\n</table>", row(head, "th").trim_end())
+    }
+}
+
+impl Show for Table {
+    fn rich(&self) -> Result<Rich> {
+        Ok(Rich::Html(self.html()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The facade of the notebooks over a run that it trains itself.
 
-use dalle::notebook::{Image, ImageGrid, Model, Run, Runs, Sampling, Spec, Sweep};
+use dalle::notebook::{Comparison, Image, ImageGrid, Model, Run, Runs, Sampling, Spec, Sweep};
 use std::path::Path;
 use std::process::Command;
 
@@ -193,4 +193,21 @@ fn found(paths: &[String]) {
     assert!(rows[1].contains("  transformer.optimizer.lr.from=0.009  ") && rows[1].ends_with('–'), "{table}");
     let chart = sorted.overlay("transformer", "loss").unwrap().to_string();
     assert!(chart.contains("transformer.optimizer.lr.from=0.001 ends at"), "{chart}");
+    compared(&found, paths);
+}
+
+/// Each against the first, in tables and on a page of its own.
+fn compared(found: &Runs, paths: &[String]) {
+    let comparison = Comparison::of(paths).unwrap();
+    let text = comparison.to_string();
+    assert!(text.contains("transformer.optimizer.lr.from") && text.contains("differences were looked at"), "{text}");
+    let (beyond, looked_at) = comparison.beyond();
+    assert!(comparison.groups() == 3 && looked_at > 0 && beyond <= looked_at, "{text}");
+    assert_eq!(found.sorted("started").compare().unwrap().groups(), 3);
+    comparison.save("compared.html").unwrap();
+    let tables = std::fs::read_to_string("compared.html").unwrap();
+    assert!(tables.matches("<table>").count() == 2 && tables.contains("<p>One seed shows no spread"), "{tables}");
+    comparison.page("page.html").unwrap();
+    assert!(std::fs::read_to_string("page.html").unwrap().contains("The same captions"));
+    assert!(Comparison::of(&["results/none"]).unwrap_err().to_string().contains("results/none"));
 }

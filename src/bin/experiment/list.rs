@@ -4,7 +4,7 @@ use crate::output::Output;
 use crate::{say, usage};
 use clap::Args;
 use dalle::harness::catalog::{self, Entry, bare};
-use dalle::harness::table::Table;
+use dalle::harness::table::{Table, cut};
 use dalle::harness::{notice, run_dir};
 use dalle::{Error, Result};
 use std::collections::BTreeSet;
@@ -75,10 +75,7 @@ fn row(entry: &Entry, args: &ListArgs, differing: &BTreeSet<&str>) -> Vec<String
         None => "–".into(),
     });
     let tags: String = entry.tags.iter().map(|tag| format!("#{tag} ")).collect();
-    let mut says = tags + &entry.says(differing);
-    if says.chars().count() > LONGEST {
-        says = says.chars().take(LONGEST - 1).collect::<String>() + "…";
-    }
+    let says = cut(&(tags + &entry.says(differing)), LONGEST);
     let start = [run, entry.status.clone(), entry.started().to_owned(), took];
     start.into_iter().chain(shown).chain([says]).collect()
 }

@@ -7,6 +7,7 @@ mod tables;
 mod text;
 
 pub use text::curves;
+pub(crate) use text::told;
 
 use super::html::{self, Section, escape, notice};
 use super::run::Run;

@@ -18,31 +18,52 @@ const GROUPS: usize = 40;
 
 impl Display for Comparison {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", groups(self))?;
-        if self.groups.len() > GROUPS {
-            writeln!(f, "{} more groups: --json has all", self.groups.len() - GROUPS)?;
-        }
-        let rows = self.results.iter().filter(|row| !row.detail && row.better != Better::Neither);
-        let (same, rows): (Vec<&Row>, Vec<&Row>) = rows.partition(|row| self.groups.len() > 1 && row.is_same());
-        let results = if self.groups.len() > SIDE_BY_SIDE { many(self, &rows) } else { few(self, &rows) };
-        writeln!(f, "\n{results}")?;
-        if let Some(first) = same.first() {
-            writeln!(f, "The same in every group: {} figures, such as {}.", same.len(), first.title)?;
-        }
-        writeln!(f, "{}.", self.verdict())?;
-        let overs = rows.iter().flat_map(|row| &row.figures).filter_map(|figure| figure.as_ref()?.difference.as_ref());
-        let known: Vec<Over> = overs.filter(|difference| difference.verdict.is_some()).map(|of| of.over).collect();
-        for kind in
-            [Over::SameSeeds, Over::Seeds, Over::Pairs, Over::Each].into_iter().filter(|kind| known.contains(kind))
-        {
-            let number = known.iter().filter(|over| **over == kind).count();
-            writeln!(f, "Intervals of {number}: {}.", over(kind))?;
-        }
-        if self.groups.iter().any(|group| group.seeds.len() == 1) {
-            writeln!(f, "One seed shows no spread over seeds.")?;
-        }
-        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
+        let Told { groups, results, lines } = told(self);
+        write!(f, "{groups}\n{results}\n")?;
+        lines.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
+}
+
+/// A comparison in two tables, and what is to be said of them.
+pub(crate) struct Told {
+    /// What each group is.
+    pub groups: Table,
+    /// What came of them.
+    pub results: Table,
+    /// What was left out, how many differences count, what their intervals are over, and the notes.
+    pub lines: Vec<String>,
+}
+
+/// What a terminal and a notebook say of a comparison.
+pub(crate) fn told(comparison: &Comparison) -> Told {
+    let rows = comparison.results.iter().filter(|row| !row.detail && row.better != Better::Neither);
+    let (same, rows): (Vec<&Row>, Vec<&Row>) = rows.partition(|row| comparison.groups.len() > 1 && row.is_same());
+    let few_groups = comparison.groups.len() <= SIDE_BY_SIDE;
+    let results = if few_groups { few(comparison, &rows) } else { many(comparison, &rows) };
+    let mut lines = Vec::new();
+    if comparison.groups.len() > GROUPS {
+        lines.push(format!(
+            "{} more groups are not listed: `experiment compare --json` has all",
+            comparison.groups.len() - GROUPS
+        ));
+    }
+    if let Some(first) = same.first() {
+        lines.push(format!("The same in every group: {} figures, such as {}.", same.len(), first.title));
+    }
+    lines.push(format!("{}.", comparison.verdict()));
+    let overs = rows.iter().flat_map(|row| &row.figures).filter_map(|figure| figure.as_ref()?.difference.as_ref());
+    let known: Vec<Over> = overs.filter(|difference| difference.verdict.is_some()).map(|of| of.over).collect();
+    for kind in [Over::SameSeeds, Over::Seeds, Over::Pairs, Over::Each] {
+        let number = known.iter().filter(|over| **over == kind).count();
+        if number > 0 {
+            lines.push(format!("Intervals of {number}: {}.", over(kind)));
+        }
+    }
+    if comparison.groups.iter().any(|group| group.seeds.len() == 1) {
+        lines.push("One seed shows no spread over seeds.".into());
+    }
+    lines.extend(comparison.notes.iter().map(|note| format!("note: {note}")));
+    Told { groups: groups(comparison), results, lines }
 }
 
 /// What each group is.
