@@ -89,13 +89,13 @@ pub enum Error {
         /// Its exit code.
         code: u8,
     },
-    /// Stopped by a signal after writing a checkpoint; `--resume` goes on from there.
-    #[error("stopped by {signal} after a checkpoint; continue with --resume={}", one_line(&run.display().to_string()))]
+    /// Stopped by a signal after writing a checkpoint; `then` goes on from there.
+    #[error("stopped by {signal} after a checkpoint; continue with {}", one_line(then))]
     Interrupted {
         /// `SIGINT`, or one that ends with 75: `SIGTERM`, `SIGHUP`, `SIGUSR1`.
         signal: &'static str,
-        /// The run directory.
-        run: PathBuf,
+        /// The option or command that goes on.
+        then: String,
     },
 }
 
@@ -115,6 +115,11 @@ impl Error {
             Error::Interrupted { signal: "SIGINT", .. } => 130,
             Error::Interrupted { .. } => 75,
         }
+    }
+
+    /// A run was stopped by a signal after a checkpoint.
+    pub fn stopped(signal: &'static str, run: &Path) -> Error {
+        Error::Interrupted { signal, then: format!("--resume={}", run.display()) }
     }
 
     /// Something is wrong with the data at `path`. What it quotes of a file may hold anything: the message is [`one_line`].
@@ -249,7 +254,7 @@ mod tests {
             Error::data(text(), text()),
             Error::Data { path: text().into(), what: text() },
             Error::io("read", text())(source()),
-            Error::Interrupted { signal: "SIGINT", run: text().into() },
+            Error::Interrupted { signal: "SIGINT", then: text() },
         ] {
             let said = error.to_string();
             assert!(said.contains(SHOWN) && !said.contains(commands), "{said:?}");

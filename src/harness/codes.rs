@@ -14,6 +14,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::notice;
 use super::run_dir::RunDir;
 use super::sources::view;
 use crate::data::{BadSample, Example, Loader, Picture, Seen, Source, of_sample};
@@ -218,11 +219,16 @@ impl Kept {
             // Whole from the start: of two processes that make it the later one's rows stay.
             files::write_atomic(&path, &head)?;
         }
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path))?;
+        let open = || OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", &path));
+        let mut file = open()?;
         let mut found = vec![0; HEAD];
-        let read = file.read_exact_at(&mut found, 0);
-        if read.is_err() || found != head {
-            return Err(Error::data(&path, "expected codes that this program keeps, got something else; remove it"));
+        if file.read_exact_at(&mut found, 0).is_err() || found != head {
+            notice::line(format_args!(
+                "warning: {}: not the codes that were kept here; pictures are coded again",
+                path.display()
+            ));
+            files::write_atomic(&path, &head)?;
+            file = open()?;
         }
         Ok(Kept { file, path, samples, positions, width })
     }

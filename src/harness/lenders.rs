@@ -3,6 +3,8 @@
 
 use super::loaded::Settled;
 use super::run_dir;
+use crate::import::Weights;
+use crate::inference::published;
 use crate::spec::parse::Node;
 use crate::spec::problem::{Place, Problem};
 use crate::spec::{defaults, is_file};
@@ -64,6 +66,12 @@ impl<'a> Lenders<'a> {
                         format!("`{stage}.from`: there is no file {}", path.display()),
                         "`experiment import` makes one",
                     );
+                } else if let Err(error) = Weights::open(&path) {
+                    wrong(format!("`{stage}.from`: {error}"), "`experiment import` makes one");
+                } else if stage == "clip"
+                    && let Err(error) = published::clip::beside(&path)
+                {
+                    wrong(format!("`{stage}.from`: {error}"), "");
                 }
                 continue;
             }

@@ -122,7 +122,7 @@ fn measured(context: &Context<'_>, run: &mut RunDir, models: &Models) -> Result<
     let tasks = RefCell::new(Tasks::new("evaluation", watch.progress));
     // Nothing is lost by stopping between two measurements: the stages are trained and kept.
     let proceed = |task: &str, done: usize, of: usize| match watch.stop.requested() {
-        Some(signal) => Err(Error::Interrupted { signal, run: path.clone() }),
+        Some(signal) => Err(Error::stopped(signal, &path)),
         None => {
             tasks.borrow_mut().at(task, done, of);
             Ok(())

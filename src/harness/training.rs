@@ -134,7 +134,7 @@ pub fn train<F: ?Sized>(
                 })?;
             }
             if let Some(signal) = stopped {
-                return Err(Error::Interrupted { signal, run: run.path().to_owned() });
+                return Err(Error::stopped(signal, run.path()));
             }
             if ends {
                 break;

@@ -127,7 +127,7 @@ fn snippet(line: &str, number: usize, range: Range<usize>, hint: &str, renderer:
 pub fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     let score = |name: &&&str| strsim::jaro_winkler(word, name);
     let best = known.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
-    (score(&best) > 0.75).then(|| format!("did you mean `{best}`?"))
+    (score(&best) > 0.75 && *best != word).then(|| format!("did you mean `{best}`?"))
 }
 
 #[cfg(test)]

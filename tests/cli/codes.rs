@@ -71,3 +71,17 @@ fn what_was_encoded_before_is_only_read() {
     let fresh = ["data", "encode", "own.yaml", "--set", "data.views=0"];
     place.experiment(&fresh).failed(2, "set data.views");
 }
+
+/// A file that something else wrote over is made anew, and it is said; the training goes on.
+#[test]
+fn a_damaged_file_of_codes_is_made_again() {
+    let place = place(0);
+    place.experiment(&["own.yaml"]).done();
+    let tokens = fs::read_dir(place.path("results/tokens")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&tokens, "something else").unwrap();
+    let said = place.experiment(&["data", "encode", "own.yaml"]);
+    assert!(said.done()[0].contains("36 pictures coded, 0 were there"), "{said:?}");
+    assert!(said.stderr.contains("not the codes that were kept here; pictures are coded again"), "{said:?}");
+    let again = place.experiment(&["data", "encode", "own.yaml"]);
+    assert!(again.done()[0].contains("0 pictures coded, 36 were there"), "{again:?}");
+}

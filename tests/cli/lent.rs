@@ -103,6 +103,16 @@ fn a_lender_that_does_not_fit_is_refused() {
     };
     with("{name: a, preset: tiny, first_stage: {from: nowhere}}").failed(2, "no run here");
     with("{name: a, preset: tiny, first_stage: {from: x.safetensors}}").failed(2, "there is no file");
+    for (file, stage, why) in
+        [("no header", "first_stage", "expected a safetensors file"), ("", "clip", "x.safetensors")]
+    {
+        let spec = format!("{{name: a, preset: tiny, {stage}: {{from: x.safetensors}}}}");
+        let place = Place::new().write("x.safetensors", file).write("a.yaml", spec);
+        place.experiment(&["check", "a.yaml", "--spec-only"]).failed(2, why);
+    }
+    let alone = Place::new().write("x.safetensors", vqgan(32));
+    let alone = alone.write("a.yaml", "{name: a, preset: tiny, clip: {from: x.safetensors}}");
+    alone.experiment(&["check", "a.yaml", "--spec-only"]).failed(2, "expected CLIP's merges beside it");
     with("{name: a, preset: tiny, first_stage: {from: 3}}").failed(2, "must be a run, or a .safetensors file");
     with("{name: a, preset: tiny, transformer: {from: b}}").failed(2, "first stage whose codes it has learned");
     let two = with("{name: a, preset: tiny, first_stage: {from: b}, transformer: {from: x.safetensors}}");
@@ -192,5 +202,5 @@ fn a_vqgan_lies_under_an_own_transformer() {
 
     place.experiment(&["wrong.yaml"]).failed(2, "there is no file");
     let place = place.write("in/Y.safetensors", b"");
-    place.experiment(&["wrong.yaml"]).failed(4, "Y.safetensors");
+    place.experiment(&["wrong.yaml"]).failed(2, "Y.safetensors: expected a safetensors file");
 }

@@ -109,6 +109,19 @@ fn one_that_fails_stops_no_other() {
     assert!(said.stderr.contains("1: done after"), "{said:?}");
     let log = fs::read_to_string(frozen(&place).join("logs/0.log")).unwrap();
     assert!(log.contains("expectation failed"), "{log}");
+    place
+        .experiment(&["sweep", "sweep.yaml", "--set", "seed=5", "--dry-run"])
+        .failed(2, "--set seed=5: the sweep itself");
+    // What became of each is said as JSON too, though one of them fails again.
+    let absent = place.write("sweep.yaml", expecting.replace("name: swept", "name: other"));
+    let said = absent.experiment(&["sweep", "sweep.yaml", "--json"]);
+    said.failed(3, "1 of 2 specs failed");
+    let told: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(
+        (&told["ran"], &told["runs"][1]["index"], &told["runs"][1]["done"]),
+        (&2.into(), &1.into(), &true.into())
+    );
+    assert!(told["runs"][1]["run"].as_str().unwrap().starts_with("results/other/"), "{told}");
 }
 
 /// A sweep of two long runs that is told to stop, or is killed, when both have begun to train.
@@ -146,7 +159,7 @@ fn long() -> Place {
 fn a_sweep_that_is_stopped_or_killed_goes_on_with_the_same_bits() {
     let place = long();
     let said = ended(&place, "-TERM");
-    said.failed(75, "stopped by SIGTERM after a checkpoint");
+    said.failed(75, "stopped by SIGTERM after a checkpoint; continue with `experiment sweep results/swept/sweeps/");
     assert!(said.stderr.contains("SIGTERM: the 2 that run stop after a checkpoint"), "{said:?}");
     assert!(runs(&place).iter().all(|run| facts(run)["status"] == "interrupted"));
     // Its children outlive a parent that is killed; who comes next waits for them.

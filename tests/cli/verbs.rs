@@ -209,7 +209,15 @@ fn shapes_are_shown() {
 fn a_wrong_verb_gets_the_right_hint() {
     let place = Place::with_spec();
     place.experiment(&["swep"]).failed(2, "\"swep\" is neither a spec nor a verb; did you mean `sweep`?");
+    place.experiment(&["swep", "tiny.yaml", "--jobs", "2"]).failed(2, "did you mean `sweep`?");
+    place
+        .experiment(&["comapre", "a", "b"])
+        .failed(2, "\"comapre\" is neither a spec nor a verb; did you mean `compare`?");
+    place.experiment(&["--json", "list"]).failed(2, "the verb `list` stands before its options: experiment list");
     place.experiment(&["zzz"]).failed(2, "the verbs are train, sweep, list");
+    let said = place.experiment(&["tiny.yaml", "--set", "sweep.grid.seed=[1]", "--dry-run"]);
+    said.failed(2, "unknown key `sweep`");
+    assert!(!said.stderr.contains("did you mean `sweep`"), "{said:?}");
     place.experiment(&["train", "missing.yaml"]).failed(2, "missing.yaml: no such spec");
     assert_eq!(
         place.experiment(&["train", "tiny.yaml", "--dry-run"]).done(),

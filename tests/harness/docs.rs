@@ -138,7 +138,10 @@ fn lenders(folder: &Path, spec: &str) {
     fs::write(run.join("spec.resolved.yaml"), spec).unwrap();
     let hash = blake3::hash(spec.as_bytes()).to_hex();
     fs::write(run.join("run.json"), format!("{{\"blake3\": {{\"spec.resolved.yaml\": \"{hash}\"}}}}")).unwrap();
-    ["dvae.safetensors", "clip.safetensors"].iter().for_each(|file| fs::write(folder.join(file), "").unwrap());
+    // Files without a tensor, and a name that CLIP's merges are known by.
+    let empty = [&2u64.to_le_bytes()[..], b"{}"].concat();
+    ["dvae.safetensors", "clip.safetensors"].iter().for_each(|file| fs::write(folder.join(file), &empty).unwrap());
+    fs::write(folder.join("merges.txt"), "").unwrap();
 }
 
 #[test]

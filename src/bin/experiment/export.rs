@@ -5,7 +5,7 @@ use crate::say;
 use clap::{Args, Subcommand};
 use dalle::Result;
 use dalle::export::{self, Board, EVERY};
-use dalle::harness::{notice, signals};
+use dalle::harness::{notice, run_dir, signals};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -64,6 +64,17 @@ enum What {
 }
 
 pub fn export(args: &ExportArgs) -> Result<()> {
+    let (What::Tensorboard { runs, .. } | What::Csv { runs, .. }) = &args.what else { return exported(args) };
+    for path in runs {
+        let newest = run_dir::find(path)?;
+        if newest != *path {
+            notice::line(format_args!("{}: its newest run, {}", path.display(), newest.display()));
+        }
+    }
+    exported(args)
+}
+
+fn exported(args: &ExportArgs) -> Result<()> {
     match &args.what {
         What::Tensorboard { runs, out, follow } => tensorboard(runs, out, *follow),
         What::Csv { runs, out } => export::tables(runs, out)?.iter().try_for_each(|path| say(path.display())),

@@ -196,6 +196,10 @@ fn main() -> ExitCode {
     heap::end_without_memory();
     let done = match parse() {
         Ok(cli) => execute(cli),
+        // A misspelt verb is taken for a spec, and what follows it for verbs.
+        Err(said) if said.kind() == clap::error::ErrorKind::ArgumentConflict && misspelt().is_some() => {
+            usage(misspelt().unwrap_or_default())
+        }
         // Help, the version, or what is wrong with the arguments.
         Err(said) => match (said.print(), said.exit_code()) {
             (Err(error), 0) if error.kind() != ErrorKind::BrokenPipe => {
@@ -211,6 +215,13 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// What to say of the first argument where it is neither a spec nor a verb.
+fn misspelt() -> Option<String> {
+    let first = std::env::args_os().nth(1)?;
+    let is_verb = Cli::command().get_subcommands().any(|verb| first == verb.get_name());
+    if is_verb { None } else { run::misspelt(first.to_str()?) }
 }
 
 /// The arguments. A number below 0 is a number to every option: what it may be is the option's to say.

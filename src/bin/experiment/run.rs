@@ -59,15 +59,22 @@ impl RunArgs {
 
     /// What to say where the spec is neither a file nor looks like one: a verb that is not known.
     pub fn misspelt(&self) -> Option<String> {
-        let word = self.spec.as_ref()?.to_str()?;
-        if word.contains(['.', '/']) || Path::new(word).exists() {
-            return None;
-        }
-        let command = crate::Cli::command();
-        let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-        let hint = did_you_mean(word, &verbs).unwrap_or_else(|| format!("the verbs are {}", verbs.join(", ")));
-        Some(format!("{word:?} is neither a spec nor a verb; {hint}"))
+        misspelt(self.spec.as_ref()?.to_str()?)
     }
+}
+
+/// What to say of a first word that is neither a spec nor a verb.
+pub fn misspelt(word: &str) -> Option<String> {
+    if word.contains(['.', '/', '-']) || Path::new(word).exists() {
+        return None;
+    }
+    let command = crate::Cli::command();
+    let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    if verbs.contains(&word) {
+        return Some(format!("the verb `{word}` stands before its options: experiment {word} …"));
+    }
+    let hint = did_you_mean(word, &verbs).unwrap_or_else(|| format!("the verbs are {}", verbs.join(", ")));
+    Some(format!("{word:?} is neither a spec nor a verb; {hint}"))
 }
 
 /// What `--resume` without a run means.

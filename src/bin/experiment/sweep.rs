@@ -11,7 +11,7 @@ use dalle::harness::sweep::{self, Frozen, Index, Jobs, Runs, Target, Variant};
 use dalle::harness::{notice, signals};
 use dalle::models::presets;
 use dalle::{Error, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -76,6 +76,13 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
         }
         None => {
             let (variants, twice) = sweep::expand(&args.sweep, &args.sets, presets::NAMES)?;
+            let swept = |set: &&String| {
+                let key = format!("{}=", set.split('=').next().unwrap_or_default());
+                variants.iter().any(|variant| variant.said.split(' ').any(|word| word.starts_with(&key)))
+            };
+            if let Some(set) = args.sets.iter().find(swept) {
+                return usage(format!("--set {set}: the sweep itself says what that key is"));
+            }
             let (variants, said) = sweep::fitted(variants)?;
             twice.iter().chain(&said).for_each(notice::line);
             fitting(args, &variants)?;
@@ -145,15 +152,32 @@ fn all(args: &SweepArgs, frozen: &Frozen) -> Result<()> {
     }
     let count = frozen.rows.len();
     notice::line(format_args!("{}: {} of {count} to run", frozen.path.display(), todo.len()));
+    let mut ended = Ok(());
     if !todo.is_empty() {
         let at_once = args.jobs.unwrap_or(1) as usize;
         let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
         let arguments = arguments(args, Some(at_once)).into_iter().map(OsString::from).collect();
         let stop = signals::install()?;
-        sweep::run(frozen, &todo, &Jobs { at_once, program, arguments }, &stop, &mut |line| notice::line(line))?;
+        ended = sweep::run(frozen, &todo, &Jobs { at_once, program, arguments }, &stop, &mut |line| notice::line(line));
     }
-    args.output.tell(&json!({"frozen": frozen.path, "specs": count, "ran": todo.len()}), || {
-        Ok(frozen.path.display().to_string())
+    if args.output.json {
+        // What became of each, also where one of them failed.
+        let runs = Runs::of(&args.out, &frozen.name);
+        let all = (0..count).map(|index| outcome(frozen, index, &runs)).collect::<Result<Vec<_>>>()?;
+        args.output.end(&json!({"frozen": frozen.path, "specs": count, "ran": todo.len(), "runs": all}))?;
+        return ended;
+    }
+    ended?;
+    crate::say(frozen.path.display())
+}
+
+/// What became of a spec.
+fn outcome(frozen: &Frozen, index: usize, runs: &Runs) -> Result<Value> {
+    let says = &frozen.rows[index].1;
+    Ok(match sweep::index(frozen, index, runs, presets::NAMES)? {
+        Index::Done(path) => json!({"index": index, "says": says, "done": true, "run": path}),
+        Index::Begun(begun) => json!({"index": index, "says": says, "done": false, "run": begun.path}),
+        Index::Absent => json!({"index": index, "says": says, "done": false, "run": null}),
     })
 }
 

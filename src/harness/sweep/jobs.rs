@@ -79,7 +79,8 @@ pub fn run(frozen: &Frozen, todo: &[usize], jobs: &Jobs, stop: &Stop, say: &mut 
         sleep(LOOK);
     }
     if let Some(signal) = told {
-        return Err(Error::Interrupted { signal, run: frozen.path.clone() });
+        let then = format!("`experiment sweep {}`", frozen.path.display());
+        return Err(Error::Interrupted { signal, then });
     }
     failed.sort();
     let count = failed.len();

@@ -96,7 +96,7 @@ fn child_that_waits() {
         if let Some(signal) = stop.requested() {
             fs::write(folder.join(signal), "").unwrap();
             if folder.join("orderly").exists() {
-                let error = Error::Interrupted { signal, run: folder.to_owned() };
+                let error = Error::stopped(signal, folder);
                 std::process::exit(error.exit_code().into());
             }
         }
