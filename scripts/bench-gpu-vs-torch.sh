@@ -56,6 +56,10 @@ if [ -z "$experiment" ]; then
     experiment=target/release/experiment
 fi
 
-ours=("$experiment" bench --device cuda --cuda-kernels "$kernels" --products "$products")
-theirs=("${precision[@]}" "$python" scripts/peers.py --device cuda --dtype "$dtype")
+ours() {
+    "$experiment" bench --device cuda --cuda-kernels "$kernels" --products "$products" "$1" --json
+}
+theirs() {
+    "${precision[@]}" "$python" scripts/peers.py --device cuda --dtype "$dtype" "$1"
+}
 by_turns

@@ -13,15 +13,15 @@ peers_python() {
     fi
 }
 
-# Runs the commands `ours` and `theirs` on each work by turns, each in a process of its own; then prints a table of medians.
+# Runs the functions `ours` and `theirs` on each work by turns, each in processes of its own; then prints a table of medians.
 by_turns() {
     local lines=$folder/lines.jsonl round work
     : >"$lines"
     for round in $(seq "$rounds"); do
         for work in "${works[@]}"; do
             echo "round $round: $work" >&2
-            "${ours[@]}" "$work" --json >>"$lines"
-            "${theirs[@]}" "$work" | tee /dev/stderr | grep '^{' >>"$lines" || echo "no figures of PyTorch for $work" >&2
+            ours "$work" >>"$lines"
+            theirs "$work" | tee /dev/stderr | grep '^{' >>"$lines" || echo "no figures of PyTorch for $work" >&2
         done
     done
     "$python" scripts/bench_table.py "$lines"

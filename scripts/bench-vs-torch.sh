@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# This project and PyTorch on the same works, by turns, each in a process of its own; then a table of medians.
+# This project and PyTorch on the same works, by turns, each in a process of its own, in f32 and in bf16; then a table of medians.
 #
 #   scripts/bench-vs-torch.sh [-r ROUNDS] [-o FOLDER] [WORK…]
 #
@@ -23,6 +23,13 @@ works=("$@")
 
 peers_python
 cargo build --release --bin experiment
-ours=(target/release/experiment bench)
-theirs=("$python" scripts/peers.py)
+ours() {
+    target/release/experiment bench "$1" --json
+    # Sampling keeps its weights in fewer bits by itself.
+    [ "$1" = sample-l ] || target/release/experiment bench "$1" --products bf16 --json
+}
+theirs() {
+    "$python" scripts/peers.py --dtype f32 "$1"
+    "$python" scripts/peers.py --dtype bf16 "$1"
+}
 by_turns

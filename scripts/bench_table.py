@@ -4,7 +4,8 @@ work, and the ratio to it; then how near to its bounds a work came.
 
     python3 scripts/bench_table.py target/bench/lines.jsonl
 
-A ratio above 1 is in this project's favour, whatever the unit.
+A ratio above 1 is in this project's favour, whatever the unit. On a processor a work is held against the peers in f32, and one in
+fewer bits against the better of the peers' precisions.
 """
 
 import json
@@ -23,8 +24,9 @@ def main():
         work = row["work"]
         units[work] = row["unit"]
         if "peer" in row:
-            peers.setdefault(work, {}).setdefault(row["peer"], []).append(row["value"])
-            theirs.setdefault(work, {})[row["peer"]] = row["peak_rss_mib"]
+            name = row["peer"] if row.get("dtype", "f32") == "f32" else f"{row['peer']}, {row['dtype']}"
+            peers.setdefault(work, {}).setdefault(name, []).append(row["value"])
+            theirs.setdefault(work, {})[name] = row["peak_rss_mib"]
         else:
             ours.setdefault(work, []).append(row)
     gpu = next((row for row in rows if "card" in row), None)
@@ -41,9 +43,9 @@ def main():
     for work, measured in ours.items():
         unit = units[work]
         value = statistics.median(row["value"] for row in measured)
-        # Weights of fewer bits stand against the peers' f32.
         rival = work.removesuffix("-bf16").removesuffix("-int8")
-        medians = {peer: statistics.median(v) for peer, v in peers.get(rival, {}).items()}
+        rivals = {peer: v for peer, v in peers.get(rival, {}).items() if gpu or rival != work or ", " not in peer}
+        medians = {peer: statistics.median(v) for peer, v in rivals.items()}
         best, ratio, used = "–", "–", "–"
         if medians:
             name = (min if unit in FEWER_IS_BETTER else max)(medians, key=medians.get)

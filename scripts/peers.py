@@ -152,7 +152,8 @@ class Dvae(nn.Module):
         super().__init__(); from dall_e import Encoder, Decoder
         n_init = k.pop("n_init", 128); s.e = Encoder(use_mixed_precision=False, **k).requires_grad_(True); s.d = Decoder(n_init=n_init, use_mixed_precision=False, **k).requires_grad_(True)
     def forward(s, x):
-        lg = s.e(x); o = s.d(F.gumbel_softmax(lg, tau=.5, dim=1)); mu, lb = o[:, :3], o[:, 3:]
+        # The blocks alone: the released classes refuse anything but f32, which autocast hands them. Losses are in f32.
+        lg = s.e.blocks(x).float(); o = s.d.blocks(F.gumbel_softmax(lg, tau=.5, dim=1)).float(); mu, lb = o[:, :3], o[:, 3:]
         nll = (math.log(2) + lb + (x * (1 - x)).log() + (torch.logit(x) - mu).abs() * (-lb).exp()).sum((1, 2, 3)).mean()
         kl = (lg.softmax(1) * (lg.log_softmax(1) + math.log(lg.shape[1]))).sum((1, 2, 3)).mean()
         return (nll + 6.6 * kl) / x[0].numel()
