@@ -145,7 +145,17 @@ use crate::kernels::cuda::open;
 
 #[cfg(feature = "cuda")]
 fn on_gpu(spec: &Spec, kernels: Kernels, training: bool) -> Result<Box<dyn Family>> {
-    use crate::kernels::{MatmulPrecision, cuda};
+    use crate::kernels::{MatmulPrecision, Products, cuda};
+    let stages = [
+        ("first_stage", spec.first_stage.precision),
+        ("transformer", spec.transformer.precision),
+        ("clip", spec.clip.precision),
+    ];
+    if let Some((stage, _)) = stages.iter().find(|(_, precision)| *precision != Products::F32) {
+        return Err(Error::Usage(format!(
+            "{stage}.precision: bf16 is for a CPU; on a GPU `gpu.products: bf16` says it"
+        )));
+    }
     let device = cuda::open(kernels)?;
     match cuda::experimental() {
         Some(gpu) => gpu.set_products(spec.gpu.products),

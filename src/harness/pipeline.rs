@@ -167,6 +167,7 @@ macro_rules! plan {
             steps: $spec.steps,
             validate: $spec.validate_every,
             checkpoint: $spec.checkpoint_every,
+            precision: $spec.precision,
             keep: $spec.keep,
             patience: $spec.patience,
             metric: $metric,

@@ -8,6 +8,8 @@ use super::watch::Watch;
 use crate::checkpoint;
 use crate::checkpoint::{BEST, Older};
 use crate::error::{Error, Result};
+use crate::kernels::cpu::bf16::Unit;
+use crate::ops::{Products, with_products};
 use crate::spec::Keep;
 use crate::train::{Batch, Learns, Metrics};
 use serde_json::json;
@@ -26,6 +28,8 @@ pub struct StagePlan {
     pub validate: u64,
     /// Steps between checkpoints.
     pub checkpoint: u64,
+    /// What products round their factors to.
+    pub precision: Products,
     /// Which weights are kept.
     pub keep: Keep,
     /// Validations without a better one after which the stage ends; 0: none.
@@ -90,11 +94,12 @@ pub fn train<F: ?Sized>(
         let mut bar =
             if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
         let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
+        say_of_products(run, name, plan.precision)?;
         let started = Instant::now();
         Peak::forget();
         for step in from..plan.steps {
             let inputs = batch(step)?;
-            let report = stage.step(step, &inputs)?;
+            let report = with_products(plan.precision, || stage.step(step, &inputs))?;
             let (done, mut metrics) = (step + 1, report.figures());
             bar.step(done, report.loss);
             validations.step(report.loss);
@@ -144,6 +149,19 @@ pub fn train<F: ?Sized>(
     }
     let model = keep(stage, run, plan, &validations)?;
     Ok(Trained { from, model })
+}
+
+/// What multiplies, where factors are rounded: the bits of the stage are those of that unit.
+fn say_of_products(run: &mut RunDir, stage: &str, precision: Products) -> Result<()> {
+    if precision == Products::F32 {
+        return Ok(());
+    }
+    let unit = Unit::best();
+    if unit == Unit::Plain {
+        let what = "this CPU has no instructions for bf16: products take longer than in f32";
+        run.warn(stage, "no-bf16", what)?;
+    }
+    run.update(|facts| facts["products"][stage] = json!({"factors": precision, "unit": unit}))
 }
 
 /// The named figure of a validation.
@@ -266,7 +284,15 @@ mod tests {
         killed: u64,
         figure: impl Fn(u64) -> f64,
     ) -> Result<(u64, u64)> {
-        let plan = StagePlan { steps: 100, validate, checkpoint: 30, keep: Keep::Best, patience, metric: "val" };
+        let plan = StagePlan {
+            steps: 100,
+            validate,
+            checkpoint: 30,
+            precision: Products::F32,
+            keep: Keep::Best,
+            patience,
+            metric: "val",
+        };
         let watch = Watch { stop: Stop::never(), progress: false, shared: None };
         let mut batch = |step| match step {
             step if step == killed => Err(Error::Usage("killed".into())),

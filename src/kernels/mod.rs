@@ -16,7 +16,7 @@ pub mod cuda;
 pub mod heap;
 
 pub(crate) use compiled::compiled;
-pub use options::{Kernels, MatmulPrecision};
+pub use options::{Kernels, MatmulPrecision, Products};
 pub use real::Real;
 pub(crate) use real::{Both, Signature};
 pub use values::Values;

@@ -24,3 +24,14 @@ pub enum MatmulPrecision {
     /// 7 bits of fraction, the exponents of f32.
     Bf16,
 }
+
+/// What a CPU rounds the factors of products to in training; sums, and everything else, are in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, schemars::JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Products {
+    /// Not at all.
+    #[default]
+    F32,
+    /// To 7 bits of fraction, the exponents of f32. Newer CPUs multiply such numbers faster; others do the same more slowly.
+    Bf16,
+}

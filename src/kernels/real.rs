@@ -14,6 +14,10 @@ pub trait Real: Dtype + Float + SampleUniform + faer::traits::RealField + std::i
     /// relative error under 2e-7 for x in [−87, 88], 0 below that range and e⁸⁸ above it; for f64 the library's. NaN
     /// stays NaN.
     fn fast_exp(self) -> Self;
+    /// The same numbers where they are f32: what is rounded to fewer bits.
+    fn singles(x: &[Self]) -> Option<&[f32]>;
+    /// [`Real::singles`] that can be written.
+    fn singles_mut(x: &mut [Self]) -> Option<&mut [f32]>;
     /// The kernel for this type.
     fn of_both<S: Signature>(kernel: &Both<S>) -> &S::Of<Self>;
 }
@@ -64,6 +68,14 @@ impl Real for f32 {
         if self < -87.0 { 0.0 } else { p * power }
     }
 
+    fn singles(x: &[f32]) -> Option<&[f32]> {
+        Some(x)
+    }
+
+    fn singles_mut(x: &mut [f32]) -> Option<&mut [f32]> {
+        Some(x)
+    }
+
     fn of_both<S: Signature>(kernel: &Both<S>) -> &S::Of<f32> {
         &kernel.single
     }
@@ -83,6 +95,14 @@ impl Real for f64 {
     #[inline(always)]
     fn fast_exp(self) -> f64 {
         num_traits::Float::exp(self)
+    }
+
+    fn singles(_: &[f64]) -> Option<&[f32]> {
+        None
+    }
+
+    fn singles_mut(_: &mut [f64]) -> Option<&mut [f32]> {
+        None
     }
 
     fn of_both<S: Signature>(kernel: &Both<S>) -> &S::Of<f64> {

@@ -1,8 +1,9 @@
 //! Masked multi-head self-attention from fused queries, keys and values.
 
 use super::mask::Mask;
+use super::products::{rounds, single as of, single_mut as of_mut};
 use super::tape::{erase, slot, typed};
-use crate::kernels::cpu::attention::{self, Attention};
+use crate::kernels::cpu::attention::{self, Attention, rounded};
 use crate::kernels::{Real, Values};
 use crate::shape::BlockShape;
 use dfdx::prelude::{Device, *};
@@ -79,13 +80,21 @@ fn on_cpu<E: Real, T: Tape<E, Cpu>>(
     let inputs = Values::of(&qkv);
     let mut out = vec![E::zero(); sizes.batch * sizes.positions * width];
     let mut lse = vec![E::zero(); sizes.batch * sizes.heads * sizes.positions];
-    attention::forward(sizes, &inputs, &mask.tiles(sizes.positions), &mut out, &mut lse);
+    let (rounds, tiles) = (rounds::<E>(), mask.tiles(sizes.positions));
+    if rounds {
+        rounded::forward(sizes, of(&inputs), &tiles, of_mut(&mut out), of_mut(&mut lse));
+    } else {
+        attention::forward(sizes, &inputs, &tiles, &mut out, &mut lse);
+    }
     let y = device.try_tensor_from_vec(out, [sizes.batch, sizes.positions, width])?;
     let (x_slot, y_slot, out, mask) = (slot(&qkv), slot(&y), Values::of(&y), mask.clone());
     tape.add_backward_op(move |grads| {
         let dout = y_slot.take(grads)?;
         let tiles = mask.tiles(sizes.positions);
-        x_slot.accumulate(grads, |dx| attention::backward(sizes, &dout, &inputs, &out, &lse, &tiles, dx))
+        x_slot.accumulate(grads, |dx| match rounds {
+            true => rounded::backward(sizes, of(&dout), of(&inputs), of(&out), of(&lse), &tiles, of_mut(dx)),
+            false => attention::backward(sizes, &dout, &inputs, &out, &lse, &tiles, dx),
+        })
     });
     Ok(y.put_tape(tape))
 }

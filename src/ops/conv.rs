@@ -1,7 +1,8 @@
 //! Same-padded, stride-1 convolution of NHWC pictures with the published checkpoints' weight layout.
 
+use super::products::{rounds, single as of, single_mut as of_mut};
 use super::tape::{erase, slot, typed};
-use crate::kernels::cpu::conv::{self, Conv};
+use crate::kernels::cpu::conv::{self, Conv, rounded};
 use crate::kernels::{Real, Values};
 use dfdx::prelude::{Device, *};
 use dfdx::tensor::CpuError;
@@ -101,16 +102,28 @@ fn on_cpu<E: Real, T: Tape<E, Cpu>>(
     let shape = [batch, height, width, outputs];
     let (xs, ws, bs) = (Values::of(&x), Values::of(&w), Values::of(&b));
     let mut ys = vec![E::zero(); shape.num_elements()];
-    conv::forward(sizes, &xs, &ws, &bs, &mut ys);
+    let rounds = rounds::<E>();
+    if rounds {
+        rounded::forward(sizes, of(&xs), of(&ws), of(&bs), of_mut(&mut ys));
+    } else {
+        conv::forward(sizes, &xs, &ws, &bs, &mut ys);
+    }
     let y = device.try_tensor_from_vec(ys, shape)?;
     let (x_slot, w_slot, b_slot, y_slot) = (slot(&x), slot(&w), slot(&b), slot(&y));
     tape.add_backward_op(move |grads| {
         let dy = y_slot.take(grads)?;
         let (mut dw, mut db) = (vec![E::zero(); ws.len()], vec![E::zero(); outputs]);
-        if input == Input::Picture {
-            conv::backward(sizes, &dy, &xs, &ws, None, &mut dw, &mut db);
-        } else {
-            x_slot.accumulate(grads, |dx| conv::backward(sizes, &dy, &xs, &ws, Some(dx), &mut dw, &mut db))?;
+        let mut backward = |dx: Option<&mut [E]>| {
+            if rounds {
+                let (dw, db) = (of_mut(&mut dw), of_mut(&mut db));
+                rounded::backward(sizes, of(&dy), of(&xs), of(&ws), dx.map(of_mut), dw, db);
+            } else {
+                conv::backward(sizes, &dy, &xs, &ws, dx, &mut dw, &mut db);
+            }
+        };
+        match input {
+            Input::Picture => backward(None),
+            Input::Linear | Input::Relu => x_slot.accumulate(grads, |dx| backward(Some(dx)))?,
         }
         w_slot.accumulate(grads, |total| total.iter_mut().zip(&dw).for_each(|(t, &d)| *t += d))?;
         b_slot.accumulate(grads, |total| total.iter_mut().zip(&db).for_each(|(t, &d)| *t += d))

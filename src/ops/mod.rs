@@ -30,6 +30,7 @@ mod mask;
 pub mod norm;
 #[doc(hidden)]
 pub mod pool;
+mod products;
 mod readout;
 #[doc(hidden)]
 pub mod recompute;
@@ -37,8 +38,8 @@ pub mod recompute;
 pub mod sum;
 mod tape;
 
-pub use crate::kernels::Real;
 pub use crate::kernels::cpu::activation::Activation;
+pub use crate::kernels::{Products, Real};
 pub use activation::ActivationOp;
 pub use attention::AttentionOp;
 pub use conv::{ConvOp, Input};
@@ -51,6 +52,7 @@ pub use linear::LinearOp;
 pub use mask::Mask;
 pub use norm::NormOp;
 pub use pool::PoolOp;
+pub use products::{products, with_products};
 pub use readout::{argmax_rows, nearest_rows, scalar, to_vec};
 pub use recompute::recomputed;
 pub use sum::SumOp;

@@ -5,6 +5,7 @@
 use super::kinds::*;
 use super::optimizer::{Ema, Keep, Method, Optimizer};
 use super::schedule::{Schedule, schedule_above_zero, schedule_from_zero};
+use crate::kernels::Products;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub struct FirstStageConfig {
     /// rounding.
     #[schemars(schema_with = "batch")]
     pub accumulate: usize,
+    /// What training rounds the factors of products to, on a CPU; a GPU's `gpu.products` says it there. Weights and sums stay f32.
+    pub precision: Products,
     /// The paper's: cosine 1e-4 → 1.25e-6 over 1,200,000, β 0.9 and 0.999, decay 1e-4.
     pub optimizer: Optimizer,
     /// 0.999 in the paper.
@@ -101,6 +104,7 @@ impl FirstStageConfig {
             steps,
             batch: 16,
             accumulate: 1,
+            precision: Products::F32,
             optimizer: Optimizer {
                 clip: 1.0,
                 ..Optimizer::of(method, Optimizer::rate(method, (1e-2, 5e-4), (1e-3, 1e-4), 0))
@@ -163,6 +167,8 @@ pub struct TransformerConfig {
     /// Keeps each block's input alone for the backward pass, which runs the block again (arXiv 1604.06174): less memory, a
     /// third more arithmetic, the same bits. The paper recomputes too (B.2).
     pub recompute: bool,
+    /// What training rounds the factors of products to, on a CPU; a GPU's `gpu.products` says it there. Weights and sums stay f32.
+    pub precision: Products,
     /// The paper's: peak 4.5e-4 after 5,000 steps of warm-up, β 0.9 and 0.96, decay 4.5e-2, clip 4, variance bound 5.
     pub optimizer: Optimizer,
     /// The paper's: 0.99 every 25 steps.
@@ -204,6 +210,7 @@ impl TransformerConfig {
             batch: 32,
             accumulate: 1,
             recompute: false,
+            precision: Products::F32,
             optimizer: Optimizer {
                 beta2: 0.96,
                 weight_decay: 4.5e-2,
@@ -252,6 +259,8 @@ pub struct ClipConfig {
     /// Pairs per update: each is contrasted with all others.
     #[schemars(schema_with = "pairs")]
     pub batch: usize,
+    /// What training rounds the factors of products to, on a CPU; a GPU's `gpu.products` says it there. Weights and sums stay f32.
+    pub precision: Products,
     /// The optimiser.
     pub optimizer: Optimizer,
     /// The average that reranks.
@@ -287,6 +296,7 @@ impl ClipConfig {
             from: None,
             steps,
             batch: 64,
+            precision: Products::F32,
             optimizer: Optimizer {
                 beta2: 0.98,
                 weight_decay: 0.1,

@@ -14,8 +14,7 @@ fn what_a_device_does_not_offer_is_a_wrong_use() {
     bench(&["gemm", "--device", "cuda"]).failed(2, offered);
     bench(&["train-s", "attention", "--device", "cuda"]).failed(2, offered);
     bench(&["malevich", "--device", "cuda"]).failed(2, offered);
-    bench(&["train-s", "--products", "tf32"])
-        .failed(2, "--products tf32: expected f32, or --device cuda --cuda-kernels");
+    bench(&["train-s", "--products", "tf32"]).failed(2, "--products tf32: expected f32 or bf16");
     bench(&["train-s", "--device", "cuda", "--products", "bf16"]).failed(2, "--products bf16: expected f32");
     for peak in ["0", "-1", "inf", "fast"] {
         bench(&["gemm", &format!("--peak-tflops={peak}")]).failed(2, "expected a number above 0");

@@ -38,6 +38,7 @@ fn of_the_first_stage() {
     let base = run(&[]);
     for switches in [
         &["first_stage.straight_through=true"][..],
+        &["first_stage.precision=bf16"],
         &["first_stage.clamp_log_b=0.1"],
         &["first_stage.temperature.from=0.5"],
         &["first_stage.kl_weight.from=3"],
@@ -63,6 +64,7 @@ fn of_the_transformer_and_of_clip() {
     let base = run(&[]);
     for switches in [
         &["transformer.attention=[row, col]"][..],
+        &["transformer.precision=bf16"],
         &["data.flip_pairs=true"],
         &["transformer.conv_kernel=1"],
         &["transformer.text_weight=0.5"],
@@ -77,6 +79,10 @@ fn of_the_transformer_and_of_clip() {
     changes(&base, "clip", &["clip.optimizer.method=adamw"]);
     changes(&base, "clip", &["clip.max_scale=1"]);
     changes(&base, "clip", &["clip.reconstructed=0.5"]);
+    changes(&base, "clip", &["clip.precision=bf16"]);
+    let products = facts(&run(&["clip.precision=bf16"]).run())["products"].clone();
+    assert_eq!((&products["clip"]["factors"], &products["transformer"]), (&"bf16".into(), &serde_json::Value::Null));
+    assert!(products["clip"]["unit"].is_string(), "{products}");
 }
 
 #[test]

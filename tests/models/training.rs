@@ -3,6 +3,7 @@
 use crate::common::*;
 use dalle::inference::ImageTokenizer;
 use dalle::models::presets::tiny;
+use dalle::ops::{Products, with_products};
 use dalle::spec::{
     ClipConfig, Ema, FirstStageConfig, FirstStageKind, Method, Optimizer, Plateau, Schedule, TransformerConfig,
 };
@@ -70,6 +71,29 @@ fn a_step_is_the_same_on_any_number_of_threads() {
         for threads in [2, 4] {
             assert_same(name, "the number of threads", run(threads), &one);
         }
+    }
+}
+
+/// Factors in bf16: almost the same losses, by other products, and the same bits on any number of threads.
+#[test]
+fn rounded_products_train_almost_the_same() {
+    for (name, build) in STAGES {
+        let run = |products, threads| {
+            on_threads(threads, || {
+                with_products(products, || {
+                    let mut stage = build(1);
+                    (train(name, &mut *stage, 0..3, 32), stage.checkpoint().unwrap())
+                })
+            })
+        };
+        let (exact, rounded) = (run(Products::F32, 1), run(Products::Bf16, 1));
+        assert!(exact.1 != rounded.1, "{name}: no factor was rounded");
+        for (exact, rounded) in exact.0.iter().zip(&rounded.0) {
+            let [exact, rounded] = [exact, rounded].map(|figures| f64::from_bits(figures[0]));
+            let error = (exact - rounded).abs() / exact.abs().max(0.1);
+            assert!(error < 0.02, "{name}: loss {rounded}, exactly {exact}");
+        }
+        assert_same(name, "the number of threads", run(Products::Bf16, 4), &rounded);
     }
 }
 

@@ -17,7 +17,7 @@ pub struct BenchArgs {
     json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// What a GPU's experimental kernels round the factors of products to.
+    /// What products round their factors to: on a CPU f32 or bf16, on a GPU what its experimental kernels offer.
     #[arg(long, value_enum, default_value = "f32")]
     products: Rounding,
     /// The arithmetic's peak in TFLOP/s, to tell a work's share of it; of an H200, H100 or A100 it is known.

@@ -1,12 +1,12 @@
 //! Works of the processor's own kernels, on random numbers.
 
 use super::inputs::random;
-use super::timing::{Bench, product};
+use super::timing::{Bench, product, rounded_product};
 use super::{Benchmark, Emit, counts};
 use crate::error::Result;
 use crate::mask::{Layout, Pattern};
 use crate::models::presets::bench_l;
-use crate::ops::{AttentionOp, Mask};
+use crate::ops::{AttentionOp, Mask, Products, products};
 use dfdx::prelude::*;
 use std::hint::black_box;
 
@@ -18,7 +18,10 @@ pub fn benchmarks() -> [Benchmark<Cpu>; 2] {
 /// Products of a training step's and of a sampling step's shapes.
 fn gemm(bench: &Bench<Cpu>, emit: Emit<'_>) -> Result<()> {
     for (m, k, n) in [(2560, 512, 2048), (1280, 2048, 512), (8, 512, 2048)] {
-        let rate = product(m, k, n);
+        let rate = match products() {
+            Products::F32 => product(m, k, n),
+            Products::Bf16 => rounded_product(m, k, n),
+        };
         emit(bench.bounded(&format!("$-{m}x{k}x{n}"), rate.flops / 1e9, "GFLOP/s", rate))?;
     }
     let bytes = bench.machine.map_or(f64::NAN, |machine| machine.bytes);

@@ -15,7 +15,8 @@ pub use timing::{Gpu, Measurement};
 
 use super::device::Device;
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, MatmulPrecision};
+use crate::kernels::{Kernels, MatmulPrecision, Products};
+use crate::ops::with_products;
 use dfdx::tensor::Cpu;
 use timing::{Bench, Machine};
 
@@ -30,7 +31,7 @@ type Benchmark<D> = (&'static str, fn(&Bench<D>, Emit<'_>) -> Result<()>);
 pub struct Settings {
     /// Where.
     pub device: Device,
-    /// What a GPU's products round their factors to.
+    /// What products round their factors to.
     pub products: MatmulPrecision,
     /// Bounds that are given; those of a known GPU otherwise.
     pub peaks: Peaks,
@@ -53,11 +54,20 @@ pub fn bench(asked: &[String], settings: Settings, each: Emit<'_>) -> Result<()>
     if let Some(unknown) = asked.iter().find(|name| !names().contains(&name.as_str())) {
         return Err(Error::Usage(format!("unknown work {unknown:?}: expected one of {}", names().join(", "))));
     }
-    if settings.products != MatmulPrecision::F32 && settings.device != Device::Cuda(Kernels::Experimental) {
-        let got = format!("{:?}", settings.products).to_lowercase();
-        let what = "expected f32, or --device cuda --cuda-kernels experimental, whose kernels round what they multiply";
-        return Err(Error::Usage(format!("--products {got}: {what}")));
-    }
+    let rounded = match (settings.device, settings.products) {
+        (Device::Cuda(Kernels::Experimental), _) | (_, MatmulPrecision::F32) => Products::F32,
+        (Device::Cpu, MatmulPrecision::Bf16) => Products::Bf16,
+        (device, products) => {
+            let got = format!("{products:?}").to_lowercase();
+            let what = match device {
+                Device::Cpu => "expected f32 or bf16",
+                Device::Cuda(_) => {
+                    "expected f32, or --cuda-kernels experimental, whose kernels round what they multiply"
+                }
+            };
+            return Err(Error::Usage(format!("--products {got}: {what}")));
+        }
+    };
     let offered = offered(settings.device);
     if let Some(work) = asked.iter().find(|name| !offered.contains(&name.as_str())) {
         let (device, benchmarks) = (settings.device.name(), offered.join(", "));
@@ -72,7 +82,15 @@ pub fn bench(asked: &[String], settings: Settings, each: Emit<'_>) -> Result<()>
         Device::Cpu => {
             let (device, machine, peaks) = (Cpu::default(), Some(Machine::measure()), settings.peaks);
             let benchmarks = kernels::benchmarks().into_iter().chain(models::benchmarks());
-            run(&Bench { device, machine, gpu: None, peaks }, benchmarks, &wanted, each)
+            let bench = Bench { device, machine, gpu: None, peaks };
+            match rounded {
+                Products::F32 => run(&bench, benchmarks, &wanted, each),
+                Products::Bf16 => with_products(rounded, || {
+                    run(&bench, benchmarks, &wanted, &mut |measured| {
+                        each(Measurement { work: measured.work + "-bf16", ..measured })
+                    })
+                }),
+            }
         }
         Device::Cuda(kernels) => on_gpu(&wanted, kernels, settings, each),
     }
@@ -137,11 +155,9 @@ mod tests {
         let cuda = Settings { device: Device::Cuda(Kernels::Composed), ..Settings::default() };
         let cpus = refused("gemm", cuda);
         assert!(cpus.starts_with("gemm is not offered on cuda: expected one of train-s, train-l, sample-l"), "{cpus}");
-        for device in [Device::Cpu, cuda.device] {
-            assert!(
-                refused("train-s", Settings { device, products: MatmulPrecision::Tf32, ..cuda })
-                    .contains("experimental")
-            );
+        for (device, expected) in [(Device::Cpu, "expected f32 or bf16"), (cuda.device, "experimental")] {
+            let text = refused("train-s", Settings { device, products: MatmulPrecision::Tf32, ..cuda });
+            assert!(text.starts_with("--products tf32: ") && text.contains(expected), "{text}");
         }
         assert!(refused(MALEVICH, cuda).starts_with("malevich is not offered on cuda: "));
         assert!(offered(Device::Cuda(Kernels::Experimental)).contains(&MALEVICH));

@@ -5,6 +5,7 @@ use super::rates::{Peaks, Reached};
 use crate::error::{Error, Result};
 use crate::harness::memory::Peak;
 use crate::kernels::MatmulPrecision;
+use crate::kernels::cpu::bf16::{Rows, Tiles, Unit, multiply};
 use crate::kernels::cpu::matmul::{View, matmul};
 use crate::ops::Backend;
 use dfdx::tensor::Synchronize;
@@ -135,6 +136,14 @@ pub fn product(m: usize, k: usize, n: usize) -> Count {
     let (a, b) = (vec![0.5f32; m * k], vec![0.25f32; k * n]);
     let mut c = vec![0.0f32; m * n];
     let seconds = infallible(15, || matmul(black_box(&mut c), (m, n, k), View::rows(&a, k), View::rows(&b, n), false));
+    counts::product(m, k, n) / seconds
+}
+
+/// The same with both factors in bf16, as a training step keeps them: rows of activations and tiles of weights.
+pub fn rounded_product(m: usize, k: usize, n: usize) -> Count {
+    let (a, b) = (Rows::of(&vec![0.5; m * k], k), Tiles::of(&vec![0.25; k * n], n));
+    let mut c = vec![0.0f32; m * n];
+    let seconds = infallible(15, || multiply(Unit::best(), black_box(&mut c), &a, &b, false));
     counts::product(m, k, n) / seconds
 }
 

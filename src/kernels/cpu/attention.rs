@@ -12,6 +12,7 @@
 mod decode;
 mod pack;
 mod product;
+pub mod rounded;
 mod weights;
 
 pub use decode::{Prefix, decode};

@@ -26,6 +26,7 @@
 //! direct 5.0, 5.7 and 4.9 ms (forward, gradients of w and of x), as products of blocks 4.2, 4.7 and 3.3.
 
 mod pointwise;
+pub mod rounded;
 #[cfg(test)]
 mod tests;
 mod tiles;

@@ -1,5 +1,7 @@
 //! y = x·wᵀ + b. Shapes: x (R, I), w (O, I), b (O), y (R, O); sizes are given as (I, O).
 
+pub mod rounded;
+
 use super::activation::{self, Activation};
 use super::matmul::{View, matmul, matmul_then};
 use super::parallel::expect_lengths;
@@ -24,7 +26,7 @@ compiled! {
 }
 
 fn forward_of<E: Real>(x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (usize, usize), y: &mut [E]) {
-    let rows = check("linear::forward", x, w, b, (inputs, outputs), y);
+    let rows = check("linear::forward", x.len(), w, b, (inputs, outputs), y);
     let (sizes, x, w) = ((rows, outputs, inputs), View::rows(x, inputs), View::rows(w, inputs).t());
     match b {
         Some(b) => matmul_then(y, &mut [], sizes, x, w, |y, _, first| reduce::add(y, &b[first..])),
@@ -40,7 +42,7 @@ fn forward_activated_of<E: Real>(
     f: Activation,
     (z, y): (&mut [E], &mut [E]),
 ) {
-    let rows = check("linear::forward_activated", x, w, b, (inputs, outputs), z);
+    let rows = check("linear::forward_activated", x.len(), w, b, (inputs, outputs), z);
     expect_lengths("linear::forward_activated", &[("y", y.len(), rows * outputs)]);
     let (x, w) = (View::rows(x, inputs), View::rows(w, inputs).t());
     matmul_then(z, y, (rows, outputs, inputs), x, w, |z, y, first| {
@@ -52,12 +54,12 @@ fn forward_activated_of<E: Real>(
 }
 
 fn backward_input_of<E: Real>(dy: &[E], w: &[E], (inputs, outputs): (usize, usize), dx: &mut [E]) {
-    let rows = check("linear::backward_input", dx, w, None, (inputs, outputs), dy);
+    let rows = check("linear::backward_input", dx.len(), w, None, (inputs, outputs), dy);
     matmul(dx, (rows, inputs, outputs), View::rows(dy, outputs), View::rows(w, inputs), true);
 }
 
 fn backward_weight_of<E: Real>(dy: &[E], x: &[E], (inputs, outputs): (usize, usize), dw: &mut [E]) {
-    check("linear::backward_weight", x, dw, None, (inputs, outputs), dy);
+    check("linear::backward_weight", x.len(), dw, None, (inputs, outputs), dy);
     reduce::outer_product(dy, x, (outputs, inputs), dw);
 }
 
@@ -76,11 +78,11 @@ pub(super) fn fill_rows<E: Real>(y: &mut [E], b: &[E]) {
 
 /// Asserts the lengths; returns the rows.
 #[track_caller]
-fn check<E>(kernel: &str, x: &[E], w: &[E], b: Option<&[E]>, (inputs, outputs): (usize, usize), y: &[E]) -> usize {
+fn check<E>(kernel: &str, x: usize, w: &[E], b: Option<&[E]>, (inputs, outputs): (usize, usize), y: &[E]) -> usize {
     assert!(inputs > 0 && outputs > 0, "{kernel}: {inputs} inputs and {outputs} outputs, expected at least one each");
-    let rows = x.len() / inputs;
+    let rows = x / inputs;
     let lengths = [
-        ("x", x.len(), rows * inputs),
+        ("x", x, rows * inputs),
         ("w", w.len(), outputs * inputs),
         ("b", b.map_or(outputs, <[E]>::len), outputs),
         ("y", y.len(), rows * outputs),

@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod adamw;
 pub mod attention;
+pub mod bf16;
 pub mod conv;
 pub mod cross_entropy;
 pub(crate) mod embed;

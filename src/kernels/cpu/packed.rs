@@ -10,12 +10,13 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
+use super::bf16::Bf16;
 use super::lanes::vectorised;
 use super::parallel::{by_columns, expect_lengths, rows_per_task};
 use crate::kernels::{Real, compiled};
 use dots::{dots, tiles};
 use rayon::prelude::*;
-use stored::{Half, Stored};
+use stored::Stored;
 
 /// Inputs that are multiplied at once: an AVX2 register of f32.
 const LANES: usize = 8;
@@ -45,7 +46,7 @@ pub struct Packed<E> {
 #[derive(Debug, Clone)]
 enum Weights<E> {
     Full(Vec<[E; LANES]>),
-    Half(Vec<[Half; LANES]>),
+    Half(Vec<[Bf16; LANES]>),
     Byte { values: Vec<[i8; LANES]>, scales: Vec<E> },
 }
 
@@ -60,7 +61,7 @@ fn pack_of<E: Real>(w: Vec<E>, bias: Vec<E>, inputs: usize, precision: Precision
     let weights = match precision {
         Precision::F32 => Weights::Full(rows().flat_map(|row| blocks(row, |w| w)).collect()),
         Precision::Bf16 => {
-            Weights::Half(rows().flat_map(|row| blocks(row, |w| Half::round(w.as_f64() as f32))).collect())
+            Weights::Half(rows().flat_map(|row| blocks(row, |w| Bf16::round(w.as_f64() as f32))).collect())
         }
         Precision::Int8 => {
             let scale = |row: &[E]| row.iter().fold(0.0, |top: f64, w| top.max(w.as_f64().abs())) / 127.0;

@@ -24,6 +24,11 @@ impl<'a, E: Real> Vectors<'a, E> {
         &self.values[position * self.stride..][..self.dim]
     }
 
+    /// All of them: (places, D).
+    pub fn all(&self) -> Vec<E> {
+        self.order.iter().flat_map(|&position| self.of(position)).copied().collect()
+    }
+
     /// scale·x of a block of places: (BLOCK, D).
     #[inline(always)]
     pub fn rows(&self, block: usize, scale: E) -> Vec<E> {

@@ -1,6 +1,7 @@
 //! Every pattern against the definition: values, gradients, caches, threads.
 
 use super::*;
+use crate::kernels::cpu::bf16::Bf16;
 use crate::kernels::cpu::testing::{assert_close, assert_gradient, assert_same_on_any_threads, normals, weighted};
 use crate::mask::testing::patterns;
 use crate::mask::{Layout, Pattern};
@@ -136,6 +137,49 @@ fn gradients_equal_central_differences_and_accumulate() {
         backward(case.sizes, &dout, &qkv, &out, &lse, &case.tiles(), &mut twice);
         assert_close(&twice, &gradient.iter().map(|x| 2.0 * x).collect::<Vec<_>>(), 1e-12);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Inputs that are bf16 already, and scales that are powers of two: scores are exact then, and probabilities and their gradients
+    /// are the only factors that are rounded, by 2⁻⁸ at most.
+    #[test]
+    fn rounded_factors_change_little(
+        (batch, heads, dim) in (1usize..3, 1usize..3, prop_oneof![Just(4usize), Just(16), Just(64)]),
+        (text, grid) in (prop_oneof![1usize..70, 290usize..300], 0usize..9),
+        pattern in patterns(),
+    ) {
+        let case = Case::new(batch, heads, dim, pattern, Layout { text, grid });
+        let bf16 = |x: Vec<f32>| x.iter().map(|&x| Bf16::round(x).widen()).collect::<Vec<_>>();
+        let (qkv, dout) = (bf16(case.qkv::<f32>()), bf16(normals::<f32>("dout", case.rows())));
+        let wide = |x: &[f32]| x.iter().map(|&x| x.into()).collect::<Vec<f64>>();
+        let (a, tiles) = (case.sizes, case.tiles());
+        let (mut out, mut lse) = (vec![f32::NAN; case.rows()], vec![f32::NAN; a.batch * a.heads * a.positions]);
+        rounded::forward(a, &qkv, &tiles, &mut out, &mut lse);
+        let (expected, expected_lse) = case.forward(&wide(&qkv));
+        assert_close(&out, &expected, 0.015);
+        assert_close(&lse, &expected_lse, 1e-4);
+        let start = normals::<f32>("dqkv", qkv.len());
+        let (mut got, mut expected) = (start.clone(), wide(&start));
+        rounded::backward(a, &dout, &qkv, &out, &lse, &tiles, &mut got);
+        let exact = case.forward(&wide(&qkv));
+        backward(a, &wide(&dout), &wide(&qkv), &exact.0, &exact.1, &tiles, &mut expected);
+        assert_close(&got, &expected, 0.05);
+    }
+}
+
+#[test]
+fn threads_do_not_change_the_bits_of_rounded_factors() {
+    let case = Case::new(2, 3, 20, Pattern::Column, Layout { text: 60, grid: 9 });
+    let (a, tiles, qkv) = (case.sizes, case.tiles(), case.qkv::<f32>());
+    assert_same_on_any_threads(|| {
+        let (mut out, mut lse) = (vec![0.0; case.rows()], vec![0.0; a.batch * a.heads * a.positions]);
+        rounded::forward(a, &qkv, &tiles, &mut out, &mut lse);
+        let mut dqkv = vec![0.0; qkv.len()];
+        rounded::backward(a, &normals("dout", case.rows()), &qkv, &out, &lse, &tiles, &mut dqkv);
+        [out, lse, dqkv].concat()
+    });
 }
 
 /// Laws of a long sequence, whose central differences would take too long: the output is homogeneous of degree 1 in v, and a
