@@ -64,20 +64,15 @@ enum What {
 }
 
 pub fn export(args: &ExportArgs) -> Result<()> {
-    let (What::Tensorboard { runs, .. } | What::Csv { runs, .. }) = &args.what else { return exported(args) };
-    for path in runs {
-        let newest = run_dir::find(path)?;
-        if newest != *path {
-            notice::line(format_args!("{}: its newest run, {}", path.display(), newest.display()));
-        }
-    }
-    exported(args)
-}
-
-fn exported(args: &ExportArgs) -> Result<()> {
     match &args.what {
-        What::Tensorboard { runs, out, follow } => tensorboard(runs, out, *follow),
-        What::Csv { runs, out } => export::tables(runs, out)?.iter().try_for_each(|path| say(path.display())),
+        What::Tensorboard { runs, out, follow } => {
+            say_newest(runs)?;
+            tensorboard(runs, out, *follow)
+        }
+        What::Csv { runs, out } => {
+            say_newest(runs)?;
+            export::tables(runs, out)?.iter().try_for_each(|path| say(path.display()))
+        }
         What::Model { run, out, older } => {
             let folder = export::model(run, out, older.which())?;
             for (stage, step) in &folder.stages {
@@ -86,6 +81,17 @@ fn exported(args: &ExportArgs) -> Result<()> {
             say(folder.path.display())
         }
     }
+}
+
+/// Which run is taken where a folder of runs is named.
+fn say_newest(runs: &[PathBuf]) -> Result<()> {
+    for path in runs {
+        let newest = run_dir::find(path)?;
+        if newest != *path {
+            notice::line(format_args!("{}: its newest run, {}", path.display(), newest.display()));
+        }
+    }
+    Ok(())
 }
 
 fn tensorboard(runs: &[PathBuf], out: &Path, follow: bool) -> Result<()> {

@@ -194,14 +194,12 @@ enum Verb {
 fn main() -> ExitCode {
     heap::keep_pages();
     heap::end_without_memory();
-    let done = match parse() {
+    let done = match parse().map_err(|said| (misspelt(&said), said)) {
         Ok(cli) => execute(cli),
         // A misspelt verb is taken for a spec, and what follows it for verbs.
-        Err(said) if said.kind() == clap::error::ErrorKind::ArgumentConflict && misspelt().is_some() => {
-            usage(misspelt().unwrap_or_default())
-        }
+        Err((Some(what), _)) => usage(what),
         // Help, the version, or what is wrong with the arguments.
-        Err(said) => match (said.print(), said.exit_code()) {
+        Err((None, said)) => match (said.print(), said.exit_code()) {
             (Err(error), 0) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Error::io("write", "standard output")(error))
             }
@@ -217,8 +215,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// What to say of the first argument where it is neither a spec nor a verb.
-fn misspelt() -> Option<String> {
+/// What to say of the first argument where it is neither a spec nor a verb, and the others do not go with it.
+fn misspelt(said: &clap::Error) -> Option<String> {
+    if said.kind() != clap::error::ErrorKind::ArgumentConflict {
+        return None;
+    }
     let first = std::env::args_os().nth(1)?;
     let is_verb = Cli::command().get_subcommands().any(|verb| first == verb.get_name());
     if is_verb { None } else { run::misspelt(first.to_str()?) }

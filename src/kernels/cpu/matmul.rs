@@ -108,7 +108,7 @@ pub fn matmul_then<E: Real>(
 }
 
 /// The blocks of a row-major matrix x (m, n), at most `down` × `across`, each with its first row and column.
-fn blocks<E>(
+pub(super) fn blocks<E>(
     x: &mut [E],
     (m, n): (usize, usize),
     (down, across): (usize, usize),
@@ -128,7 +128,7 @@ fn blocks<E>(
 }
 
 /// Row `i` of a block of a row-major matrix.
-fn row<'a, E>(block: &'a mut MatMut<'_, E>, i: usize) -> &'a mut [E] {
+pub(super) fn row<'a, E>(block: &'a mut MatMut<'_, E>, i: usize) -> &'a mut [E] {
     block.rb_mut().row_mut(i).try_as_row_major_mut().expect("a block of rows").as_slice_mut()
 }
 

@@ -6,9 +6,11 @@
 use super::pack::Vectors;
 use super::product::STRIP;
 use super::{Attention, BLOCK, hide};
+use crate::kernels::Real;
 use crate::kernels::cpu::bf16::{Bf16, LINE, Left, Rows, SIDE, Sums, Tiles, Unit};
 use crate::kernels::cpu::lanes::{dot, exp_in_place, max, vectorised};
 use crate::kernels::cpu::parallel::expect_lengths;
+use crate::kernels::cpu::reduce;
 use crate::mask::{self, Tile};
 use rayon::prelude::*;
 
@@ -53,7 +55,7 @@ fn forward_head(
                 let highest = max(s).max(top[query]);
                 // A row that has seen nothing yet: any finite shift gives it weights of 0.
                 let shift = if highest == f32::NEG_INFINITY { 0.0 } else { highest };
-                let shrink = (top[query] - shift).exp();
+                let shrink = (top[query] - shift).fast_exp();
                 top[query] = highest;
                 total[query] = total[query] * shrink + exp_in_place(s, shift);
                 for sums in &mut total_out {
@@ -203,9 +205,7 @@ fn round(s: &[f32], rounded: &mut [u16]) {
 }
 
 fn add(total: &mut Sums, sums: &Sums) {
-    vectorised!(|| for (total, sum) in total.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-        *total += sum;
-    });
+    reduce::add(total.as_flattened_mut(), sums.as_flattened());
 }
 
 /// row += scale·row `at` of the columns.

@@ -4,8 +4,8 @@ use super::layout::{LINE, SIDE, Sums};
 use super::pack::{Rows, Tiles};
 use super::unit::Unit;
 use crate::kernels::cpu::lanes::vectorised;
+use crate::kernels::cpu::matmul::{self, blocks};
 use faer::MatMut;
-use faer::reborrow::ReborrowMut;
 use rayon::prelude::*;
 
 /// Lines of k that are summed before the sums go to c: 32 rows of them and 128 columns of tiles stay in the second cache.
@@ -50,11 +50,11 @@ fn all(
     assert_eq!(k, b.depth(), "bf16: columns of a and rows of b");
     assert_eq!(c.len(), m * n, "bf16: the elements of c, expected {m} × {n}");
     assert!(also.is_empty() || also.len() == c.len(), "bf16: {} elements beside {} of c", also.len(), c.len());
-    let (down, across) = task((m, n, k));
-    let c = blocks(c, (m, n), (down, across));
+    let task = task((m, n, k));
+    let c = parts(c, (m, n), task);
     let also: Vec<Option<Block<'_>>> = match also {
         [] => c.iter().map(|_| None).collect(),
-        also => blocks(also, (m, n), (down, across)).into_iter().map(Some).collect(),
+        also => parts(also, (m, n), task).into_iter().map(Some).collect(),
     };
     let tasks: Vec<_> = c.into_iter().zip(also).collect();
     tasks.into_par_iter().with_max_len(1).for_each(|(mut c, mut also)| {
@@ -80,19 +80,8 @@ struct Block<'a> {
 }
 
 /// The parts of x (m, n), at most `down` × `across`.
-fn blocks(x: &mut [f32], (m, n): (usize, usize), (down, across): (usize, usize)) -> Vec<Block<'_>> {
-    let mut blocks = Vec::new();
-    let mut below = MatMut::from_row_major_slice_mut(x, m, n);
-    for row in (0..m).step_by(down) {
-        let (mut rest, next) = below.split_at_row_mut(down.min(m - row));
-        below = next;
-        for column in (0..n).step_by(across) {
-            let (values, right) = rest.split_at_col_mut(across.min(n - column));
-            rest = right;
-            blocks.push(Block { row, column, values });
-        }
-    }
-    blocks
+fn parts(x: &mut [f32], sizes: (usize, usize), task: (usize, usize)) -> Vec<Block<'_>> {
+    blocks(x, sizes, task).into_iter().map(|(row, column, values)| Block { row, column, values }).collect()
 }
 
 impl Block<'_> {
@@ -147,6 +136,6 @@ impl Block<'_> {
     }
 
     fn line(&mut self, row: usize) -> &mut [f32] {
-        self.values.rb_mut().row_mut(row).try_as_row_major_mut().expect("a block of rows").as_slice_mut()
+        matmul::row(&mut self.values, row)
     }
 }

@@ -107,22 +107,13 @@ struct Frame {
 
 impl Frame {
     fn of(c: Conv, x: &[f32], band: &Band) -> Frame {
-        let (pad, line) = (c.kernel / 2, c.width + c.kernel - 1);
+        let line = c.width + c.kernel - 1;
         let lines = (c.kernel * c.inputs).div_ceil(LINE);
         let runs: Vec<usize> = (0..c.kernel).map(|ky| ky * line * c.inputs).collect();
         // So much is read of the last block of pixels; beyond the frame against weights of 0, or for a pixel that is left out.
         let pixels = (band.rows.len() * line).next_multiple_of(SIDE) + (c.kernel - 1) * line;
         let mut values = vec![0; pixels * c.inputs + lines * LINE];
-        let width = c.width * c.inputs;
-        vectorised!(|| for (at, to) in values.chunks_exact_mut(line * c.inputs).enumerate() {
-            let Some(row) = c.row(band, at) else { continue };
-            let (to, x) = (&mut to[pad * c.inputs..][..width], &x[row * width..][..width]);
-            if c.relu {
-                to.iter_mut().zip(x).for_each(|(to, &x)| *to = Bf16::round(relu(x)).0);
-            } else {
-                to.iter_mut().zip(x).for_each(|(to, &x)| *to = Bf16::round(x).0);
-            }
-        });
+        fill(c, x, band, &mut values, |x| Bf16::round(x).0);
         Frame { values, line, channels: c.inputs, runs, lines }
     }
 
@@ -131,6 +122,20 @@ impl Frame {
         let values = &self.values[first * self.channels..];
         Left { values, stride: self.channels, segments: &self.runs, lines: self.lines }
     }
+}
+
+/// Puts the rows of x that a band's patches meet, or of max(x, 0), into their places in a frame.
+fn fill<T>(c: Conv, x: &[f32], band: &Band, frame: &mut [T], of: impl Fn(f32) -> T) {
+    let (pad, line, width) = (c.kernel / 2, c.width + c.kernel - 1, c.width * c.inputs);
+    vectorised!(|| for (at, to) in frame.chunks_exact_mut(line * c.inputs).enumerate() {
+        let Some(row) = c.row(band, at) else { continue };
+        let (to, x) = (&mut to[pad * c.inputs..][..width], &x[row * width..][..width]);
+        if c.relu {
+            to.iter_mut().zip(x).for_each(|(to, &x)| *to = of(relu(x)));
+        } else {
+            to.iter_mut().zip(x).for_each(|(to, &x)| *to = of(x));
+        }
+    });
 }
 
 /// The weights (K·⌈K·I/32⌉·32, O): for each row of a patch its K·I taps, zero up to a whole line.
@@ -193,20 +198,11 @@ fn backward_weight(c: Conv, dy: &[f32], x: &[f32], dw: &mut [f32]) {
 
 /// The rows of x that a band's patches meet, in a frame of zeros, a channel after the other; and the pixels of a row of it.
 fn channels(c: Conv, x: &[f32], band: &Band) -> (Rows, usize) {
-    let (pad, line) = (c.kernel / 2, c.width + c.kernel - 1);
-    let width = c.width * c.inputs;
+    let line = c.width + c.kernel - 1;
     // Blocks of pixels end later than the frame, where dy has zeros; the last tap begins later still.
     let pixels = (band.rows.len() * line).next_multiple_of(LINE) + (c.kernel - 1) * (line + 1);
     let mut frame = vec![0.0; pixels * c.inputs];
-    vectorised!(|| for (at, to) in frame.chunks_exact_mut(line * c.inputs).enumerate() {
-        let Some(row) = c.row(band, at) else { continue };
-        let (to, x) = (&mut to[pad * c.inputs..][..width], &x[row * width..][..width]);
-        if c.relu {
-            to.iter_mut().zip(x).for_each(|(to, &x)| *to = relu(x));
-        } else {
-            to.copy_from_slice(x);
-        }
-    });
+    fill(c, x, band, &mut frame, |x| x);
     (Rows::transposed(&frame, c.inputs), line)
 }
 
