@@ -50,12 +50,13 @@ pub(super) fn sweep(parent: &Path, gate: Option<&Gate>) {
     }
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
-        if !is_run_name(&entry.file_name().to_string_lossy()) || !path.is_dir() || path.join(RUN).exists() {
+        if !is_run_name(&entry.file_name().to_string_lossy()) || !path.is_dir() {
             continue;
         }
-        // Whoever is making one holds the gate until it has its lock.
+        // Whoever is making one holds the gate until it has its lock, and the lock until there is a run.json: only where nobody holds
+        // it any more can there be none for ever.
         let dead = !path.join("lock").exists() || matches!(holder(&path), Holder::Nobody);
-        if !dead {
+        if !dead || path.join(RUN).exists() {
             continue;
         }
         if !holds_nothing(&path) {
@@ -98,8 +99,8 @@ fn holds_nothing(path: &Path) -> bool {
         match name.to_str() {
             Some(METRICS) => entry.metadata().is_ok_and(|data| data.len() == 0),
             Some(name) if FOLDERS.contains(&name) => empty(entry.path()),
+            Some(RUN) | None => false,
             Some(name) => ["lock", "spec.yaml", RESOLVED, RUN].contains(&name.strip_suffix(".tmp").unwrap_or(name)),
-            None => false,
         }
     };
     fs::read_dir(path).is_ok_and(|mut entries| entries.all(nothing))
@@ -149,6 +150,18 @@ mod tests {
             assert!(is_name(&part) && !others.contains(&part.as_str()), "{name:?}: {part}");
         }
         assert_ne!(file_part("a/b"), file_part("a/c"));
+    }
+
+    #[test]
+    fn a_run_is_never_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["lock", "spec.yaml", "spec.resolved.yaml.tmp", "run.json.tmp", "metrics.jsonl"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        FOLDERS.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
+        assert!(holds_nothing(folder.path()));
+        fs::write(folder.path().join(RUN), "{}").unwrap();
+        assert!(!holds_nothing(folder.path()), "it was begun while somebody looked");
     }
 
     #[test]

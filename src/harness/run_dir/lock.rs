@@ -4,6 +4,8 @@ use crate::{Error, Result};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 /// Who holds a run's lock.
 pub(super) enum Holder {
@@ -41,12 +43,24 @@ impl Drop for Lock {
     }
 }
 
+/// Tries for longer than [`holder`] takes to look, which holds a lock too.
+fn patiently(file: &File) -> std::result::Result<(), TryLockError> {
+    const LOOKS: u32 = 50;
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            tried => return tried,
+        }
+    }
+    file.try_lock()
+}
+
 /// Takes the run's lock.
 pub(super) fn lock(run: &Path) -> Result<Lock> {
     let path = run.join("lock");
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
     let mut file = options.open(&path).map_err(Error::io("write", &path))?;
-    match file.try_lock() {
+    match patiently(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();

@@ -40,6 +40,26 @@ fn a_run_that_ended_is_free_while_others_start_programs() {
     });
 }
 
+/// Whoever looks whether a run is written holds its lock for that moment.
+#[test]
+fn a_run_that_nobody_writes_is_free_while_others_look() {
+    let results = tempfile::tempdir().unwrap();
+    let path = create(results.path()).path().to_owned();
+    let busy = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while busy.load(std::sync::atomic::Ordering::Relaxed) {
+                    run_dir::is_written(&path);
+                }
+            });
+        }
+        let refused = (0..2000).find_map(|_| run_dir::hold(&path).err());
+        busy.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert!(refused.is_none(), "{}", refused.unwrap());
+    });
+}
+
 #[test]
 fn one_that_was_killed_is_not_said_to_run() {
     let results = tempfile::tempdir().unwrap();
