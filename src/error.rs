@@ -20,6 +20,14 @@ pub enum Error {
     /// may be styled for a terminal; displayed it is not.
     #[error("{}", printable(&unstyled(.0)))]
     Spec(String),
+    /// What a spec names cannot be used: the text points at its line as [`Error::Spec`]'s does, the error is what it was found by.
+    #[error("{}", printable(&unstyled(text)))]
+    Named {
+        /// Place, message and snippet.
+        text: String,
+        /// What is wrong.
+        error: Box<Error>,
+    },
     /// A line of the spec's `expect:` block that the run did not meet.
     #[error("expectation failed: {}", one_line(.0))]
     Expect(String),
@@ -105,6 +113,7 @@ impl Error {
         match self {
             Error::Selftest { .. } => 1,
             Error::Usage(_) | Error::Spec(_) => 2,
+            Error::Named { error, .. } => error.exit_code(),
             Error::Expect(_) | Error::Different(_) => 3,
             Error::Data { .. } => 4,
             // Reading what is not there is missing data, whichever call noticed it.
@@ -249,6 +258,7 @@ mod tests {
         for error in [
             Error::Usage(text()),
             Error::Spec(text()),
+            Error::Named { text: text(), error: Box::new(Error::Usage(text())) },
             Error::Expect(text()),
             Error::Device(text()),
             Error::data(text(), text()),

@@ -30,7 +30,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The folder of such files, beside the runs.
-pub const TOKENS: &str = "tokens";
+pub use crate::spec::check::TOKENS;
 /// Bytes before the first row.
 const HEAD: usize = 4096;
 /// Bytes of a row's check.
@@ -206,6 +206,14 @@ impl<'a> Codes<'a> {
         }
         Ok(rows)
     }
+}
+
+/// The blake3 of the first stage whose codes the file at `path` holds; none of a file of something else.
+pub fn first_stage(path: &Path) -> Option<String> {
+    let mut head = vec![0; HEAD];
+    File::open(path).ok()?.read_exact_at(&mut head, 0).ok()?;
+    let facts: Value = serde_json::from_slice(&head).ok()?;
+    facts["first_stage"].as_str().map(str::to_owned)
 }
 
 impl Kept {

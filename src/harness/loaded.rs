@@ -10,6 +10,7 @@ use serde_yaml::Value;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A spec that checks, and where it came from.
 #[derive(Debug, Clone)]
@@ -62,6 +63,19 @@ impl Loaded {
     /// [`Error::Spec`] for a value that JSON cannot hold; none of a checked spec is.
     pub fn origins(&self) -> Result<String> {
         self.origins.beside(&self.spec)
+    }
+
+    /// The same for programs: `{"seed": {"value": 7, "where": "a.yaml:3"}, …}`.
+    ///
+    /// # Errors
+    /// Those of [`Loaded::origins`].
+    pub fn told_origins(&self) -> Result<serde_json::Value> {
+        self.origins.told(&self.spec)
+    }
+
+    /// `error`, which what the spec says at `path` (`data.train[0]`) is at fault for: with its line, where there is one.
+    pub(super) fn blamed(&self, path: &str, error: Error, hint: &str) -> Error {
+        self.origins.blamed(path, error, hint)
     }
 }
 
@@ -126,7 +140,7 @@ pub(super) struct Tree {
     /// Taken out of it.
     pub(super) sweep: Option<(Key, Node)>,
     /// What places point into.
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Arc<[Source]>,
     /// What is wrong so far.
     pub(super) problems: Vec<Problem>,
 }
@@ -146,13 +160,13 @@ pub(super) fn tree((name, file): (&str, &Path), text: &str, sets: &[String]) -> 
         set::apply(&mut root, text, sources.len(), &mut problems);
         sources.push(Source { name: "--set".to_owned(), text: text.clone() });
     }
-    Ok(Tree { root, sweep, sources, problems })
+    Ok(Tree { root, sweep, sources: sources.into(), problems })
 }
 
 /// The spec in a tree, or all that is wrong with it; `expected` finds what is wrong with its expectations.
 pub(super) fn judged(
     root: &Node,
-    sources: &[Source],
+    sources: &Arc<[Source]>,
     presets: &[&str],
     expected: Expected,
     settle: Settle<'_>,

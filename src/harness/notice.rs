@@ -45,7 +45,7 @@ pub fn line(text: impl Display) {
 /// Writes what ends the program, with its colours where there are any.
 pub fn error(error: &Error) {
     let text = match error {
-        Error::Spec(text) if STYLED.load(Ordering::Relaxed) => printable_styled(text),
+        Error::Spec(text) | Error::Named { text, .. } if STYLED.load(Ordering::Relaxed) => printable_styled(text),
         other => printable(&other.to_string()),
     };
     write(&format!("{}: {text}", word("error", "31")));

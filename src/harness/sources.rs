@@ -52,9 +52,10 @@ impl Sources {
         let seed = loaded.spec.seed;
         if data.kind.is_procedural() {
             if side != 32 && side != 64 && side != 16 {
-                return Err(Error::Usage(format!(
-                    "data.kind shapes draws pictures of side 16, 32 or 64, the preset's are {side}"
-                )));
+                let preset = &loaded.spec.preset;
+                let what = format!("shapes are drawn at 16, 32 or 64 pixels a side, preset {preset} takes {side}");
+                let hint = "train on pictures of your own: data.kind folder or webdataset";
+                return Err(loaded.blamed("preset", Error::Usage(what), hint));
             }
             let shapes = |split, count| Box::new(Shapes { side, seed, split, count });
             return Ok(Sources {
@@ -69,7 +70,7 @@ impl Sources {
         }
         let root = std::env::var_os("DALLE_DATA").map_or_else(|| loaded.folder.clone(), PathBuf::from);
         let name = data.train.first().map_or_else(|| root.clone(), |first| root.join(first));
-        let train = open(data, &root, &data.train)?;
+        let train = open(loaded, &root, ("data.train", &data.train))?;
         if data.validation.is_empty() {
             let usable = |source: &dyn Source, index| {
                 let mut rng = Rng::new(seed, "data/held-out", 1, index as u64);
@@ -81,7 +82,10 @@ impl Sources {
             let validation = vec![(HELD_OUT.to_owned(), Box::new(held) as Box<dyn Source>)];
             return Ok(Sources { train: Box::new(train), validation, name, held_out: Some(data.validation_share) });
         }
-        let validation = data.validation.iter().map(|(name, paths)| Ok((name.clone(), open(data, &root, paths)?)));
+        let set = |(name, paths): (&String, &Vec<String>)| {
+            Ok((name.clone(), open(loaded, &root, (&format!("data.validation.{name}"), paths))?))
+        };
+        let validation = data.validation.iter().map(set);
         Ok(Sources { train, validation: validation.collect::<Result<_>>()?, name, held_out: None })
     }
 
@@ -145,7 +149,16 @@ pub fn measured(spec: &Spec, name: &str, source: &dyn Source, side: usize, limit
     Loader::new(source, name, View::EVALUATION, side, (spec.seed, name), spec.data.max_bad)?.spread(limit)
 }
 
-fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Source>> {
+/// What the spec names at `key`; an error points at the one of its `patterns` that is at fault.
+fn open(loaded: &Loaded, root: &Path, (key, patterns): (&str, &[String])) -> Result<Box<dyn Source>> {
+    let data = &loaded.spec.data;
+    let blame = |at: usize, error: Error| {
+        let hint = match std::env::var_os("DALLE_DATA") {
+            None => "a path is relative to the spec's folder",
+            Some(_) => "a path is relative to DALLE_DATA",
+        };
+        loaded.blamed(&format!("{key}[{at}]"), error, hint)
+    };
     let extensions = Extensions::new(&data.extensions.picture, &data.extensions.caption);
     let mut left_out = Tally::default();
     let mut once: Vec<PathBuf> = Vec::new();
@@ -160,38 +173,54 @@ fn open(data: &DataSpec, root: &Path, patterns: &[String]) -> Result<Box<dyn Sou
         new
     };
     if data.kind == DataKind::Webdataset {
-        let mut shards = Vec::new();
-        for pattern in patterns {
-            shards.extend(WebDataset::find(root, pattern)?.into_iter().filter(&mut new));
+        // The shards, and for each the pattern that names it.
+        let (mut shards, mut named) = (Vec::new(), Vec::new());
+        for (at, pattern) in patterns.iter().enumerate() {
+            let found = WebDataset::find(root, pattern).map_err(|error| blame(at, error))?;
+            let first = shards.len();
+            shards.extend(found.into_iter().filter(&mut new));
+            named.resize(named.len() + shards.len() - first, at);
         }
-        let shards = Box::new(WebDataset::open_as(&shards, &extensions)?);
-        return Ok(Box::new(Joined::new(vec![shards], left_out)));
+        let opened = WebDataset::open_as(&shards, &extensions).map_err(|error| match &error {
+            Error::Data { path, .. } | Error::Io { path, .. } => match shards.iter().position(|shard| shard == path) {
+                Some(shard) => blame(named[shard], error),
+                None => error,
+            },
+            _ => error,
+        });
+        return Ok(Box::new(Joined::new(vec![Box::new(opened?)], left_out)));
     }
     let (mut sources, mut empty) = (Vec::<Box<dyn Source>>::new(), Vec::new());
-    for pattern in patterns {
-        let found: Vec<PathBuf> = paths::expand(root, pattern)?.into_iter().filter(&mut new).collect();
+    for (at, pattern) in patterns.iter().enumerate() {
+        let found = paths::expand(root, pattern).map_err(|error| blame(at, error))?;
+        let found: Vec<PathBuf> = found.into_iter().filter(&mut new).collect();
         let (folders, files): (Vec<_>, Vec<_>) = found.into_iter().partition(|path| !path.is_file());
         let several = folders.len() + files.len() > 1;
         for folder in folders {
             match Folder::open_as(&folder, &extensions) {
                 Ok(source) => sources.push(Box::new(source)),
                 // One of many that a pattern names may be empty or closed.
-                Err(error) if several => empty.push((folder, error)),
-                Err(error) => return Err(error),
+                Err(error) if several => empty.push((folder, at, error)),
+                Err(error) => return Err(blame(at, error)),
             }
         }
         match files.as_slice() {
             [] => {}
-            [file] if !paths::is_pattern(pattern) => drop(Folder::open_as(file, &extensions)?),
-            files => sources.push(Box::new(Folder::of_files(root, files, &extensions)?)),
+            [file] if !paths::is_pattern(pattern) => {
+                Folder::open_as(file, &extensions).map_err(|error| blame(at, error))?;
+            }
+            files => {
+                let source = Folder::of_files(root, files, &extensions).map_err(|error| blame(at, error))?;
+                sources.push(Box::new(source));
+            }
         }
     }
     if sources.is_empty()
-        && let Some((_, error)) = empty.pop()
+        && let Some((_, at, error)) = empty.pop()
     {
-        return Err(error);
+        return Err(blame(at, error));
     }
-    for (folder, error) in empty {
+    for (folder, _, error) in empty {
         left_out.add(&PictureError::new("no-samples", error.to_string()).of(&folder.to_string_lossy()));
     }
     Ok(Box::new(Joined::new(sources, left_out)))

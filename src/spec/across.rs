@@ -1,8 +1,9 @@
 //! What only several keys of a spec together can get wrong. Values of the wrong type are left to [`super::check`].
 
+use super::kinds::ATTENTION;
 use super::parse::{Data, Node};
 use super::problem::Problem;
-use super::{FirstStageConfig, TransformerConfig};
+use super::{FirstStageConfig, TransformerConfig, defaults};
 
 /// Adds what is wrong.
 pub(super) fn check(root: &Node, problems: &mut Vec<Problem>) {
@@ -57,6 +58,36 @@ pub(super) fn check(root: &Node, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(&node.place, message, "set transformer.caption_dropout, for example 0.1"));
     }
     source(root, problems);
+    sizes(root, problems);
+}
+
+/// What a preset's models have no room for. Of a stage that is another run's the keys here do not hold.
+fn sizes(root: &Node, problems: &mut Vec<Problem>) {
+    let Some(Node { data: Data::Text(preset), .. }) = root.get("preset") else { return };
+    let Some((depth, tokens)) = defaults::sizes(preset) else { return };
+    let lent = |stage: &str| root.get(stage).is_some_and(|stage| stage.get("from").is_some());
+    if let Some(Node { data: Data::List(patterns), place }) = root.at("transformer.attention")
+        && !patterns.is_empty()
+        && patterns.len() != depth
+        && patterns
+            .iter()
+            .all(|pattern| matches!(&pattern.data, Data::Text(name) if ATTENTION.contains(&name.as_str())))
+        && !lent("transformer")
+    {
+        let found = patterns.len();
+        let message = format!(
+            "`transformer.attention` must name a pattern for each of {depth} layers of preset {preset}, found {found}"
+        );
+        problems.push(Problem::new(place, message, "left out, it is the paper's order"));
+    }
+    if let Some(Node { data: Data::Whole(asked), place }) = root.at("text.vocabulary")
+        && *asked > tokens as i128
+        && !lent("transformer")
+        && !lent("clip")
+    {
+        let message = format!("`text.vocabulary` must be at most the {tokens} of preset {preset}, found {asked}");
+        problems.push(Problem::new(place, message, "left out, it is all of them"));
+    }
 }
 
 /// Files are named exactly when the source reads files: a `train` that is never read would be a silent mistake.

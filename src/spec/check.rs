@@ -9,6 +9,9 @@ use super::{across, expect};
 use crate::mask::is_kernel;
 use std::ops::RangeBounds;
 
+/// The folder beside the runs of all names where codes of training pictures are kept; on some systems in any case of its letters.
+pub const TOKENS: &str = "tokens";
+
 /// Every problem of the tree: keys, types, ranges, then what only several keys together can get wrong.
 pub fn check(root: &Node, presets: &[&str]) -> Vec<Problem> {
     let mut walk = Walk { presets, problems: Vec::new() };
@@ -86,6 +89,11 @@ impl Walk<'_> {
 
     fn text(&mut self, node: &Node, kind: &ValueKind, text: &str, path: &str) {
         match kind {
+            ValueKind::Name if TOKENS.eq_ignore_ascii_case(text) => {
+                let message =
+                    format!("`{path}` must not be `{TOKENS}`: codes of pictures are kept in results/{TOKENS}");
+                self.problem(&node.place, message, "any other name");
+            }
             ValueKind::Name if is_name(text) => {}
             ValueKind::Glob | ValueKind::Lender if !text.is_empty() => {}
             ValueKind::Choice(words) if words.iter().any(|word| word.name == text) => {}

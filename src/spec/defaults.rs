@@ -5,7 +5,7 @@ use super::{
     ClipConfig, DataKind, DataSpec, EvaluateSpec, FirstStageConfig, GpuSpec, Method, SampleSpec, Spec, TextSpec,
     TransformerConfig, updates,
 };
-use crate::shape::{DvaeShape, Preset};
+use crate::shape::{DvaeShape, Preset, TransformerShape};
 use crate::with_preset;
 use dfdx::shapes::ConstDim;
 use serde::de::DeserializeOwned;
@@ -88,6 +88,11 @@ fn read<T: DeserializeOwned>(value: &Value) -> Option<T> {
 /// The side of a preset's pictures; none of one that is in no table.
 pub fn side(preset: &str) -> Option<usize> {
     with_preset!(preset, P => <<<P as Preset>::Dvae as DvaeShape>::Side as ConstDim>::SIZE)
+}
+
+/// Layers of a preset's transformer, and tokens of its texts; none of one that is in no table.
+pub fn sizes(preset: &str) -> Option<(usize, usize)> {
+    with_preset!(preset, P => (<<P as Preset>::Transformer as TransformerShape>::DEPTH, <P as Preset>::BPE))
 }
 
 /// Side of pictures, side of the grid and number of codes of a preset's first stage; none of one that is in no table.

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// Names the folder under `results/`.
+    /// Names the folder under `results/`; not `tokens`, where codes of pictures are kept.
     #[schemars(schema_with = "run_name")]
     pub name: String,
     /// A row of the preset table: every model dimension.

@@ -61,10 +61,15 @@ impl Problem {
 
 /// All problems as one [`Error::Spec`], in the order of the text.
 pub fn report(problems: Vec<Problem>, sources: &[Source]) -> Error {
+    Error::Spec(text(problems, sources))
+}
+
+/// All problems in the order of the text.
+pub fn text(problems: Vec<Problem>, sources: &[Source]) -> String {
     rendered(problems, sources, STYLED.load(Ordering::Relaxed))
 }
 
-fn rendered(mut problems: Vec<Problem>, sources: &[Source], styled: bool) -> Error {
+fn rendered(mut problems: Vec<Problem>, sources: &[Source], styled: bool) -> String {
     let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
     let bold = |text: String| if styled { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text };
     problems.sort_by(|a, b| a.place.cmp(&b.place));
@@ -93,7 +98,7 @@ fn rendered(mut problems: Vec<Problem>, sources: &[Source], styled: bool) -> Err
         let _ = writeln!(text, "and {} more", problems.len() - MOST_SHOWN);
     }
     text.truncate(text.trim_end().len());
-    Error::Spec(text)
+    text
 }
 
 /// The line on which `place` starts, and the part of that line which it covers.
@@ -150,11 +155,7 @@ mod tests {
     fn colours_change_no_word_and_a_file_brings_none() {
         let sources = [Source { name: "a.yaml".into(), text: "a: \u{1b}[31m\u{1b}[2J\n".into() }];
         let problems = || vec![Problem::new(&place(3, 8), "got \u{1b}[8mnothing", "\u{1b}[8mhint")];
-        let of = |styled| match rendered(problems(), &sources, styled) {
-            Error::Spec(text) => text,
-            other => panic!("{other}"),
-        };
-        let (plain, styled) = (of(false), of(true));
+        let [plain, styled] = [false, true].map(|styled| rendered(problems(), &sources, styled));
         assert!(styled.starts_with("\u{1b}[1ma.yaml:1:4: got nothing\u{1b}[0m\n"), "{styled:?}");
         assert_eq!(unstyled(&styled), unstyled(&plain));
         assert!(!plain.contains('\u{1b}') && !unstyled(&styled).contains('\u{1b}'), "{styled:?}");

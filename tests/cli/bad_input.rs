@@ -38,9 +38,9 @@ fn specs_are_refused_before_anything_starts() {
     }
     refused(&place, &["tiny.yaml", "--resume=nowhere"], 4, "no run here");
     for (set, needle) in [
-        ("text.vocabulary=100", "preset tiny holds 64 tokens, got 100"),
-        ("transformer.attention=[row]", "attention"),
-        ("preset=paper", "planned"),
+        ("text.vocabulary=100", "`text.vocabulary` must be at most the 64 of preset tiny, found 100"),
+        ("transformer.attention=[row]", "--set:1:23: `transformer.attention` must name a pattern for each of 2 layers"),
+        ("preset=paper", "tiny.yaml:5:47: `transformer.attention` must name a pattern for each of 64 layers"),
     ] {
         refused(&place, &["tiny.yaml", "--set", set], 2, needle);
     }

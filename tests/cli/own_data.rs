@@ -70,6 +70,40 @@ fn captions_are_read_as_text_or_not_at_all() {
     assert!(warned.contains("samples-skipped") && warned.contains("1 of 12 samples are broken"), "{warned}");
 }
 
+/// What the spec names is looked for at its line.
+#[test]
+fn data_that_are_not_there_point_at_the_line_that_names_them() {
+    let line = TINY.lines().position(|line| line.starts_with("data:")).unwrap() + 1;
+    for (data, named, why) in [
+        ("data: {kind: folder, train: [train, gone], validation: {held: [held]}}", "gone", "cannot list"),
+        ("data: {kind: folder, train: [train], validation: {held: [gone]}}", "gone", "cannot list"),
+        ("data: {kind: folder, train: [\"gone*\"], validation: {held: [held]}}", "\"gone*\"", "nothing matches"),
+        ("data: {kind: folder, train: [tiny.yaml], validation: {held: [held]}}", "tiny.yaml", "expected a folder"),
+        ("data: {kind: webdataset, train: [gone.tar], validation: {held: [held]}}", "gone.tar", "gone.tar"),
+    ] {
+        let place = folder(data);
+        let place_of = |said: &crate::support::Said, spec: &str| {
+            let column = data.find(named).unwrap() + 1;
+            said.failed(4, &format!("{spec}:{line}:{column}: "));
+            said.failed(4, why);
+            let caret = format!(
+                "  | {}{} a path is relative to the spec's folder",
+                " ".repeat(column - 1),
+                "^".repeat(named.len())
+            );
+            assert!(said.stderr.contains(&caret), "{caret}\n{}", said.stderr);
+        };
+        place_of(&place.experiment(&["tiny.yaml"]), "tiny.yaml");
+        place_of(&place.experiment(&["check", "tiny.yaml"]), "tiny.yaml");
+        let text = fs::read_to_string(place.path("tiny.yaml")).unwrap();
+        let place = place.write("swept.yaml", format!("{text}sweep: {{grid: {{seed: [0, 1]}}}}\n"));
+        place_of(&place.experiment(&["check", "swept.yaml"]), "swept.yaml");
+    }
+    let data = FOLDER.replace("[train]", "[gone]");
+    let said = folder(&data).experiment(&["tiny.yaml", "--set", "data.train=[nowhere]"]);
+    said.failed(4, "--set:1:13: cannot list");
+}
+
 #[test]
 fn a_set_that_is_of_no_use_is_found_before_training() {
     let mut place = folder("data: {kind: folder, train: [train], validation: {held: [held], mute: [mute]}}");

@@ -26,12 +26,13 @@ fn read(folder: &TempDir, name: &str, sets: &[&str]) -> Result<Loaded> {
 
 #[test]
 fn mappings_merge_and_the_rest_is_replaced() {
-    let child = "extends: base.yaml\nname: child\ntransformer:\n  attention: [conv]\n  optimizer: {lr: {to: 0.002}}\n";
+    let child =
+        "extends: base.yaml\nname: child\ntransformer:\n  attention: [conv, row]\n  optimizer: {lr: {to: 0.002}}\n";
     let folder =
         folder(&[("base.yaml", BASE), ("child.yaml", child), ("grandchild.yaml", "extends: child.yaml\nseed: 5\n")]);
     let spec = read(&folder, "grandchild.yaml", &["transformer.steps=50"]).unwrap().spec;
     assert_eq!((spec.name.as_str(), spec.preset.as_str(), spec.seed), ("child", "tiny", 5));
-    assert_eq!((spec.transformer.steps, &spec.transformer.attention[..]), (50, &["conv".to_owned()][..]));
+    assert_eq!((spec.transformer.steps, &spec.transformer.attention[..]), (50, &["conv".to_owned(), "row".into()][..]));
     let lr = spec.transformer.optimizer.lr;
     assert_eq!((lr.from, lr.to), (0.01, 0.002));
 }
@@ -64,6 +65,12 @@ fn a_value_says_where_it_comes_from() {
     assert_eq!(origin("transformer.optimizer.lr.from"), "base.yaml:7");
     assert_eq!(origin("clip.optimizer.lr.from"), "child.yaml:4");
     assert_eq!(origin("clip.batch"), "default");
+    let told = read(&folder, "child.yaml", &["seed=7"]).unwrap().told_origins().unwrap();
+    for line in text.lines() {
+        let (value, origin) = line.split_once("  # ").unwrap();
+        let (key, value) = value.trim_end().split_once(": ").unwrap();
+        assert_eq!((told[key]["value"].to_string().as_str(), &told[key]["where"]), (value, &origin.into()), "{key}");
+    }
 }
 
 #[test]
@@ -183,7 +190,7 @@ proptest! {
     #[test]
     fn however_a_spec_is_dealt_out_it_says_the_same(
         dealt in prop::collection::vec(0usize..4, 6),
-        names in Just(["seed: 11", "clip: {batch: 6}", "clip: {steps: 9}", "transformer: {attention: [row]}", "text: {vocabulary: 60}", "sample: {top_k: 3}"]),
+        names in Just(["seed: 11", "clip: {batch: 6}", "clip: {steps: 9}", "transformer: {attention: [row, row]}", "text: {vocabulary: 60}", "sample: {top_k: 3}"]),
     ) {
         let generation = |n: usize| {
             let mut keys: Vec<&str> = names.iter().zip(&dealt).filter(|(_, of)| **of == n).map(|(key, _)| *key).collect();
@@ -199,7 +206,7 @@ proptest! {
         let files: Vec<(String, &str)> = texts.iter().enumerate().map(|(n, text)| (format!("{n}.yaml"), text.as_str())).collect();
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), *text)).collect();
         let family = folder(&files);
-        let whole = "name: a\npreset: tiny\nseed: 11\nclip: {batch: 6, steps: 9}\ntransformer: {attention: [row]}\ntext: {vocabulary: 60}\nsample: {top_k: 3}\n";
+        let whole = "name: a\npreset: tiny\nseed: 11\nclip: {batch: 6, steps: 9}\ntransformer: {attention: [row, row]}\ntext: {vocabulary: 60}\nsample: {top_k: 3}\n";
         let alone = folder(&[("alone.yaml", whole)]);
         prop_assert_eq!(read(&family, "0.yaml", &[]).unwrap().spec, read(&alone, "alone.yaml", &[]).unwrap().spec);
     }

@@ -77,12 +77,18 @@ fn broken_specs() {
             "file of the wrong type",
             "name: a\npreset: tiny\ndata: {kind: folder, train: [3], validation: {v: [\"\"]}}\n",
         ),
+        (
+            "attention of another depth",
+            "name: a\npreset: tiny\ntransformer:\n  steps: 3\n  attention: [row, col, row]\n",
+        ),
+        ("more words than the preset has room for", "name: a\npreset: tiny\ntext: {vocabulary: 65}\n"),
         ("expectations", "name: a\npreset: tiny\nexpect:\n  - elbo = 3\n  - elbo < few\n  - 3\n"),
         ("name that climbs out", "name: ../../etc\npreset: tiny\n"),
         (
             "names of validation sets",
             "name: a\npreset: tiny\ndata:\n  kind: folder\n  train: [t]\n  validation: {coco/val: [v], ../up: [v], ok: [v], OK: [v]}\n",
         ),
+        ("name of a folder of the program's own", "name: Tokens\npreset: tiny\n"),
         ("hidden name", "name: .a\npreset: tiny\n"),
         ("tab", "name: a\npreset: tiny\nclip:\n\tbatch: 3\n"),
         ("unclosed list", "name: a\npreset: tiny\nexpect: [a < 3\n"),
@@ -135,7 +141,7 @@ fn broken_sets() {
     let shown: Vec<String> = broken
         .iter()
         .map(|(title, sets)| {
-            let shown = errors("name: a\npreset: tiny\nseed: 1\ntransformer: {attention: [row]}\n", sets);
+            let shown = errors("name: a\npreset: tiny\nseed: 1\ntransformer: {attention: [row, row]}\n", sets);
             assert!(shown.starts_with("--set:1:"), "{title}: {shown}");
             format!("=== {title}\n{shown}\n")
         })
@@ -152,7 +158,7 @@ fn sets_are_typed_like_yaml_and_later_ones_win() {
             "first_stage.straight_through=true",
             "first_stage.kl_weight.to=1.65",
             "first_stage.temperature={from: 2, to: 0.5}",
-            "transformer.attention=[row, col, conv]",
+            "transformer.attention=[row, conv]",
             "clip.batch=16",
             "clip.batch=8",
             "name=b-2",
@@ -167,7 +173,7 @@ fn sets_are_typed_like_yaml_and_later_ones_win() {
     assert!(spec.first_stage.straight_through);
     assert_eq!(spec.first_stage.kl_weight.to, 1.65);
     assert_eq!((spec.first_stage.temperature.from, spec.first_stage.temperature.to), (2.0, 0.5));
-    assert_eq!(spec.transformer.attention, ["row", "col", "conv"]);
+    assert_eq!(spec.transformer.attention, ["row", "conv"]);
     assert_eq!(spec.expect, ["elbo_held.psnr < 1", "rerank_curve.n.0 >= 2"]);
     assert_eq!(spec.data.train, ["my pictures/*"]);
     assert_eq!(spec.data.validation["held"], ["held"]);
@@ -324,7 +330,8 @@ proptest! {
         share in 0.0f64..0.999,
         steps in 1u64..=1 << 53,
         glob in "[ -~é]{1,20}",
-        layers in proptest::collection::vec(proptest::sample::select(vec!["full", "row", "col", "conv_like"]), 0..5),
+        layers in proptest::collection::vec(proptest::sample::select(vec!["full", "row", "col", "conv_like"]), 2),
+        listed in proptest::bool::ANY,
     ) {
         let mut spec = parse(HEAD, &[]).unwrap();
         spec.name = name;
@@ -332,7 +339,7 @@ proptest! {
         spec.clip.steps = steps;
         spec.first_stage.temperature.from = from;
         spec.transformer.optimizer.beta1 = share;
-        spec.transformer.attention = layers.into_iter().map(str::to_owned).collect();
+        spec.transformer.attention = layers.into_iter().filter(|_| listed).map(str::to_owned).collect();
         spec.data.kind = dalle::spec::DataKind::Folder;
         spec.data.train = vec![glob.clone()];
         spec.data.validation.insert(spec.name.clone(), vec![glob]);

@@ -2,7 +2,7 @@
 
 use crate::device::DeviceArgs;
 use crate::output::Output;
-use crate::{say, usage};
+use crate::usage;
 use clap::{Args, CommandFactory};
 use dalle::export::Follower;
 use dalle::harness::device::Device;
@@ -205,12 +205,10 @@ fn prepare(tensorboard: Option<&Path>) -> Result<()> {
 }
 
 fn dry_run(args: &RunArgs, loaded: &Loaded) -> Result<()> {
-    if args.output.json {
-        // Where values come from is for people.
-        return args.output.end(&loaded.spec);
+    match args.origins {
+        true => args.output.tell(&loaded.told_origins()?, || loaded.origins()),
+        false => args.output.tell(&loaded.spec, || loaded.spec.resolved()),
     }
-    let text = if args.origins { loaded.origins()? } else { loaded.spec.resolved()? };
-    say(text.trim_end())
 }
 
 /// Trains, measures and reports in a run that was begun.

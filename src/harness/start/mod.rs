@@ -9,6 +9,7 @@ use super::load::Loaded;
 use super::plan::Machine;
 use super::sources::Sources;
 use crate::models::presets;
+use crate::spec::check::TOKENS;
 use crate::spec::defaults;
 use crate::{Error, Result};
 use choice::Choice;
@@ -59,7 +60,7 @@ fn name(data: &str) -> String {
     let name: String =
         stem.unwrap_or_default().to_string_lossy().chars().map(|c| if usual(c) { c } else { '-' }).collect();
     let name: String = name.trim_matches(['-', '.']).chars().take(64).collect();
-    if name.is_empty() { "pictures".into() } else { name }
+    if name.is_empty() || name.eq_ignore_ascii_case(TOKENS) { "pictures".into() } else { name }
 }
 
 /// A pattern's folder without anything to expand, and the rest.
