@@ -44,16 +44,26 @@ impl Each {
     /// The values of the figure at `path` in both, of the same pictures or captions; the second of two equal captions goes with
     /// the other's second. `None` where they have fewer than two in common, or one is no number.
     pub fn pairs(&self, other: &Each, path: &str) -> Option<Vec<(f64, f64)>> {
+        if self.of_figure(path)? == other.of_figure(path)? {
+            // Of the same in the same order each goes with its own, as it would by name.
+            let pairs = self.values(path)?.into_iter().zip(other.values(path)?);
+            return Some(pairs.collect()).filter(|pairs: &Vec<_>| pairs.len() > 1);
+        }
         let mut theirs: HashMap<(&str, usize), Option<f64>> = other.numbered(path)?.collect();
         let pairs = self.numbered(path)?.filter_map(|(of, ours)| Some((ours, theirs.remove(&of)?)));
         let pairs: Option<Vec<(f64, f64)>> = pairs.map(|(ours, theirs)| ours.zip(theirs)).collect();
         pairs.filter(|pairs| pairs.len() > 1)
     }
 
+    /// What the values of a figure are of; none where there are not as many of both.
+    fn of_figure(&self, path: &str) -> Option<&Vec<String>> {
+        let figure = self.figures.get(path)?;
+        self.of.get(&figure.set).filter(|of| of.len() == figure.values.len())
+    }
+
     /// What the values of a figure are of, with how often that came before.
     fn numbered(&self, path: &str) -> Option<impl Iterator<Item = ((&str, usize), Option<f64>)>> {
-        let figure = self.figures.get(path)?;
-        let of = self.of.get(&figure.set).filter(|of| of.len() == figure.values.len())?;
+        let (figure, of) = (self.figures.get(path)?, self.of_figure(path)?);
         let mut seen: HashMap<&str, usize> = HashMap::new();
         Some(of.iter().zip(&figure.values).map(move |(of, value)| {
             let times = seen.entry(of).or_default();
@@ -83,6 +93,14 @@ mod tests {
         assert_eq!(a.pairs(&each(&["a", "b"], &[1.0, f64::NAN]), "x.y"), None);
         // A file that was cut short says nothing.
         assert_eq!(a.pairs(&each(&["a", "b"], &[1.0]), "x.y"), None);
+        // The same in the same order, some of it twice.
+        assert_eq!(
+            a.pairs(&each(&["a", "b", "a"], &[4.0, 5.0, 6.0]), "x.y"),
+            Some(vec![(1.0, 4.0), (2.0, 5.0), (3.0, 6.0)])
+        );
+        let half = each(&["a", "b", "a"], &[4.0, f64::NAN, 6.0]);
+        assert_eq!((a.pairs(&half, "x.y"), half.pairs(&a, "x.y")), (None, None));
+        assert_eq!(each(&["a"], &[1.0]).pairs(&each(&["a"], &[2.0]), "x.y"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::comparison::Comparison;
 use super::run::Run;
 use super::show::{Rich, Show, shown};
 use super::table::Table;
-use crate::harness::catalog::{self, Entry, bare};
+use crate::harness::catalog::{self, Condition, Entry, bare};
 use crate::harness::notice;
 use crate::harness::table::cut;
 use crate::report::{axis, duration};
@@ -47,23 +47,25 @@ impl Runs {
         Ok(Runs { entries: paths.iter().map(read).collect::<Result<_>>()? })
     }
 
-    /// Those of which `condition` holds: `status=done`, `tag=good`, `transformer.steps=800`.
+    /// Those of which `condition` holds: `status=done`, `tag!=good`, `transformer.steps=800`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for anything but a key and a value.
+    /// [`Error::Usage`] for anything but a key and a value, or a key that none of them knows.
     pub fn filter(&self, condition: &str) -> Result<Runs> {
-        let (key, value) = condition
-            .split_once('=')
-            .filter(|(key, _)| !key.is_empty())
-            .ok_or_else(|| Error::Usage(format!("{condition:?}: expected KEY=VALUE")))?;
-        Ok(Runs { entries: self.entries.iter().filter(|entry| entry.holds(key, value)).cloned().collect() })
+        let condition = Condition::parse(condition)?;
+        catalog::known(&self.entries, [condition.key.as_str()])?;
+        Ok(Runs { entries: self.entries.iter().filter(|entry| condition.of(entry)).cloned().collect() })
     }
 
     /// The same runs by the value under `key`, the least first, or the largest first by `-key`; those without one come last.
-    pub fn sorted(&self, key: &str) -> Runs {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a key that none of them knows.
+    pub fn sorted(&self, key: &str) -> Result<Runs> {
+        catalog::known(&self.entries, [key.strip_prefix('-').unwrap_or(key)])?;
         let mut entries = self.entries.clone();
         catalog::sort(&mut entries, key);
-        Runs { entries }
+        Ok(Runs { entries })
     }
 
     /// How many.
@@ -94,7 +96,15 @@ impl Runs {
     }
 
     /// What each of them has under `keys`, a row a run; a dash where it has nothing there.
-    pub fn table(&self, keys: &[&str]) -> Table {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a key that none of them knows.
+    pub fn table(&self, keys: &[&str]) -> Result<Table> {
+        catalog::known(&self.entries, keys.iter().copied())?;
+        Ok(self.rows(keys))
+    }
+
+    fn rows(&self, keys: &[&str]) -> Table {
         let mut table = Table::new(["run", "status", "took", "says"].into_iter().chain(keys.iter().copied()));
         for (entry, says) in self.entries.iter().zip(self.names()) {
             let took = entry.seconds().map_or_else(String::new, duration);
@@ -145,13 +155,13 @@ fn folder_of(entry: &Entry) -> String {
 
 impl Display for Runs {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.table(&[]).fmt(f)
+        self.rows(&[]).fmt(f)
     }
 }
 
 impl Show for Runs {
     fn rich(&self) -> Result<Rich> {
-        self.table(&[]).rich()
+        self.rows(&[]).rich()
     }
 }
 

@@ -29,11 +29,20 @@ impl Display for Table {
 impl Table {
     /// As a browser shows it.
     pub(super) fn html(&self) -> String {
-        let row = |cells: &Vec<String>, tag: &str| {
-            let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
-            format!("<tr>{cells}</tr>\n")
-        };
         let [head, rows @ ..] = self.0.rows() else { return String::new() };
+        let row = |cells: &Vec<String>, tag: &str| match &cells[..] {
+            [across] if head.len() > 1 => {
+                format!(
+                    "<tr><{tag} colspan=\"{}\" style=\"text-align:left\">{}</{tag}></tr>\n",
+                    head.len(),
+                    escape(across)
+                )
+            }
+            cells => {
+                let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
+                format!("<tr>{cells}</tr>\n")
+            }
+        };
         let body: String = rows.iter().map(|cells| row(cells, "td")).collect();
         format!("<table>\n<thead>{}</thead>\n<tbody>\n{body}</tbody>\n</table>", row(head, "th").trim_end())
     }

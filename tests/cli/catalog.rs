@@ -40,11 +40,11 @@ fn runs_are_listed_filtered_sorted_and_tagged() {
     assert_eq!(seeds(&place, &["--sort", "-clip.steps"]), [1, 0]);
     assert_eq!(seeds(&place, &["--sort", "clip.steps"]), [0, 1]);
     assert!(seeds(&place, &["--where", "status=failed"]).is_empty());
-    let shown = rows(&place, &["--show", "elbo_validation.psnr", "--show", "nothing.there"]);
+    let shown = rows(&place, &["--show", "elbo_validation.psnr", "--show", "first_stage.from"]);
     let psnr =
         facts(Path::new(&place.path(shown[0]["run"].as_str().unwrap())))["results"]["elbo_validation"]["psnr"].clone();
     assert_eq!(shown[0]["shown"]["elbo_validation.psnr"], psnr.get("value").cloned().unwrap_or(psnr));
-    assert_eq!(shown[0]["shown"]["nothing.there"], Value::Null);
+    assert_eq!(shown[0]["shown"]["first_stage.from"], Value::Null);
 
     let run = shown[0]["run"].as_str().unwrap();
     assert_eq!(place.experiment(&["tag", run, "good", "first"]).done(), ["good first"]);
@@ -53,6 +53,8 @@ fn runs_are_listed_filtered_sorted_and_tagged() {
     place.experiment(&["tag", run, "two words"]).failed(2, "a tag is one word");
     place.experiment(&["list", "nowhere"]).failed(4, "nowhere: no such folder");
     place.experiment(&["list", "--where", "seed"]).failed(2, "expected KEY=VALUE");
+    assert_eq!(seeds(&place, &["--where", "tag!=good"]), [0]);
+    assert_eq!(seeds(&place, &["--where", "clip.steps!=18", "--where", "status!=failed"]), [0]);
 
     let said = place.experiment(&["show", run]);
     let text = said.done().join("\n");
@@ -68,6 +70,50 @@ fn runs_are_listed_filtered_sorted_and_tagged() {
     fs::write(place.path("results/other/broken/run.json"), "{\"name\": ").unwrap();
     let said = place.experiment(&["list"]);
     assert!(said.stderr.contains("results/other/broken/run.json") && said.done().len() == 3, "{said:?}");
+}
+
+/// What nobody knows would be a list that looks as if there were no such runs.
+#[test]
+fn a_key_that_no_run_knows_is_refused_with_the_nearest() {
+    let place = Place::with_run();
+    for (key, near) in [
+        ("elbo_validation.pnsr", "elbo_validation.psnr"),
+        ("transformer.step", "transformer.steps"),
+        ("transformer.optimizer.lr.form", "transformer.optimizer.lr.from"),
+        ("stauts", "status"),
+    ] {
+        let (hint, condition) = (format!("unknown key {key:?}; did you mean `{near}`?"), format!("{key}=1"));
+        for asked in [["--where", &condition], ["--where", &format!("{key}!=1")], ["--sort", key], ["--show", key]] {
+            place.experiment(&[&["list"][..], &asked].concat()).failed(2, &hint);
+        }
+        place.experiment(&["list", "--sort", &format!("-{key}")]).failed(2, &hint);
+    }
+    place
+        .experiment(&["list", "--show", "zzz"])
+        .failed(2, "the keys of `experiment explain`, and paths into the results");
+    place.experiment(&["list", "--show", "transformer"]).failed(2, "unknown key");
+    place.experiment(&["list", "--where", "seed>=1"]).failed(2, "expected KEY=VALUE or KEY!=VALUE");
+    // Known is what a spec may say, what results hold or will hold, and every fact; of no runs nothing is known.
+    for key in [
+        "first_stage.from",
+        "data.validation",
+        "tag",
+        "seconds",
+        "attribute_accuracy.seen.best_of_2",
+        "elbo_validation",
+    ] {
+        place.experiment(&["list", "--show", key]).done();
+    }
+    let path = place.run().join("run.json");
+    let mut run = facts(&place.run());
+    run["results"] = serde_json::json!({});
+    fs::write(&path, run.to_string()).unwrap();
+    place
+        .experiment(&["list", "--sort", "-elbo_validation.psnr", "--show", "attribute_accuracy.seen.best_of_2"])
+        .done();
+    place.experiment(&["list", "--show", "elbo_validation.pnsr"]).failed(2, "unknown key");
+    fs::create_dir_all(place.path("empty")).unwrap();
+    place.experiment(&["list", "empty", "--sort", "-elbo_validation.psnr"]).done();
 }
 
 /// The figure: 10,000 runs in a second. A measurement, not a test.

@@ -89,7 +89,16 @@ fn runs_that_differ_in_the_seed_are_one_group_and_groups_are_held_against_the_fi
     let apart = compared(&place, &[names[0], names[3]]);
     assert_eq!(figure(&apart, "elbo_validation.psnr", 1)["difference"]["over"], "each");
 
+    // Every table fits a terminal: of many keys what tells a group from others stands below it.
+    let told = Comparison::of(&[
+        place.path("results/tiny"),
+        run(&place, &["text.dropout=0.2", "transformer.attention=[row, col]"]),
+    ]);
+    fits(&told.as_ref().unwrap().to_string());
+    assert_eq!(told.unwrap().to_string().matches("\n  first_stage.").count(), 3, "a line for each group");
+    fs::remove_dir_all(newest(&place)).unwrap();
     let said = place.experiment(&["compare", "results/tiny", "--html", "side.html"]);
+    fits(said.done().join("\n").split("differences were looked at").next().unwrap().rsplit_once('\n').unwrap().0);
     let text = said.done().join("\n");
     for part in [
         "first_stage.steps",
@@ -107,6 +116,44 @@ fn runs_that_differ_in_the_seed_are_one_group_and_groups_are_held_against_the_fi
     }
     assert!(html.matches("data:image/png").count() > 10 && html.matches("<svg").count() > 10);
     assert!(!html.contains(place.path("").to_str().unwrap()), "no path of this machine");
+}
+
+/// Asserts that no line of a table is wider than a terminal of 100 columns; sentences begin with a capital letter.
+fn fits(text: &str) {
+    for line in
+        text.lines().filter(|line| !line.starts_with(|letter: char| letter.is_ascii_digit() || letter.is_uppercase()))
+    {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+fn newest(place: &Place) -> PathBuf {
+    let runs = fs::read_dir(place.path("results/tiny")).unwrap().map(|run| run.unwrap().path());
+    runs.max_by_key(|run| facts(run)["started"].as_str().map(str::to_owned)).unwrap()
+}
+
+#[test]
+fn many_groups_fit_a_terminal_too() {
+    let place = Place::with_run();
+    let text = fs::read_to_string(place.run().join("run.json")).unwrap();
+    let mut facts: Value = serde_json::from_str(&text).unwrap();
+    for steps in 1..9 {
+        let run = place.path(&format!("results/many/20260101T000000Z-{steps:016x}"));
+        fs::create_dir_all(&run).unwrap();
+        facts["says"]["transformer.steps"] = steps.into();
+        facts["results"]["elbo_validation"]["psnr"] = (steps as f64).into();
+        facts["results"]["elbo_validation"]["image_token_nats"] = (50.0 + steps as f64).into();
+        facts["results"]["elbo_validation"]["codes_in_use"] = steps.into();
+        facts["results"]["attribute_accuracy"]["seen"]["best_of_2"]["value"] = (steps as f64 / 100.0).into();
+        fs::write(run.join("run.json"), facts.to_string()).unwrap();
+    }
+    let text = Comparison::of(&[place.path("results/many")]).unwrap().to_string();
+    fits(&text);
+    let words: Vec<String> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in ["group (1) ↑ (2) ↑ (3) ↓ (4) ↑", "(3): validation · image tokens ↓", "H 8.0 % within 8 58 8"]
+    {
+        assert!(words.iter().any(|own| own == line), "{line}: {text}");
+    }
 }
 
 #[test]

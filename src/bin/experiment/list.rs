@@ -1,9 +1,9 @@
 //! `experiment list`, `show` and `tag`: the runs that there are.
 
 use crate::output::Output;
-use crate::{say, usage};
+use crate::say;
 use clap::Args;
-use dalle::harness::catalog::{self, Entry, bare};
+use dalle::harness::catalog::{self, Condition, Entry, bare};
 use dalle::harness::table::{Table, cut};
 use dalle::harness::{notice, run_dir};
 use dalle::{Error, Result};
@@ -15,7 +15,8 @@ pub struct ListArgs {
     /// Where the runs are.
     #[arg(default_value = "results")]
     folder: PathBuf,
-    /// Only runs of which this holds: `seed=1`, `status=done`, `tag=good`, `transformer.steps=800`.
+    /// Only runs of which this holds: `seed=1`, `status!=done`, `tag=good`, `transformer.steps=800`. The keys are name, preset, status,
+    /// seed, hash, started, seconds, tag, those of a spec, and paths into the results.
     #[arg(long = "where", value_name = "KEY=VALUE")]
     wheres: Vec<String>,
     /// Shows this too: a key of the spec, or a path into the results, as `elbo_validation.psnr`.
@@ -32,16 +33,13 @@ pub fn list(args: &ListArgs) -> Result<()> {
     if !args.folder.is_dir() {
         return Err(Error::data(&args.folder, "no such folder"));
     }
-    let mut wheres = Vec::new();
-    for text in &args.wheres {
-        match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => wheres.push((key, value)),
-            _ => return usage(format!("--where {text:?}: expected KEY=VALUE")),
-        }
-    }
+    let wheres = args.wheres.iter().map(|text| Condition::parse(text)).collect::<Result<Vec<_>>>()?;
     let (mut entries, unread) = catalog::list(&args.folder);
     unread.iter().for_each(|text| notice::line(format_args!("warning: {text}")));
-    entries.retain(|entry| wheres.iter().all(|(key, value)| entry.holds(key, value)));
+    let sort = args.sort.as_ref().map(|key| key.strip_prefix('-').unwrap_or(key));
+    let keys = wheres.iter().map(|condition| &condition.key).chain(&args.shown).map(String::as_str);
+    catalog::known(&entries, keys.chain(sort))?;
+    entries.retain(|entry| wheres.iter().all(|condition| condition.of(entry)));
     if let Some(key) = &args.sort {
         catalog::sort(&mut entries, key);
     }

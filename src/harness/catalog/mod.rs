@@ -1,14 +1,16 @@
 //! The runs below a folder as a list: what each says otherwise than the defaults, how it went and what came of it. Everything is read
 //! from `run.json`, of which nothing is taken apart that is not asked for, so ten thousand runs take less than a second.
 
+mod keys;
 mod sort;
 mod tags;
 
+pub use keys::{Condition, known};
 pub use sort::sort;
 pub use tags::tag;
 
 use super::identity::{Leaves, SPEC_VERSION};
-use super::run_dir::{read_spec, status};
+use super::run_dir::{read_spec, sealed_by, status};
 use crate::evaluate::results::Results;
 use crate::models::presets;
 use crate::spec::{defaults, expect};
@@ -48,13 +50,16 @@ struct Facts {
     spec_version: u32,
     spec_folder: Value,
     data: Value,
-    built: Value,
-    device: Value,
+    built: Option<Box<RawValue>>,
+    device: Option<Box<RawValue>>,
     seeds: Seeds,
     timings: Timings,
     /// What the spec says otherwise than the defaults.
     says: BTreeMap<String, Value>,
     results: Option<Box<RawValue>>,
+    /// What files hold that never change.
+    #[serde(rename = "blake3")]
+    seals: Value,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,6 +118,11 @@ impl Entry {
         Ok(Entry { status: status(&path, &facts.status), tags: tags::tags(&path)?, path, facts })
     }
 
+    /// Whether it has come to its end: nothing more will be trained or measured of it.
+    pub fn has_ended(&self) -> bool {
+        ["done", "expectation failed"].contains(&self.status.as_str())
+    }
+
     /// When it was started.
     pub fn started(&self) -> &str {
         self.facts.started.as_deref().unwrap_or_default()
@@ -162,9 +172,17 @@ impl Entry {
         }
     }
 
-    /// The program that began it, and on what.
-    pub fn circumstances(&self) -> (&Value, &Value) {
-        (&self.facts.built, &self.facts.device)
+    /// The program that began it, and on what, as JSON: of many runs the most say the same.
+    pub fn circumstances(&self) -> [&str; 2] {
+        [&self.facts.built, &self.facts.device].map(|fact| fact.as_ref().map_or("null", |fact| fact.get()))
+    }
+
+    /// A file of the run that never changes once it is written; `None` where there is none.
+    ///
+    /// # Errors
+    /// Those of [`run_dir::sealed_by`](super::run_dir::sealed_by).
+    pub fn sealed(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        sealed_by(&self.path, &self.facts.seals, name)
     }
 
     /// Whether anything came of it.
@@ -216,7 +234,7 @@ impl Entry {
             "hash" => return Some(json!(facts.spec_hash)),
             "started" => return Some(json!(facts.started)),
             "seconds" => return Some(json!(facts.timings.total)),
-            "tags" => return Some(json!(self.tags)),
+            "tags" | "tag" => return Some(json!(self.tags)),
             _ => {}
         }
         if let Some(value) = facts.says.get(key) {
@@ -247,8 +265,8 @@ impl Entry {
     }
 
     /// Whether `key=value` holds; of tags, whether one of them is it.
-    pub fn holds(&self, key: &str, value: &str) -> bool {
-        if key == "tag" {
+    fn holds(&self, key: &str, value: &str) -> bool {
+        if ["tag", "tags"].contains(&key) {
             return self.tags.iter().any(|tag| tag == value);
         }
         let Some(found) = self.value(key) else { return false };

@@ -2,8 +2,7 @@
 
 use super::groups::Read;
 use super::measured::Measured;
-use super::two::{Kept, Over, common, one_by_one};
-use crate::Result;
+use super::two::{First, Kept, Over, common, one_by_one};
 use crate::evaluate::difference::{deviation, mean, paired, welch};
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::results::{Better, ResultRow};
@@ -83,10 +82,14 @@ impl Difference {
 pub(super) fn rows(groups: &[Read], notes: &mut Vec<String>) -> Vec<Row> {
     let entries: Vec<&[Entry]> = groups.iter().map(|read| &read.entries[..]).collect();
     let measured = Measured::of(&entries, notes);
-    let kept: Vec<Result<Option<Kept>>> = groups.par_iter().map(|read| Kept::of(read, &groups[0])).collect();
-    let mut told = |kept: Result<Option<Kept>>| {
+    let first = First::new(&groups[0]);
+    let kept: Vec<Result<Option<Kept>, String>> = groups.par_iter().map(|read| Kept::of(read, &first)).collect();
+    let mut told = |kept: Result<Option<Kept>, String>| {
         kept.unwrap_or_else(|error| {
-            notes.push(format!("not compared one by one: {error}"));
+            let note = format!("not compared one by one: {error}");
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
             None
         })
     };

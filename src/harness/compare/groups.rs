@@ -156,10 +156,12 @@ pub(super) fn keys(groups: &[Read]) -> Vec<Key> {
 
 /// Says where programs or devices differ: then they may be what a difference comes from.
 pub(super) fn circumstances(groups: &[Read], notes: &mut Vec<String>) {
-    let all = || groups.iter().flat_map(|read| &read.entries).map(Entry::circumstances);
-    let built: BTreeSet<String> = all().map(|(built, _)| provenance::in_words(built)).collect();
-    let devices: BTreeSet<String> = all().map(|(_, device)| bare(device)).collect();
-    for (what, found) in [("by different programs", built), ("on different devices", devices)] {
+    let words: [fn(&Value) -> String; 2] = [provenance::in_words, bare];
+    for (at, what) in ["by different programs", "on different devices"].into_iter().enumerate() {
+        let all: BTreeSet<&str> =
+            groups.iter().flat_map(|read| &read.entries).map(|entry| entry.circumstances()[at]).collect();
+        let in_words = |text: &str| words[at](&serde_json::from_str(text).unwrap_or_default());
+        let found: BTreeSet<String> = all.into_iter().map(in_words).collect();
         if found.len() > 1 {
             notes.push(format!("begun {what}: {}", found.into_iter().collect::<Vec<_>>().join("; ")));
         }

@@ -6,7 +6,9 @@ use crate::evaluate::estimate::Estimate;
 use crate::evaluate::results::ResultRow;
 use crate::harness::catalog::Entry;
 use rayon::prelude::*;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::{self, Formatter};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -113,6 +115,10 @@ impl Numbers {
     }
 }
 
+/// A key as it stands in the text, which is copied only where it is escaped.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// Walks a value; gives its number, which whoever holds it knows the name of.
 struct Walk<'a>(&'a mut Numbers);
 
@@ -165,7 +171,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let Walk(numbers) = self;
         let before = numbers.path.len();
         let (mut value, mut low, mut high, mut n) = (None, None, None, None);
-        while let Some(key) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(Key(key)) = entries.next_key()? {
             if before > 0 {
                 numbers.path.push('.');
             }

@@ -6,9 +6,9 @@ use crate::evaluate::each::{self, Each};
 use crate::evaluate::estimate::Estimate;
 use crate::evaluate::results::{ResultRow, SHARE};
 use crate::harness::catalog::Entry;
-use crate::harness::run_dir::read_sealed;
 use crate::{Error, Result};
 use serde::Serialize;
+use std::sync::{Arc, OnceLock};
 
 /// What an interval is over: what was repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,23 +26,46 @@ pub enum Over {
 
 /// What two runs kept of each picture and caption, of which one is to stand for a group.
 pub(super) struct Kept {
-    theirs: Each,
+    theirs: Arc<Each>,
     own: Each,
+}
+
+/// What the runs of the first group kept: each is read once, however many groups are held against it.
+pub(super) struct First<'a> {
+    read: &'a Read,
+    kept: Vec<OnceLock<std::result::Result<Arc<Each>, String>>>,
+}
+
+impl<'a> First<'a> {
+    /// Of nothing that was read yet.
+    pub fn new(read: &'a Read) -> First<'a> {
+        First { read, kept: read.entries.iter().map(|_| OnceLock::new()).collect() }
+    }
+
+    fn each(&self, run: usize) -> std::result::Result<Arc<Each>, String> {
+        let read = || each(&self.read.entries[run]).map(Arc::new).map_err(|error| error.to_string());
+        self.kept[run].get_or_init(read).clone()
+    }
+}
+
+/// What a run kept; of one that kept none there is nothing to pair.
+fn each(entry: &Entry) -> Result<Each> {
+    let Some(bytes) = entry.sealed(each::FILE)? else { return Ok(Each::default()) };
+    serde_json::from_slice(&bytes).map_err(|error| Error::data(entry.path.join(each::FILE), error.to_string()))
 }
 
 impl Kept {
     /// Of the two runs that are held against each other where one of both groups has a single seed; `None` where no two are.
-    pub fn of(read: &Read, first: &Read) -> Result<Option<Kept>> {
-        if read.entries.len() > 1 && first.entries.len() > 1 {
+    ///
+    /// # Errors
+    /// A sentence, which the groups that are held against one run may have in common.
+    pub fn of(read: &Read, first: &First<'_>) -> std::result::Result<Option<Kept>, String> {
+        if read.entries.len() > 1 && first.read.entries.len() > 1 {
             return Ok(None);
         }
-        let (theirs, ours) = common(&first.group.seeds, &read.group.seeds);
-        // Of a run that kept none there is nothing to pair.
-        let each = |entry: &Entry| -> Result<Each> {
-            let Some(bytes) = read_sealed(&entry.path, each::FILE)? else { return Ok(Each::default()) };
-            serde_json::from_slice(&bytes).map_err(|error| Error::data(entry.path.join(each::FILE), error.to_string()))
-        };
-        Ok(Some(Kept { theirs: each(&first.entries[theirs])?, own: each(&read.entries[ours])? }))
+        let (theirs, ours) = common(&first.read.group.seeds, &read.group.seeds);
+        let own = each(&read.entries[ours]).map_err(|error| error.to_string())?;
+        Ok(Some(Kept { theirs: first.each(theirs)?, own }))
     }
 
     /// A mean of the run, with the interval that the values behind it give where it came without.

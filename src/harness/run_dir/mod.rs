@@ -18,10 +18,9 @@ pub use crate::files::write_atomic;
 pub use folders::{file_part, is_leftover};
 pub use lock::{Lock, hold};
 pub use reading::{
-    file_unchanged, find, find_same, is_written, metrics_lines, read_run, read_sealed, read_spec, runs, status,
-    tokenizer_unchanged,
+    file_unchanged, find, find_same, is_written, metrics_lines, read_run, read_spec, runs, status, tokenizer_unchanged,
 };
-pub use seal::sealed;
+pub use seal::{sealed, sealed_by};
 pub use utc::seconds_since_1970;
 pub use writer::RunDir;
 

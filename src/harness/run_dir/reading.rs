@@ -99,20 +99,6 @@ pub fn file_unchanged(run: impl AsRef<Path>, facts: &Value, name: &str) -> Resul
     unchanged(run.as_ref(), facts, name)
 }
 
-/// A file of a run that never changes once it is written; `None` where there is none.
-///
-/// # Errors
-/// Those of [`read_run`]; [`Error::Io`]; [`Error::Data`] where it is not what the run wrote.
-pub fn read_sealed(run: impl AsRef<Path>, name: &str) -> Result<Option<Vec<u8>>> {
-    let run = run.as_ref();
-    let path = run.join(name);
-    if !path.exists() {
-        return Ok(None);
-    }
-    unchanged(run, &read_run(run)?, name)?;
-    fs::read(&path).map(Some).map_err(Error::io("read", &path))
-}
-
 /// The lines of `metrics.jsonl` that are JSON. Readable while the run writes.
 ///
 /// # Errors

@@ -40,17 +40,38 @@ pub(super) fn unchanged(run: &Path, facts: &Value, name: &str) -> Result<()> {
         _ => return Ok(()),
     };
     match seal_of(run, name)? {
-        Some(got) if !kept.iter().any(|kept| !kept.is_empty() && got.starts_with(kept)) => {
-            let kept = if kept.is_empty() { "none".into() } else { kept.join(" or ") };
-            let hint = if name == TOKENIZER { "; without it, --resume makes it again" } else { "" };
-            Err(Error::data(
-                run.join(name),
-                format!("changed since the run wrote it: expected blake3 {kept}, got {got}{hint}"),
-            ))
-        }
+        Some(got) => held((run, name), &kept, &got),
         None if name == RESOLVED => {
             Err(Error::data(run.join(name), "expected the spec that the run wrote, found none"))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
+}
+
+/// Holds the blake3 of a file that is there to what is kept of it.
+fn held((run, name): (&Path, &str), kept: &[&str], got: &str) -> Result<()> {
+    if kept.iter().any(|kept| !kept.is_empty() && got.starts_with(kept)) {
+        return Ok(());
+    }
+    let kept = if kept.is_empty() { "none".into() } else { kept.join(" or ") };
+    let hint = if name == TOKENIZER { "; without it, --resume makes it again" } else { "" };
+    let what = format!("changed since the run wrote it: expected blake3 {kept}, got {got}{hint}");
+    Err(Error::data(run.join(name), what))
+}
+
+/// A file of a run that never changes once it is written, held to `seals`, which are all that `run.json` keeps; `None` where there is
+/// none.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Data`] where it is not what the run wrote.
+pub fn sealed_by(run: &Path, seals: &Value, name: &str) -> Result<Option<Vec<u8>>> {
+    let path = run.join(name);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.map_err(Error::io("read", &path))?,
+    };
+    if let Some(kept) = seals[name].as_str() {
+        held((run, name), &[kept], &seal(&bytes))?;
+    }
+    Ok(Some(bytes))
 }

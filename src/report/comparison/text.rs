@@ -6,7 +6,7 @@ use super::{SIDE_BY_SIDE, folder};
 use crate::Result;
 use crate::evaluate::results::Better;
 use crate::harness::compare::{Comparison, Over, Row, Verdict};
-use crate::harness::table::Table;
+use crate::harness::table::{Table, WIDTH, wrapped};
 use crate::report::{axis, panels};
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -39,8 +39,8 @@ pub(crate) fn told(comparison: &Comparison) -> Told {
     let rows = comparison.results.iter().filter(|row| !row.detail && row.better != Better::Neither);
     let (same, rows): (Vec<&Row>, Vec<&Row>) = rows.partition(|row| comparison.groups.len() > 1 && row.is_same());
     let few_groups = comparison.groups.len() <= SIDE_BY_SIDE;
-    let results = if few_groups { few(comparison, &rows) } else { many(comparison, &rows) };
     let mut lines = Vec::new();
+    let results = if few_groups { few(comparison, &rows) } else { many(comparison, &rows, &mut lines) };
     if comparison.groups.len() > GROUPS {
         lines.push(format!(
             "{} more groups are not listed: `experiment compare --json` has all",
@@ -66,9 +66,14 @@ pub(crate) fn told(comparison: &Comparison) -> Told {
     Told { groups: groups(comparison), results, lines }
 }
 
-/// What each group is.
+/// What each group is: what tells it from others in columns, or where those are too wide for a terminal in lines below it.
 fn groups(comparison: &Comparison) -> Table {
-    let keys = comparison.keys.iter().map(|key| key.key.clone());
+    let in_columns = groups_with(comparison, true);
+    if in_columns.width() <= WIDTH { in_columns } else { groups_with(comparison, false) }
+}
+
+fn groups_with(comparison: &Comparison, in_columns: bool) -> Table {
+    let keys = comparison.keys.iter().filter(|_| in_columns).map(|key| key.key.clone());
     let head = ["group", "seeds", "run"].map(str::to_owned);
     let mut table = Table::new(head.into_iter().chain(keys));
     for (at, group) in comparison.groups.iter().enumerate().take(GROUPS) {
@@ -78,39 +83,56 @@ fn groups(comparison: &Comparison) -> Table {
         };
         let more = if group.runs.len() > 1 { format!(" and {} more", group.runs.len() - 1) } else { String::new() };
         let run = format!("{}{more}", group.runs.first().map(|run| folder(run)).unwrap_or_default());
-        let values = comparison.keys.iter().map(|key| key.word(at));
+        let values = comparison.keys.iter().filter(|_| in_columns).map(|key| key.word(at));
         table.row([group.letter.clone(), seeds, run].into_iter().chain(values));
-    }
-    table
-}
-
-/// A line for each figure of each group.
-fn few(comparison: &Comparison, rows: &[&Row]) -> Table {
-    let first = comparison.groups.first().map_or("A", |group| &group.letter);
-    let mut table = Table::new(["figure", "", "value", "95 % interval", &format!("less {first}")]);
-    for row in rows {
-        for (at, figure) in row.figures.iter().enumerate() {
-            let unit = [unit(row), arrow(row.better)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-            let title = if at == 0 { format!("{}, {}", row.title, unit.join(" ")) } else { String::new() };
-            let (letter, seeds) = (comparison.groups[at].letter.clone(), comparison.groups[at].seeds.len());
-            let Some(figure) = figure else {
-                table.row([title, letter, "–".into()]);
-                continue;
-            };
-            let away = figure.difference.as_ref().map(|difference| away(row, difference)).unwrap_or_default();
-            table.row([title, letter, write(row)(figure.estimate.value), of(row, figure, seeds), away]);
+        if !in_columns {
+            let words: Vec<String> =
+                comparison.keys.iter().map(|key| format!("{}={}", key.key, key.word(at))).collect();
+            let lines = wrapped(words.iter().map(String::as_str), WIDTH - INDENT.len());
+            lines.into_iter().for_each(|line| table.row([format!("{INDENT}{line}")]));
         }
     }
     table
 }
 
-/// A line for each group, with the most telling figures.
-fn many(comparison: &Comparison, rows: &[&Row]) -> Table {
+/// Before what belongs to the line above.
+const INDENT: &str = "  ";
+
+/// A line for each figure, and below it one for each group.
+fn few(comparison: &Comparison, rows: &[&Row]) -> Table {
+    let first = comparison.groups.first().map_or("A", |group| &group.letter);
+    let mut table = Table::new(["figure", "value", "95 % interval", &format!("less {first}")]);
+    for row in rows {
+        let unit = [unit(row), arrow(row.better)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+        table.row([format!("{}, {}", row.title, unit.join(" "))]);
+        for (at, figure) in row.figures.iter().enumerate() {
+            let (group, seeds) =
+                (format!("{INDENT}{}", comparison.groups[at].letter), comparison.groups[at].seeds.len());
+            let Some(figure) = figure else {
+                table.row([group, "–".into()]);
+                continue;
+            };
+            let away = figure.difference.as_ref().map(|difference| away(row, difference)).unwrap_or_default();
+            table.row([group, write(row)(figure.estimate.value), of(row, figure, seeds), away]);
+        }
+    }
+    table
+}
+
+/// A line for each group, with the most telling figures. Where their names are too wide for a terminal the columns have numbers, and
+/// `lines` say whose.
+fn many(comparison: &Comparison, rows: &[&Row], lines: &mut Vec<String>) -> Table {
     let telling =
         |key: &&str| rows.iter().find(|row| row.path.rsplit('.').next().is_some_and(|own| own.starts_with(*key)));
     let rows: Vec<&&Row> = KEY.iter().filter_map(telling).collect();
-    let title = |row: &&&Row| format!("{} {}", row.title, arrow(row.better));
-    let mut table = Table::new(["group".to_owned()].into_iter().chain(rows.iter().map(title)));
+    let titles: Vec<String> = rows.iter().map(|row| format!("{} {}", row.title, arrow(row.better))).collect();
+    let head = |titles: &[String]| Table::new(["group".to_owned()].into_iter().chain(titles.iter().cloned()));
+    let mut table = head(&titles);
+    if table.width() > WIDTH {
+        let number = |at: usize| format!("({}) {}", at + 1, arrow(rows[at].better));
+        table = head(&(0..rows.len()).map(number).collect::<Vec<_>>());
+        lines.extend(titles.iter().enumerate().map(|(at, title)| format!("({}): {title}", at + 1)));
+    }
     for (at, group) in comparison.groups.iter().enumerate().take(GROUPS) {
         let cell = |row: &&&Row| {
             let Some(figure) = &row.figures[at] else { return "–".to_owned() };

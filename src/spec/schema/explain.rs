@@ -105,6 +105,22 @@ fn table(text: &mut String, rows: Vec<(String, &KeyRow)>) {
     }
 }
 
+/// Every key that holds a value, as a dotted path; of a schedule itself and what it may hold.
+pub fn keys() -> Vec<String> {
+    fn collect(path: &str, rows: &[KeyRow], found: &mut Vec<String>) {
+        for row in rows {
+            let path = if path.is_empty() { row.name.clone() } else { format!("{path}.{}", row.name) };
+            collect(&path, row.kind.rows(), found);
+            if !matches!(row.kind, ValueKind::Map(_)) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect("", spec().rows(), &mut found);
+    found
+}
+
 /// The keys below a row; a schedule is one key.
 fn collect<'r>(row: &'r KeyRow, path: &str, rows: &mut Vec<(String, &'r KeyRow)>) {
     for below in row.kind.rows() {

@@ -8,5 +8,5 @@ mod kind;
 mod tests;
 
 pub use derived::{json, spec};
-pub use explain::{explain, explained, page};
+pub use explain::{explain, explained, keys, page};
 pub use kind::{KeyRow, Range, ValueKind, Word};
