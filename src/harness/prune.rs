@@ -1,7 +1,9 @@
 //! What could be freed below a folder of runs, and freeing it. Nothing that a run still needs: what a crash left half written, and of
 //! runs that are done the older of two checkpoints, which only a damaged newer one would call for; asked for, also runs that a
 //! newer one of the same spec has superseded. Never anything of a run that is tagged, that a process writes, or that may be gone on
-//! with.
+//! with. Kept codes of pictures go with the last run that uses them.
+
+mod codes;
 
 use super::catalog::{self, Entry};
 use super::run_dir::{hold, is_leftover};
@@ -23,6 +25,8 @@ pub enum Why {
     OlderCheckpoint,
     /// A newer run of the same spec is done.
     Superseded,
+    /// Codes of pictures that no run uses which stays: they are made again where they are asked for.
+    UnusedCodes,
 }
 
 /// Something that is not needed.
@@ -78,6 +82,7 @@ impl Pruning {
         for entry in entries.iter().filter(|entry| entry.status == "done" && !entry.hash().is_empty()) {
             newest.entry((entry.path.parent(), entry.hash())).or_insert(entry);
         }
+        let mut staying = Vec::new();
         for entry in &entries {
             let untouched = match entry.status.as_str() {
                 "running" => Some("a process writes it, or none can be told".to_owned()),
@@ -86,6 +91,7 @@ impl Pruning {
             };
             if let Some(why) = untouched {
                 kept.push(format!("{}: {why}", entry.path.display()));
+                staying.push(entry);
                 continue;
             }
             let by = newest.get(&(entry.path.parent(), entry.hash()));
@@ -93,10 +99,11 @@ impl Pruning {
                 items.push(Item::new(Why::Superseded, entry.path.clone(), Some(&entry.path))?);
                 continue;
             }
+            staying.push(entry);
             for path in unfinished(&entry.path)? {
                 items.push(Item::new(Why::Unfinished, path, Some(&entry.path))?);
             }
-            if ["done", "expectation failed"].contains(&entry.status.as_str()) {
+            if entry.has_ended() {
                 for stage in stages(&entry.path)? {
                     for path in checkpoint::spare(&stage)? {
                         items.push(Item::new(Why::OlderCheckpoint, path, Some(&entry.path))?);
@@ -104,8 +111,12 @@ impl Pruning {
                 }
             }
         }
-        for path in leftovers(folder)? {
+        let (unused, half_written) = codes::unused(folder, &staying)?;
+        for path in leftovers(folder)?.into_iter().chain(half_written) {
             items.push(Item::new(Why::Unfinished, path, None)?);
+        }
+        for path in unused {
+            items.push(Item::new(Why::UnusedCodes, path, None)?);
         }
         items.sort_by(|a, b| a.path.cmp(&b.path));
         let bytes = freed(&items);
@@ -166,7 +177,7 @@ impl Item {
             }
             Why::Unfinished if !path.exists() => Ok(()), // removed with what stood beside it
             Why::Unfinished if path.is_dir() => fs::remove_dir_all(path).map_err(Error::io("remove", path)),
-            Why::Unfinished => fs::remove_file(path).map_err(Error::io("remove", path)),
+            Why::Unfinished | Why::UnusedCodes => fs::remove_file(path).map_err(Error::io("remove", path)),
         }
     }
 }
@@ -187,8 +198,21 @@ fn names(path: &Path, found: &mut Vec<Name>) -> Result<()> {
         return inside(path)?.iter().try_for_each(|path| names(path, found));
     }
     let (file, names) = identity(&data, found.len());
-    found.push(Name { file, names, bytes: data.len() });
+    // Files of codes are mostly holes.
+    let holey = path.extension().is_some_and(|end| end == "codes");
+    found.push(Name { file, names, bytes: if holey { data.len().min(on_disk(&data)) } else { data.len() } });
     Ok(())
+}
+
+#[cfg(unix)]
+fn on_disk(data: &Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    512 * data.blocks()
+}
+
+#[cfg(not(unix))]
+fn on_disk(data: &Metadata) -> u64 {
+    data.len()
 }
 
 #[cfg(unix)]
@@ -259,6 +283,7 @@ impl Display for Pruning {
                 Why::Unfinished => "unfinished",
                 Why::OlderCheckpoint => "older checkpoint",
                 Why::Superseded => "superseded",
+                Why::UnusedCodes => "unused codes",
             };
             writeln!(f, "{:>10}  {why:<16}  {}", size(item.bytes), item.path.display())?;
         }
