@@ -7,6 +7,7 @@
 
 mod cost;
 mod machine;
+mod many;
 mod sampling;
 mod table;
 pub(super) mod walk;
@@ -14,6 +15,7 @@ pub(super) mod walk;
 pub use cost::Flops;
 pub use machine::Machine;
 pub(super) use machine::available_bytes;
+pub use many::{OneOf, Plans, of_many};
 pub use sampling::SamplingPlan;
 pub(super) use table::duration;
 
@@ -28,7 +30,6 @@ use crate::spec::{Ema, FirstStageKind};
 use crate::train::transformer_stage::patterns;
 use dfdx::prelude::Cpu;
 use serde::Serialize;
-use std::fmt::{self, Display, Formatter};
 use walk::Part;
 
 /// The share of the measured rate that the transformers' training reaches.
@@ -160,33 +161,6 @@ pub fn plan(spec: &Spec) -> Result<Plan> {
 pub fn plan_on(spec: &Spec, machine: Machine) -> Result<Plan> {
     crate::with_preset!(spec.preset.as_str(), P => of_preset::<P>(spec, machine))
         .unwrap_or_else(|| Err(unknown(&spec.preset)))
-}
-
-/// The cost of several specs, each with what it is called.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Plans(Vec<(String, Plan)>);
-
-impl Plans {
-    /// A row for each, and what all of them cost.
-    pub fn table(&self) -> super::table::Table {
-        table::many(&self.0)
-    }
-}
-
-impl Display for Plans {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.table().fmt(f)
-    }
-}
-
-/// The cost of each of several specs and of all of them, with what each is called; the machine is measured once.
-///
-/// # Errors
-/// Those of [`plan`].
-pub fn of_many<'a>(specs: impl Iterator<Item = (&'a str, &'a Spec)>) -> Result<Plans> {
-    let machine = Machine::measure();
-    let one = |(said, spec): (&str, &Spec)| Ok((said.to_owned(), plan_on(spec, machine)?));
-    Ok(Plans(specs.map(one).collect::<Result<Vec<_>>>()?))
 }
 
 impl Plan {

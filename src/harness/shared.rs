@@ -4,8 +4,10 @@
 use super::identity::SPEC_VERSION;
 use super::lenders::FIRST_STAGE;
 use super::notice;
-use super::run_dir::{RunDir, read_run, runs, sealed};
+use super::provenance;
+use super::run_dir::{RunDir, read_run, read_spec, runs, sealed};
 use crate::files::lock_in_turn;
+use crate::models::presets;
 use crate::spec::Spec;
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -48,7 +50,7 @@ impl Stage {
 
     /// 16 hexadecimal digits of all that the stage's training depends on: keys of the spec, and of the run's `facts` the program, the
     /// device, the data with their fingerprint, and the folder that paths of data are relative to.
-    fn hash(self, spec: &Spec, facts: &Value) -> Result<String> {
+    pub(super) fn hash(self, spec: &Spec, facts: &Value) -> Result<String> {
         let mut text = format!("version {SPEC_VERSION}\n");
         for fact in ["built", "device", "spec_folder", "data", "data_changes"] {
             let _ = writeln!(text, "{fact} {}", facts[fact]);
@@ -103,6 +105,14 @@ impl Shared {
         let lock = self.lock(&format!("{name}-{hash}"))?;
         match self.find(name, &hash, run.path()) {
             None => {
+                if let Some(other) = self.by_another_build((stage, name), &hash, run) {
+                    let section = stage.section();
+                    notice::line(format_args!(
+                        "{name}: trained by another build in {}, and again here, since bits may differ between builds; \
+                         `{section}: {{from: RUN}}` takes it as it is",
+                        other.display()
+                    ));
+                }
                 run.update(|facts| facts[STAGES][name] = json!({"hash": hash, "whole": false}))?;
                 Ok(Some(lock))
             }
@@ -118,6 +128,21 @@ impl Shared {
     fn find(&self, name: &str, hash: &str, own: &Path) -> Option<PathBuf> {
         let whole = |run: &PathBuf| run != own && read_run(run).is_ok_and(|facts| is_whole(&facts, name, hash));
         runs(&self.runs).into_iter().find(whole)
+    }
+
+    /// Another run in which the stage is whole and of the same spec, data and device, but of another program.
+    fn by_another_build(&self, (stage, name): (Stage, &str), hash: &str, run: &RunDir) -> Option<PathBuf> {
+        let ours = &run.run()["built"];
+        let alike = |other: &PathBuf| {
+            let Ok(mut facts) = read_run(other) else { return false };
+            if facts["built"] == *ours || facts[STAGES][name]["whole"] != true {
+                return false;
+            }
+            facts["built"] = ours.clone();
+            let theirs = read_spec(other, presets::NAMES).and_then(|loaded| stage.hash(&loaded.spec, &facts));
+            theirs.is_ok_and(|theirs| theirs == hash)
+        };
+        runs(&self.runs).into_iter().filter(|other| other != run.path()).find(alike)
     }
 
     fn lock(&self, name: &str) -> Result<Training> {
@@ -164,6 +189,12 @@ pub(super) fn adopt(run: &mut RunDir, other: &Path, (stage, name): (Stage, &str)
         }
         own[STAGES][name] = taken;
     })
+}
+
+/// How many of the runs in a folder were begun by another build than this one: no stage is taken over from them.
+pub fn by_other_builds(folder: impl AsRef<Path>) -> usize {
+    let ours = provenance::built();
+    runs(folder).iter().filter(|run| read_run(run).is_ok_and(|facts| facts["built"] != ours)).count()
 }
 
 /// Writes down that a stage of `run` is whole, for others to take over.

@@ -54,7 +54,7 @@ impl Sweep {
         self.variants.is_empty()
     }
 
-    /// What each of them will cost by itself, and all together. Stages that they share count every time.
+    /// What each of them will cost by itself, and all together, where a stage that they share counts once.
     ///
     /// # Errors
     /// [`Error::Usage`](crate::Error::Usage) for a setting that does not fit the preset.

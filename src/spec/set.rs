@@ -11,6 +11,13 @@ pub fn apply(root: &mut Node, text: &str, source: usize, problems: &mut Vec<Prob
     }
 }
 
+/// Where the argument says something of the key at `path`, be it as a part of a mapping, or of what that key holds.
+pub fn says(text: &str, source: usize, path: &str) -> Option<Place> {
+    let mut alone = Node { place: Place { source, start: 0, end: 0 }, data: Data::Null };
+    apply(&mut alone, text, source, &mut Vec::new());
+    alone.at(path).map(|node| node.place.clone())
+}
+
 /// The argument's path, each key with its place, and its value.
 fn value(text: &str, source: usize, problems: &mut Vec<Problem>) -> Result<(Vec<Key>, Node), Problem> {
     let whole = Place { source, start: 0, end: text.len() };

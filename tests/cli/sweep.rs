@@ -75,6 +75,29 @@ fn a_sweep_is_run_whole_and_then_there_is_nothing_to_do() {
     place.experiment(&["sweep", &folder, "--set", "seed=3"]).failed(2, "this sweep is frozen");
 }
 
+/// Bits may differ between builds: what another build has trained is not taken over, and that is said.
+#[test]
+fn a_stage_of_another_build_is_trained_again_and_it_is_said() {
+    let place = place();
+    let index = |index: &str| place.experiment(&["sweep", "sweep.yaml", "--index", index]);
+    index("0").done();
+    let path = runs(&place)[0].join("run.json");
+    let mut run = facts(&runs(&place)[0]);
+    run["built"]["exe_blake3"] = "another".into();
+    ["dvae", "transformer", "clip"].iter().for_each(|stage| run["stages"][stage]["hash"] = "another".into());
+    fs::write(&path, run.to_string()).unwrap();
+    // The same first stage and CLIP, another transformer.
+    let said = index("2");
+    said.done();
+    for stage in ["dvae", "clip"] {
+        assert!(said.stderr.contains(&format!("{stage}: trained by another build in results/swept/")), "{said:?}");
+        assert!(facts(&runs(&place)[1])["stages"][stage]["from"].is_null(), "{stage}");
+    }
+    assert!(!said.stderr.contains("transformer: trained by another build"), "{said:?}");
+    let all = place.experiment(&["sweep", "sweep.yaml"]);
+    assert!(all.stderr.contains("1 of the runs there are of another build"), "{all:?}");
+}
+
 #[test]
 fn what_a_sweep_would_cost_is_said_and_nothing_is_written() {
     let place = place();
@@ -84,13 +107,29 @@ fn what_a_sweep_would_cost_is_said_and_nothing_is_written() {
         lines[1].ends_with("transformer.steps=6 seed=0") && lines[4].ends_with("transformer.steps=12 seed=1"),
         "{lines:?}"
     );
+    assert!(lines[5].contains("4 specs, 4 of 12 stages taken over, not trained again"), "{lines:?}");
+    let planned = place.experiment(&["sweep", "sweep.yaml", "--dry-run", "--json"]).done().join("\n");
+    let planned: serde_json::Value = serde_json::from_str(&planned).unwrap();
+    // What is trained: for each seed one first stage and one CLIP, and every transformer; all of them draw.
+    let seconds = |spec: usize, stage: usize| {
+        let stage = &planned["specs"][spec]["plan"]["stages"][stage];
+        stage["seconds"].as_f64().unwrap() * stage["steps"].as_f64().unwrap()
+    };
+    let drawn = |spec: usize| {
+        let sampling = &planned["specs"][spec]["plan"]["sampling"];
+        sampling["seconds"].as_f64().unwrap() * sampling["captions"].as_f64().unwrap()
+    };
+    let all: f64 = (0..4).map(|spec| seconds(spec, 1) + drawn(spec)).sum::<f64>()
+        + (0..2).map(|seed| seconds(seed, 0) + seconds(seed, 2)).sum::<f64>();
+    let told = planned["seconds"].as_f64().unwrap();
+    assert!((told - all).abs() < 1e-9 * all && planned["trained"] == 8, "{told}, {all}");
     assert!(!place.path("results").exists());
     place.experiment(&["sweep.yaml"]).failed(2, "`sweep` makes many specs of this one");
     // What no preset can hold is found before anything runs.
     let place = place.write("sweep.yaml", "extends: tiny.yaml\nsweep: {grid: {text.vocabulary: [60, 100]}}\n");
     place
         .experiment(&["sweep", "sweep.yaml"])
-        .failed(2, "text.vocabulary=100: text.vocabulary: preset tiny holds 64 tokens, got 100");
+        .failed(2, "sweep.yaml:2:38: `text.vocabulary` must be at most the 64 of preset tiny, found 100");
     assert!(!place.path("results").exists());
 }
 
@@ -111,7 +150,7 @@ fn one_that_fails_stops_no_other() {
     assert!(log.contains("expectation failed"), "{log}");
     place
         .experiment(&["sweep", "sweep.yaml", "--set", "seed=5", "--dry-run"])
-        .failed(2, "--set seed=5: the sweep itself");
+        .failed(2, "--set:1:6: `seed` is swept, and cannot be set");
     // What became of each is said as JSON too, though one of them fails again.
     let absent = place.write("sweep.yaml", expecting.replace("name: swept", "name: other"));
     let said = absent.experiment(&["sweep", "sweep.yaml", "--json"]);

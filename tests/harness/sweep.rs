@@ -55,9 +55,36 @@ fn parts_multiply_and_the_first_moves_slowest() {
     assert_eq!(found[0].loaded.spec.clip.steps, 1000, "left at what the file says");
 }
 
+/// A point has the last word: an argument about a swept key would change nothing, in whatever form it says it.
+#[test]
+fn what_is_swept_cannot_be_set() {
+    let folder = written(
+        "extends: base.yaml\nname: b\nsweep: {grid: {transformer.steps: [6, 12], transformer.optimizer.lr: [0.1, {from: 0.2}]}}\n",
+    );
+    for (set, column, key) in [
+        ("transformer.steps=5", 19, "transformer.steps"),
+        ("transformer={batch: 4, steps: 5}", 31, "transformer.steps"),
+        ("transformer={optimizer: {lr: 0.3}}", 30, "transformer.optimizer.lr"),
+        ("transformer.optimizer={lr: {from: 0.3}}", 28, "transformer.optimizer.lr"),
+    ] {
+        let error = read(folder.path(), &[set]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&format!("--set:1:{column}: `{key}` is swept, and cannot be set")), "{set}: {text}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    let below = read(folder.path(), &["transformer.optimizer.lr.from=0.3"]).unwrap_err().to_string();
+    assert!(below.contains("`transformer.optimizer.lr` is swept"), "{below}");
+    let found = read(folder.path(), &["transformer={batch: 4}", "clip.steps=7"]).unwrap().0;
+    assert!(
+        found.iter().all(|variant| variant.loaded.spec.transformer.batch == 4 && variant.loaded.spec.clip.steps == 7)
+    );
+    assert_eq!(found[3].loaded.spec.transformer.steps, 12);
+}
+
 #[test]
 fn a_sweep_extends_and_is_set_like_any_spec() {
-    let folder = written("extends: base.yaml\nname: b\nsweep: {grid: {transformer.attention: [[row], [row, col]]}}\n");
+    let folder =
+        written("extends: base.yaml\nname: b\nsweep: {grid: {transformer.attention: [[col, row], [row, col]]}}\n");
     let (found, twice) = read(folder.path(), &["seed=9"]).unwrap();
     assert_eq!(twice, None);
     let specs: Vec<_> = found.iter().map(|variant| &variant.loaded.spec).collect();

@@ -6,7 +6,7 @@ use crate::run;
 use crate::usage;
 use clap::{Args, ValueEnum};
 use dalle::harness::plan;
-use dalle::harness::shared::Shared;
+use dalle::harness::shared::{self, Shared};
 use dalle::harness::sweep::{self, Frozen, Index, Jobs, Runs, Target, Variant};
 use dalle::harness::{notice, signals};
 use dalle::models::presets;
@@ -76,13 +76,6 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
         }
         None => {
             let (variants, twice) = sweep::expand(&args.sweep, &args.sets, presets::NAMES)?;
-            let swept = |set: &&String| {
-                let key = format!("{}=", set.split('=').next().unwrap_or_default());
-                variants.iter().any(|variant| variant.said.split(' ').any(|word| word.starts_with(&key)))
-            };
-            if let Some(set) = args.sets.iter().find(swept) {
-                return usage(format!("--set {set}: the sweep itself says what that key is"));
-            }
             let (variants, said) = sweep::fitted(variants)?;
             twice.iter().chain(&said).for_each(notice::line);
             fitting(args, &variants)?;
@@ -154,6 +147,12 @@ fn all(args: &SweepArgs, frozen: &Frozen) -> Result<()> {
     notice::line(format_args!("{}: {} of {count} to run", frozen.path.display(), todo.len()));
     let mut ended = Ok(());
     if !todo.is_empty() {
+        match shared::by_other_builds(args.out.join(&frozen.name)) {
+            0 => {}
+            others => notice::line(format_args!(
+                "{others} of the runs there are of another build: what is shared with them is trained again, since bits may differ"
+            )),
+        }
         let at_once = args.jobs.unwrap_or(1) as usize;
         let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
         let arguments = arguments(args, Some(at_once)).into_iter().map(OsString::from).collect();

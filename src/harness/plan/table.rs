@@ -112,19 +112,6 @@ impl Plan {
     }
 }
 
-/// A row for each of several plans, with what each is called, and one for all of them.
-pub(super) fn many(plans: &[(String, Plan)]) -> Table {
-    let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), duration);
-    let mut table = Table::new(["index", "time", "memory", "says"]);
-    for (index, (said, plan)) in plans.iter().enumerate() {
-        table.row([index.to_string(), time(plan.seconds()), bytes(plan.peak()), said.clone()]);
-    }
-    let peak = plans.iter().map(|(_, plan)| plan.peak()).fold(0.0, f64::max);
-    let all = plans.iter().map(|(_, plan)| plan.seconds()).sum::<Option<f64>>();
-    table.row(["all".to_owned(), time(all), bytes(peak), format!("{} specs, the most memory of any", plans.len())]);
-    table
-}
-
 /// Operations, and in brackets those of dense attention where they differ.
 fn work(flops: Flops) -> String {
     match flops.total() {

@@ -8,9 +8,9 @@ use crate::harness::sources;
 use crate::spec::parse::Node;
 use crate::spec::problem::{self, Problem};
 use crate::spec::sweep::{self, Point};
-use crate::spec::{DataSpec, Spec};
+use crate::spec::{DataSpec, Spec, set};
 use rayon::prelude::*;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 /// One spec of a sweep.
@@ -82,6 +82,14 @@ fn expanded(
         Some((_, sweep)) => sweep::points(sweep, &mut problems),
         None => (vec![Point::new()], 0),
     };
+    // What a point says comes last: an argument would be passed over.
+    let swept: BTreeSet<&str> = points.iter().flatten().map(|(path, _)| path.name.name.as_str()).collect();
+    for (set, source) in sets.iter().zip(sources.len() - sets.len()..) {
+        let said = swept.iter().filter_map(|key| Some((key, set::says(set, source, key)?)));
+        problems.extend(said.map(|(key, place)| {
+            Problem::new(&place, format!("`{key}` is swept, and cannot be set"), "the sweep itself says what it is")
+        }));
+    }
     // With no point left, what else is wrong with the file is to be told all the same.
     let points = if points.is_empty() { vec![Point::new()] } else { points };
     let lenders = Lenders::new(folder_of(path), presets);
