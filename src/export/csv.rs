@@ -12,11 +12,19 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Writes `metrics.csv`, `results.csv` and `settings.csv` of `runs` into the folder `out`, and says where they are.
+/// The tables.
+const NAMES: [&str; 3] = ["metrics.csv", "results.csv", "settings.csv"];
+
+/// Writes `metrics.csv`, `results.csv` and `settings.csv` of `runs` into the folder `out`, which must hold none of them yet, and says
+/// where they are.
 ///
 /// # Errors
-/// [`Error::Data`] where there is no run or its spec cannot be read; [`Error::Io`].
+/// [`Error::Usage`] where one of them is there; [`Error::Data`] where there is no run or its spec cannot be read; [`Error::Io`].
 pub fn tables(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
+    let paths = NAMES.map(|name| out.join(name));
+    if let Some(there) = paths.iter().find(|path| path.exists()) {
+        return Err(Error::Usage(format!("{} is there already: remove it, or name another folder", there.display())));
+    }
     let mut metrics = String::from("run,stage,step,time,quantity,value\n");
     let mut results = String::from("run,quantity,value,low,high,n\n");
     let mut settings = String::from("run,key,value\n");
@@ -45,11 +53,8 @@ pub fn tables(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     fs::create_dir_all(out).map_err(Error::io("create", out))?;
-    let write = |(name, table): (&str, String)| {
-        let path = out.join(name);
-        write_atomic(&path, table.as_bytes()).map(|()| path)
-    };
-    [("metrics.csv", metrics), ("results.csv", results), ("settings.csv", settings)].into_iter().map(write).collect()
+    let write = |(path, table): (PathBuf, String)| write_atomic(&path, table.as_bytes()).map(|()| path);
+    paths.into_iter().zip([metrics, results, settings]).map(write).collect()
 }
 
 /// Empty for what is no number.

@@ -20,6 +20,10 @@ fn every_verb_says_one_document() {
     let run = "results/tiny";
     let said = |arguments: &[&str]| document(&place, arguments);
     assert_eq!(said(&["tiny.yaml", "--dry-run"])["clip"]["steps"], 12);
+    let origins = said(&["tiny.yaml", "--dry-run", "--where", "--set", "seed=3"]);
+    assert_eq!(origins["seed"], serde_json::json!({"value": 3, "where": "--set seed=3"}));
+    assert_eq!(origins["clip.steps"], serde_json::json!({"value": 12, "where": "tiny.yaml:6"}));
+    assert_eq!(origins["clip.max_scale"]["where"], "default");
     assert_eq!(said(&["list"])[0]["status"], "done");
     assert_eq!(said(&["show", run])["name"], "tiny");
     assert_eq!(said(&["tag", run, "good"]), serde_json::json!(["good"]));
@@ -31,7 +35,12 @@ fn every_verb_says_one_document() {
     assert_eq!(said(&["explain", "first_stage"])["key"], "first_stage");
     assert!(said(&["explain"])["properties"]["clip"].is_object());
     assert_eq!(said(&["plan", "tiny.yaml"])["stages"][0]["name"], "dvae");
-    assert_eq!(said(&["sweep", "sweep.yaml", "--dry-run"])[0][1]["name"], "swept");
+    let planned = said(&["sweep", "sweep.yaml", "--dry-run"]);
+    assert_eq!(
+        (&planned["specs"][0]["plan"]["name"], &planned["specs"][1]["says"]),
+        (&"swept".into(), &"clip.steps=12".into())
+    );
+    assert_eq!((&planned["stages"], &planned["trained"]), (&6.into(), &4.into()));
     assert!(said(&["sweep", "sweep.yaml", "--emit", "sh"])["script"].as_str().unwrap().starts_with("#!"));
     assert_eq!(said(&["sweep", "sweep.yaml"])["ran"], 2);
     assert_eq!(said(&["sweep", "sweep.yaml", "--index", "1"])["status"], "done");
@@ -52,6 +61,20 @@ fn every_verb_says_one_document() {
     let tokens = place.experiment(&["encode", run, "a.png", "--out", "tokens.json"]);
     assert!(tokens.done().is_empty());
     assert_eq!(said(&["decode", run, "tokens.json"])["picture"], "decoded.png");
+    assert_eq!(said(&["encode", run, "a.png", "--out", "tokens.json"])["tokens"], "tokens.json");
+    assert_eq!(said(&["encode", run, "a.png"])["height"], 4);
+    assert_eq!(said(&["schema"]), said(&["explain"]));
+    // What was written, and where.
+    let folder = format!("logs/tiny/{}", place.run().file_name().unwrap().to_str().unwrap());
+    assert_eq!(said(&["export", "tensorboard", run, "--out", "logs"]), serde_json::json!({"folders": [folder]}));
+    let tables = ["metrics.csv", "results.csv", "settings.csv"].map(|name| format!("tables/{name}"));
+    assert_eq!(said(&["export", "csv", run, "--out", "tables"]), serde_json::json!({"files": tables}));
+    let model = said(&["export", "model", run, "--out", "model"]);
+    let steps: Vec<&str> = model["steps"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!((&model["folder"], steps), (&"model".into(), vec!["dvae", "transformer", "clip"]));
+    assert!(said(&["completions", "zsh"])["script"].as_str().unwrap().starts_with("#compdef experiment"));
+    assert!(said(&["man"])["page"].as_str().unwrap().contains(".TH experiment 1"));
+    assert!(said(&["man", "--out", "man"])["files"].as_array().unwrap().contains(&"man/experiment.1".into()));
     let selftest = said(&["selftest"]);
     assert_eq!((&selftest["failed"], selftest["checks"][0]["limit"].is_number()), (&0.into(), true));
     // An error is a line on standard error, and of `check` in the document too.

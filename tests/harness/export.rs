@@ -164,7 +164,13 @@ fn tables_have_a_row_for_each_figure() {
     fs::write(run.path().join("metrics.jsonl"), lines.join("\n") + "\n" + r#"{"stage":"clip","st"#).unwrap();
     let named = folder.path().join("results/a/mine");
     fs::rename(run.path(), &named).unwrap();
-    let written = tables(&[named], &folder.path().join("tables")).unwrap();
+    let written = tables(std::slice::from_ref(&named), &folder.path().join("tables")).unwrap();
+    let again = tables(&[named], &folder.path().join("tables")).unwrap_err();
+    assert_eq!(again.exit_code(), 2);
+    assert!(
+        again.to_string().ends_with("tables/metrics.csv is there already: remove it, or name another folder"),
+        "{again}"
+    );
     let read = |at: usize| fs::read_to_string(&written[at]).unwrap();
     assert_eq!(
         read(0),

@@ -2,8 +2,8 @@
 
 use clap::Command;
 
-/// Verb, and the lines of its examples; what follows `#` says what a line does.
-const EXAMPLES: [(&str, &[&str]); 28] = [
+/// Verb, with what it is of where it has several, and the lines of its examples; what follows `#` says what a line does.
+const EXAMPLES: [(&str, &[&str]); 31] = [
     ("train", &["experiment train experiments/quickstart.yaml --threads 2"]),
     (
         "sweep",
@@ -93,7 +93,35 @@ const EXAMPLES: [(&str, &[&str]); 28] = [
             "experiment export model results/quickstart --out quickstart",
         ],
     ),
-    ("data", &["experiment data emoji", "experiment data shapes --count 1000 --out shapes"]),
+    (
+        "data",
+        &[
+            "experiment data emoji",
+            "experiment data shapes --count 1000 --out shapes",
+            "experiment data encode pictures.yaml --set first_stage.from=results/quickstart",
+        ],
+    ),
+    (
+        "data emoji",
+        &[
+            "experiment data emoji                # shards for experiments/emoji.yaml",
+            "experiment data emoji --out data/emoji-64 --size 64",
+        ],
+    ),
+    (
+        "data shapes",
+        &[
+            "experiment data shapes --out shapes  # a sheet to look at",
+            "experiment data shapes --out shapes --count 1000 --size 64 --split held-out",
+        ],
+    ),
+    (
+        "data encode",
+        &[
+            "experiment data encode pictures.yaml # by the first stage of its newest run",
+            "experiment data encode pictures.yaml --set first_stage.from=results/quickstart",
+        ],
+    ),
     (
         "import",
         &[
@@ -120,15 +148,23 @@ const OWN: [&str; 3] = [
     "experiment --resume=results/quickstart",
 ];
 
-/// `command`, and each verb that has no examples of its own, with them.
+/// `command`, and each verb and each part of one that has no examples of its own, with them.
 pub fn with(command: Command) -> Command {
     let exit_codes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let command = command.after_long_help(format!("{}\n\n{exit_codes}", text(&OWN)));
-    EXAMPLES.iter().fold(command, |command, (verb, lines)| {
-        if command.find_subcommand(verb).is_none_or(|verb| verb.get_after_long_help().is_some()) {
-            return command;
-        }
-        command.mut_subcommand(verb, |verb| verb.after_long_help(text(lines)))
+    EXAMPLES.iter().fold(command, |command, (path, lines)| at(command, path, lines))
+}
+
+/// `command` with `lines` as the examples of its part at `path`.
+fn at(command: Command, path: &str, lines: &[&str]) -> Command {
+    let (verb, below) = path.split_once(' ').unwrap_or((path, ""));
+    let has_own = |verb: &Command| below.is_empty() && verb.get_after_long_help().is_some();
+    if command.find_subcommand(verb).is_none_or(has_own) {
+        return command;
+    }
+    command.mut_subcommand(verb, |verb| match below {
+        "" => verb.after_long_help(text(lines)),
+        below => at(verb, below, lines),
     })
 }
 
@@ -151,7 +187,7 @@ mod tests {
                     word.get_or_insert_default();
                 }
                 (c, Some(open)) if c == open => quote = None,
-                ('#' | '>' | '|', None) => break,
+                ('#' | '>' | '|' | '&', None) => break,
                 (' ', None) => words.extend(word.take()),
                 (c, _) => word.get_or_insert_default().push(c),
             }
@@ -163,9 +199,11 @@ mod tests {
     #[test]
     fn every_verb_has_examples_and_each_parses() {
         let command = with(crate::Cli::command());
-        let verbs: Vec<&Command> = command.get_subcommands().collect();
-        assert!(verbs.len() >= EXAMPLES.len());
-        for verb in [&command].into_iter().chain(verbs) {
+        let parts = |command: &Command| command.get_subcommands().cloned().collect::<Vec<_>>();
+        let verbs = parts(&command);
+        let all: Vec<Command> = verbs.iter().flat_map(parts).chain(verbs.clone()).collect();
+        assert!(all.len() >= EXAMPLES.len());
+        for verb in [&command].into_iter().chain(&all) {
             let help =
                 verb.get_after_long_help().unwrap_or_else(|| panic!("{}: no examples", verb.get_name())).to_string();
             let lines: Vec<&str> = help.lines().map(str::trim).filter(|line| line.starts_with("experiment ")).collect();

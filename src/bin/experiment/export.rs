@@ -1,11 +1,12 @@
 //! `experiment export`: runs for other programs.
 
 use crate::device::CheckpointArgs;
-use crate::say;
+use crate::output::Output;
 use clap::{Args, Subcommand};
 use dalle::Result;
-use dalle::export::{self, Board, EVERY};
+use dalle::export::{self, Board, EVERY, Folder};
 use dalle::harness::{notice, run_dir, signals};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -32,6 +33,8 @@ enum What {
         /// Goes on while somebody writes one of the runs.
         #[arg(long)]
         follow: bool,
+        #[command(flatten)]
+        output: Output,
     },
     /// Metrics, results and settings as tables, one row a figure.
     #[command(after_long_help = "Examples:\n  \
@@ -43,9 +46,11 @@ enum What {
         /// Run directories, or `results/<name>` for the newest in there.
         #[arg(required = true)]
         runs: Vec<PathBuf>,
-        /// The folder to write to.
+        /// The folder to write to, where none of the tables is yet.
         #[arg(long)]
         out: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
     /// The models of a run as a folder in the manner of Hugging Face: weights, configurations, a card, and code that runs them.
     #[command(after_long_help = "Examples:\n  \
@@ -60,25 +65,30 @@ enum What {
         out: PathBuf,
         #[command(flatten)]
         older: CheckpointArgs,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
 pub fn export(args: &ExportArgs) -> Result<()> {
     match &args.what {
-        What::Tensorboard { runs, out, follow } => {
+        What::Tensorboard { runs, out, follow, output } => {
             say_newest(runs)?;
-            tensorboard(runs, out, *follow)
+            written("folders", &tensorboard(runs, out, *follow)?, *output)
         }
-        What::Csv { runs, out } => {
+        What::Csv { runs, out, output } => {
             say_newest(runs)?;
-            export::tables(runs, out)?.iter().try_for_each(|path| say(path.display()))
+            written("files", &export::tables(runs, out)?, *output)
         }
-        What::Model { run, out, older } => {
-            let folder = export::model(run, out, older.which())?;
-            for (stage, step) in &folder.stages {
+        What::Model { run, out, older, output } => {
+            let Folder { path, stages, warnings } = export::model(run, out, older.which())?;
+            for (stage, step) in &stages {
                 notice::line(format_args!("{stage}: weights of step {step}"));
             }
-            say(folder.path.display())
+            let steps: serde_json::Map<_, _> =
+                stages.iter().map(|(stage, step)| (stage.to_string(), json!(step))).collect();
+            output
+                .tell(&json!({"folder": path, "steps": steps, "warnings": warnings}), || Ok(path.display().to_string()))
         }
     }
 }
@@ -94,7 +104,14 @@ fn say_newest(runs: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn tensorboard(runs: &[PathBuf], out: &Path, follow: bool) -> Result<()> {
+/// Where it is, a line each.
+fn written(what: &str, paths: &[PathBuf], output: Output) -> Result<()> {
+    let lines = || Ok(paths.iter().map(|path| format!("{}\n", path.display())).collect());
+    output.tell(&json!({what: paths}), lines)
+}
+
+/// The folders that were written.
+fn tensorboard(runs: &[PathBuf], out: &Path, follow: bool) -> Result<Vec<PathBuf>> {
     let mut boards = runs.iter().map(|run| Board::open(run, out)).collect::<Result<Vec<_>>>()?;
     if follow {
         let stop = signals::install()?;
@@ -107,5 +124,5 @@ fn tensorboard(runs: &[PathBuf], out: &Path, follow: bool) -> Result<()> {
             thread::sleep(EVERY);
         }
     }
-    boards.into_iter().try_for_each(|board| say(board.finish()?.display()))
+    boards.into_iter().map(Board::finish).collect()
 }

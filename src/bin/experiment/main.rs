@@ -73,7 +73,7 @@ enum Verb {
     /// Says what of the runs below a folder is not needed any more, and frees it with --yes.
     ///
     /// What a crash left half written goes, and of runs that are done the older of the two checkpoints that a stage keeps while it trains;
-    /// the newest and the best stay. A run that is tagged or being written is left alone.
+    /// the newest and the best stay. Codes of pictures go that no run uses which stays. A run that is tagged or being written is left alone.
     Prune(prune::PruneArgs),
     /// Gives a run words to find it by.
     Tag(list::TagArgs),
@@ -90,8 +90,11 @@ enum Verb {
         #[command(flatten)]
         output: Output,
     },
-    /// What a spec may hold, as JSON Schema for editors.
-    Schema,
+    /// What a spec may hold, as JSON Schema for editors: JSON as it is.
+    Schema {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Parameters, memory, arithmetic and time of a spec; allocates nothing.
     Plan {
         /// The spec.
@@ -110,9 +113,11 @@ enum Verb {
         run: PathBuf,
         /// A picture whose sides the strides divide.
         image: PathBuf,
-        /// Where the tokens go; standard output if left out.
+        /// Where the tokens go; standard output if left out, where they are JSON as they are.
         #[arg(long)]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
         #[command(flatten)]
         older: CheckpointArgs,
         #[command(flatten)]
@@ -275,11 +280,11 @@ fn execute(cli: Cli) -> Result<()> {
         Some(Verb::Explain { key: Some(key), output }) => {
             output.tell(&schema::explained(&key)?, || schema::explain(&key))
         }
-        Some(Verb::Schema) => say(format_args!("{:#}", schema::json())),
+        Some(Verb::Schema { output }) => output.tell(schema::json(), || Ok(format!("{:#}", schema::json()))),
         Some(Verb::Plan { spec, sets, output }) => verbs::plan(&spec, &sets, output),
         Some(Verb::Sample(args)) => args.device.run(|device| sample::sample(&args, device)),
-        Some(Verb::Encode { run, image, out, older, device }) => {
-            device.run(|device| verbs::encode(&run, &image, out.as_deref(), device, older.which()))
+        Some(Verb::Encode { run, image, out, output, older, device }) => {
+            device.run(|device| verbs::encode(&run, &image, out.as_deref(), (device, output), older.which()))
         }
         Some(Verb::Decode { run, tokens, out, output, older, device }) => {
             device.run(|device| verbs::decode(&run, &tokens, &out, (device, output), older.which()))

@@ -63,3 +63,26 @@ fn json(found: &impl Serialize) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    /// Every verb prints, and so has `--json`.
+    #[test]
+    fn every_verb_has_json() {
+        fn leaves<'c>(path: String, command: &'c Command, found: &mut Vec<(String, &'c Command)>) {
+            if command.has_subcommands() && command.is_subcommand_required_set() {
+                let below = command.get_subcommands();
+                return below.for_each(|below| leaves(format!("{path} {}", below.get_name()), below, found));
+            }
+            found.push((path, command));
+        }
+        let (program, mut found) = (crate::Cli::command(), Vec::new());
+        program.get_subcommands().for_each(|verb| leaves(verb.get_name().into(), verb, &mut found));
+        assert!(found.iter().any(|(path, _)| path == "export csv") && found.len() > 30, "{found:?}");
+        for (path, command) in found {
+            assert!(command.get_arguments().any(|arg| arg.get_long() == Some("json")), "{path}");
+        }
+    }
+}

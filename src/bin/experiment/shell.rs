@@ -1,11 +1,12 @@
 //! `experiment completions` and `experiment man`: what a shell and `man` know of the program, made from its arguments.
 
-use crate::say;
+use crate::output::Output;
 use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use dalle::files::write_atomic;
 use dalle::{Error, Result};
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 pub struct CompletionsArgs {
     /// Whose.
     shell: Kind,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -30,7 +33,8 @@ pub fn completions(args: &CompletionsArgs, mut command: Command) -> Result<()> {
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "experiment", &mut script);
-    say(String::from_utf8_lossy(&script).trim_end())
+    let script = String::from_utf8_lossy(&script);
+    args.output.tell(&json!({"shell": shell.to_string(), "script": script}), || Ok(script.to_string()))
 }
 
 #[derive(Debug, Args)]
@@ -38,21 +42,28 @@ pub struct ManArgs {
     /// A folder for a page of the program and one of each verb; the page of the program on standard output if left out.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub fn man(args: &ManArgs, mut command: Command) -> Result<()> {
     command.build();
-    let Some(folder) = &args.out else { return say(page(command)?.trim_end()) };
+    let Some(folder) = &args.out else {
+        let page = page(command)?;
+        return args.output.tell(&json!({"page": page}), || Ok(page.clone()));
+    };
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let mut files = Vec::new();
     let verbs: Vec<Command> = command.get_subcommands().filter(|verb| verb.get_name() != "help").cloned().collect();
     for command in [command].into_iter().chain(verbs) {
         // As `man experiment-sample` finds it.
         let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
         let file = folder.join(format!("{name}.1"));
         write_atomic(&file, page(command)?.as_bytes())?;
-        say(file.display())?;
+        args.output.line(file.display())?;
+        files.push(file);
     }
-    Ok(())
+    args.output.end(&json!({"files": files}))
 }
 
 fn page(command: Command) -> Result<String> {

@@ -39,7 +39,13 @@ pub fn plan(path: &Path, sets: &[String], output: Output) -> Result<()> {
 /// The most pixels that `encode` and `decode` take at once: a model holds hundreds of bytes for each.
 const MAX_PIXELS: usize = 1 << 20;
 
-pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, which: Which) -> Result<()> {
+pub fn encode(
+    run: &Path,
+    image: &Path,
+    out: Option<&Path>,
+    (device, output): (Device, Output),
+    which: Which,
+) -> Result<()> {
     let picture = Picture::open(image)?;
     let codec = open::codec(run, device, which)?;
     let stride = codec.stride();
@@ -54,7 +60,10 @@ pub fn encode(run: &Path, image: &Path, out: Option<&Path>, device: Device, whic
     let codes = codec.encode_any([1, height, width], &values)?;
     let tokens = TokenGrid { height: height / stride, width: width / stride, codes }.to_json();
     match out {
-        Some(path) => write_atomic(path, tokens.as_bytes()),
+        Some(path) => {
+            write_atomic(path, tokens.as_bytes())?;
+            output.end(&json!({"tokens": path}))
+        }
         None => say(tokens),
     }
 }
