@@ -178,7 +178,8 @@ impl Display for Run {
         let (name, status) = (read.text("name").unwrap_or("run"), read.text("status").unwrap_or("unknown"));
         write!(f, "{name}, {status}")?;
         for stage in &read.stages {
-            write!(f, "; {} {} steps", stage.name, stage.step)?;
+            let from = read.from(&stage.name).map_or_else(String::new, |from| format!(" from {from}"));
+            write!(f, "; {} {} steps{from}", stage.name, stage.step)?;
         }
         if let Some(error) = read.text("error") {
             write!(f, "; {error}")?;
@@ -196,8 +197,15 @@ impl Show for Run {
             table.row([name.to_owned(), text(name)]);
         }
         for stage in &read.stages {
-            let time = read.seconds(&stage.name).map_or_else(String::new, |time| format!(", {time:.0} s"));
-            table.row([panels::title(&stage.name), format!("{} steps{time}", stage.step)]);
+            let how = match (read.from(&stage.name), read.seconds(&stage.name)) {
+                (Some(from), _) => format!(", from {from}"),
+                (None, Some(time)) => format!(", {time:.0} s"),
+                (None, None) => String::new(),
+            };
+            table.row([panels::title(&stage.name), format!("{} steps{how}", stage.step)]);
+        }
+        for (title, file) in read.files() {
+            table.row([title.to_owned(), format!("from {file}")]);
         }
         if let Some(error) = read.text("error") {
             table.row(["error".to_owned(), error.to_owned()]);

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::evaluate::results::{Evaluation, Results};
 use crate::harness::run_dir;
+use crate::spec::is_file;
 use crate::{Error, Result};
 
 /// Where the sheets of each stage are listed.
@@ -215,9 +216,25 @@ impl Run {
         self.facts.get(name)?.as_str()
     }
 
-    /// The seconds of a stage, of "evaluation", or of the "total": all sessions of the run together.
+    /// The seconds of a stage that was trained here, of "evaluation", or of the "total": all sessions of the run together.
     pub fn seconds(&self, of: &str) -> Option<f64> {
-        self.facts.get("timings")?.get(of)?.as_f64().filter(|seconds| *seconds > 0.0)
+        let seconds = self.facts.get("timings")?.get(of)?.as_f64();
+        seconds.filter(|seconds| *seconds > 0.0 && self.from(of).is_none())
+    }
+
+    /// The run that a stage was taken from whose curves are here, but which was not trained here.
+    pub fn from(&self, stage: &str) -> Option<&str> {
+        let about = self.facts.get("stages")?.get(stage)?;
+        ["lent", "from"].iter().find_map(|key| about.get(key)?.as_str())
+    }
+
+    /// The sections of the spec that are published files, which have no curves: a title, and the file.
+    pub fn files(&self) -> Vec<(&'static str, String)> {
+        let file = |(section, title)| {
+            let from = self.spec_value(section, "from")?;
+            from.as_str().filter(|from| is_file(Some(from))).map(|from| (title, from.to_owned()))
+        };
+        [("first_stage", "First stage"), ("clip", "CLIP")].into_iter().filter_map(file).collect()
     }
 
     /// The checkpoint of `stage` that was kept.
@@ -233,8 +250,12 @@ impl Run {
 
     /// A number of the resolved spec.
     pub fn spec_number(&self, section: &str, key: &str) -> Option<u64> {
+        self.spec_value(section, key)?.as_u64()
+    }
+
+    fn spec_value(&self, section: &str, key: &str) -> Option<serde_yaml::Value> {
         let text = &self.specs.iter().find(|spec| spec.0 == "spec.resolved.yaml")?.1;
-        serde_yaml::from_str::<serde_yaml::Value>(text).ok()?.get(section)?.get(key)?.as_u64()
+        serde_yaml::from_str::<serde_yaml::Value>(text).ok()?.get(section)?.get(key).cloned()
     }
 
     /// The bytes of a file that the run's own lists name. Only files below the run directory: a run copied from

@@ -105,6 +105,12 @@ fn stages(run: &Run) -> Option<Table> {
             pace.and_then(|pace| pace.pictures).map_or("–".into(), rate),
             kept(run, &stage.name).unwrap_or_else(|| "the last".into()),
         ]);
+        if let Some(from) = run.from(&stage.name) {
+            table.row([format!("  from {from}")]);
+        }
+    }
+    for (title, file) in run.files() {
+        table.row([format!("{title}, from {file}")]);
     }
     for (name, seconds) in super::training::times(run).into_iter().filter(|(name, _)| !is_stage(run, name)) {
         table.row([name, String::new(), duration(seconds), String::new(), String::new(), String::new()]);

@@ -33,6 +33,12 @@ pub(super) fn pace(run: &Run, stage: &Stage) -> Option<Pace> {
     Some(Pace { steps, pictures, tokens })
 }
 
+/// Which weights a stage has: those of the checkpoint that it kept, and of which run where it was not trained here.
+fn weights(run: &Run, stage: &str) -> String {
+    let kept = kept(run, stage).unwrap_or_else(|| "the last".into());
+    run.from(stage).map_or(kept.clone(), |from| format!("{kept}, from {from}"))
+}
+
 /// The checkpoint that a stage kept, in words.
 pub(super) fn kept(run: &Run, stage: &str) -> Option<String> {
     let kept = run.kept(stage)?;
@@ -53,7 +59,7 @@ pub(super) fn rate(per_second: f64) -> String {
 pub(super) fn times(run: &Run) -> Vec<(String, f64)> {
     let timings = run.facts.get("timings").and_then(|timings| timings.as_object()).into_iter().flatten();
     let known: Vec<(&String, f64)> = timings
-        .filter(|(name, _)| *name != "total")
+        .filter(|(name, _)| *name != "total" && run.from(name).is_none())
         .filter_map(|(name, seconds)| Some((name, seconds.as_f64()?)))
         .collect();
     let mut times: Vec<(String, f64)> = known.iter().map(|(name, seconds)| (panels::title(name), *seconds)).collect();
@@ -75,7 +81,11 @@ pub(super) fn section(run: &Run) -> String {
     }
     html += &pace_table(run);
     for stage in run.stages.iter().take(STAGES) {
-        let time = run.seconds(&stage.name).map_or(String::new(), |seconds| format!(", {}", duration(seconds)));
+        let time = match (run.from(&stage.name), run.seconds(&stage.name)) {
+            (Some(from), _) => format!(", from {}", escape(from)),
+            (None, Some(seconds)) => format!(", {}", duration(seconds)),
+            (None, None) => String::new(),
+        };
         let title = escape(&panels::title(&stage.name));
         let _ = writeln!(html, "<h3>{title} <small>{} steps{}</small></h3>\n<div class=\"charts\">", stage.step, time);
         let charts = panels::marked(stage, run.kept(&stage.name).as_ref());
@@ -108,8 +118,12 @@ fn pace_table(run: &Run) -> String {
             of(|pace| Some(pace.steps)),
             of(|pace| pace.pictures),
             of(|pace| pace.tokens),
-            escape(&kept(run, &stage.name).unwrap_or_else(|| "the last".into())),
+            escape(&weights(run, &stage.name)),
         );
+    }
+    for (title, file) in run.files() {
+        let none = "<td>–</td>".repeat(4);
+        let _ = writeln!(html, "<tr><th scope=\"row\">{title}</th>{none}<td>from {}</td></tr>", escape(&file));
     }
     html + "</tbody></table></div>\n"
 }

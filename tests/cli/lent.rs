@@ -64,8 +64,30 @@ fn a_first_stage_of_another_run_is_used_and_the_lender_may_go() {
     assert_eq!(stage["lent"].as_str(), spec["first_stage"]["from"].as_str());
     assert_eq!(stage["blake3"].as_str().unwrap().len(), 64);
 
+    // Wherever the stages are listed, that one is not taken for one that was trained here.
+    let (path, from) = (run.to_str().unwrap(), format!("from {}", spec["first_stage"]["from"].as_str().unwrap()));
+    let shown = place.experiment(&["show", path]);
+    let lines = shown.done();
+    let row = |title: &str| lines.iter().position(|line| line.starts_with(title)).unwrap();
+    let (lent, own) = (row("Discrete VAE"), row("Transformer"));
+    assert!(lines[lent].contains("  12  ") && lines[lent].matches('–').count() == 3, "{shown:?}");
+    assert_eq!(lines[lent + 1], format!("  {from}"));
+    assert!(lines[own].contains(" s  ") && lines[own].matches('–').count() == 0, "{shown:?}");
+    assert!(!lines[own + 1].contains("from"), "{shown:?}");
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains(&format!("<small>12 steps, {from}</small>")) && report.contains(&format!(", {from}</td>")));
+    place.experiment(&["export", "model", path, "--out", "card"]).done();
+    assert!(fs::read_to_string(place.path("card/README.md")).unwrap().contains("| from run results/tiny/"));
+    let origins = place.experiment(&["own.yaml", "--dry-run", "--where"]);
+    let origin =
+        |key: &str| origins.done().iter().find(|line| line.starts_with(&format!("{key}: "))).unwrap().to_string();
+    assert!(origin("first_stage.steps").ends_with(&format!("# run {}", &from[5..])), "{origins:?}");
+    assert!(
+        origin("first_stage.from").ends_with("own.yaml:3") && origin("clip.steps").ends_with("own.yaml:4"),
+        "{origins:?}"
+    );
+
     fs::remove_dir_all(&lender).unwrap();
-    let path = run.to_str().unwrap();
     place.experiment(&["sample", path, "--caption", "a red circle", "--n", "1", "--out", "drawn"]).done();
     place.experiment(&["eval", path, "--pairs", "4"]).done();
     let again = place.experiment(&[&format!("--resume={path}")]);
@@ -194,6 +216,11 @@ fn a_vqgan_lies_under_an_own_transformer() {
     assert!(curve(&run, "dvae").is_empty() && !curve(&run, "transformer").is_empty());
     let path = run.to_str().unwrap();
     place.experiment(&["sample", path, "--caption", "a red circle", "--n", "1", "--out", "drawn"]).done();
+    let shown = place.experiment(&["show", path]);
+    let row = shown.done().iter().find(|line| line.starts_with("First stage")).unwrap().to_string();
+    assert!(row.ends_with("from in/X.safetensors"), "{shown:?}");
+    let report = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(report.contains("<th scope=\"row\">First stage</th>") && report.contains("<td>from in/X.safetensors</td>"));
     let again = place.experiment(&[&format!("--resume={path}")]);
     assert!(again.stderr.contains("already finished"), "{again:?}");
     // From that run it may be lent on.

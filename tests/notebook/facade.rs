@@ -33,7 +33,8 @@ fn a_run_is_started_read_and_looked_into() {
 
 fn looked_into() {
     assert!(spec().set("transformer.stepz=3").unwrap_err().to_string().contains("did you mean"));
-    assert!(Run::start(&spec().set("transformer.attention=[row]").unwrap()).is_err(), "two layers need two patterns");
+    let wrong = spec().set("transformer.attention=[row]").unwrap_err().to_string();
+    assert!(wrong.starts_with("--set:1:23: ") && wrong.contains("each of 2 layers"), "{wrong}");
     assert!(!Path::new("results").exists(), "what does not fit leaves no run behind");
 
     let run = Run::start(&spec()).unwrap();
@@ -152,7 +153,8 @@ sweep: {{grid: {{transformer.optimizer.lr.from: {rates}}}}}",
     assert!(wrong.contains("sweep:7:") && wrong.contains("faster"), "{wrong}");
     assert!(Sweep::read("no.yaml").unwrap_err().to_string().contains("no such spec"));
     let unfit = text("[0.001]").replace("transformer: {steps: 12}", "transformer: {steps: 12, attention: [row]}");
-    assert!(Sweep::parse(&unfit).unwrap().run().is_err() && !Path::new("results/rates").exists());
+    let wrong = Sweep::parse(&unfit).unwrap_err().to_string();
+    assert!(wrong.starts_with("sweep:4:") && wrong.contains("each of 2 layers"), "{wrong}");
 
     let sweep = Sweep::parse(&text("[0.001, 0.003]")).unwrap();
     let shown = sweep.to_string();
@@ -170,6 +172,8 @@ sweep: {{grid: {{transformer.optimizer.lr.from: {rates}}}}}",
         assert_eq!(facts(&second)["stages"][stage]["from"] == from.as_str(), taken, "{stage}");
     }
     assert_eq!(facts(&second)["device"], "cpu");
+    let shown = second.to_string();
+    assert!(shown.contains(&format!("dvae 12 steps from {from}; transformer 12 steps; clip")), "{shown}");
 
     let again = Sweep::parse(&text("[0.003, 0.009, 0.001]")).unwrap().run().unwrap();
     let paths = |runs: &Runs| runs.all().unwrap().iter().map(Run::path).collect::<Vec<_>>();
@@ -186,9 +190,13 @@ fn found(paths: &[String]) {
     assert!(one.filter("status").unwrap_err().to_string().contains("KEY=VALUE"));
     assert!(one.get(1).unwrap_err().to_string().contains("there are 1"));
     assert!(Runs::find("results/none").unwrap_err().to_string().contains("no such folder"));
-    let sorted = found.sorted("-transformer.optimizer.lr.from");
+    let sorted = found.sorted("-transformer.optimizer.lr.from").unwrap();
     assert_eq!(sorted.get(0).unwrap().path(), paths[1]);
-    let table = sorted.table(&["elbo_validation.joint_nats", "no.such"]).to_string();
+    let table = sorted.table(&["elbo_validation.joint_nats", "first_stage.from"]).unwrap().to_string();
+    for wrong in [found.filter("trnsformer.steps=8"), found.sorted("-trnsformer.steps")] {
+        assert!(wrong.unwrap_err().to_string().contains("did you mean `transformer.steps`?"));
+    }
+    assert!(found.table(&["elbo_validation.joint_nat"]).unwrap_err().to_string().contains("joint_nats`?"));
     let rows: Vec<&str> = table.lines().collect();
     assert!(rows[1].contains("  transformer.optimizer.lr.from=0.009  ") && rows[1].ends_with('–'), "{table}");
     let chart = sorted.overlay("transformer", "loss").unwrap().to_string();
@@ -203,7 +211,7 @@ fn compared(found: &Runs, paths: &[String]) {
     assert!(text.contains("transformer.optimizer.lr.from") && text.contains("differences were looked at"), "{text}");
     let (beyond, looked_at) = comparison.beyond();
     assert!(comparison.groups() == 3 && looked_at > 0 && beyond <= looked_at, "{text}");
-    assert_eq!(found.sorted("started").compare().unwrap().groups(), 3);
+    assert_eq!(found.sorted("started").unwrap().compare().unwrap().groups(), 3);
     comparison.save("compared.html").unwrap();
     let tables = std::fs::read_to_string("compared.html").unwrap();
     assert!(tables.matches("<table>").count() == 2 && tables.contains("<p>One seed shows no spread"), "{tables}");

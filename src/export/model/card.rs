@@ -152,7 +152,10 @@ fn training(facts: &Facts<'_>) -> String {
     let mut text = String::from("## Training\n\n| stage | weights of step | batch | time |\n|---|---|---|---|\n");
     for (stage, step) in facts.stages {
         let batch = batches.iter().find(|(name, _)| name == stage).map_or(spec.first_stage.batch, |(_, batch)| *batch);
-        let time = run.seconds(stage).map_or("–".into(), duration);
+        let time = match run.from(stage) {
+            Some(from) => format!("from run {from}"),
+            None => run.seconds(stage).map_or("–".into(), duration),
+        };
         let _ = writeln!(text, "| {stage} | {step} | {batch} | {time} |");
     }
     let machine = run.text("gpu").or_else(|| run.text("cpu")).unwrap_or("a machine that is not known");
