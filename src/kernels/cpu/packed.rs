@@ -148,7 +148,7 @@ impl<E: Real> Packed<E> {
             let first = task * block;
             let last = first + w.len() / length;
             let (bias, scales) = (&self.bias[first..last], scales.map(|scales| &scales[first..last]));
-            vectorised!(|| {
+            vectorised!(eight: || {
                 for (y, tiles) in y.chunks_mut(2 * R).zip(tiles.chunks(2 * length)) {
                     for (w, start) in w.chunks(W * length).zip((0..).step_by(W)) {
                         // A last group of fewer repeats its first row.
