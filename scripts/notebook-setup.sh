@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that the notebooks need, step by step; what is there already is skipped. On two cores, from nothing:
 #   1. evcxr's Jupyter kernel, built from source, and JupyterLab in a Python environment under target/       7 minutes
-#   2. the run that the notebooks look at, in results/notebook/               6 minutes to build the program, 3 to train
-#   3. the library as kernels use it, so that first cells are quick                                           3 minutes
+#   2. the library as kernels use it, so that first cells are quick, and with it
+#      the run that the notebooks look at, in results/notebook/                               4 minutes to build, 4 to train
 # Afterwards: target/notebook-venv/bin/jupyter lab notebooks
 # With the argument `kernel` only the first half of the first step.
 set -euo pipefail
@@ -54,12 +54,8 @@ if [ ! -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
     rustup component add rust-src
 fi
 
-say "2. the run of experiments/notebook.yaml"
-# One that is there is not trained again. The notebooks' own build of the library would take many times as long to train it: that is
-# made for a quick first cell.
-cargo run --release --bin experiment -- experiments/notebook.yaml --resume-or-start
-
-say "3. the library as kernels use it"
+say "2. the library as kernels use it, and the run of experiments/notebook.yaml"
+# A run that is there is not trained again.
 "$venv/bin/python" scripts/notebooks.py --warm
 
 say "ready: $venv/bin/jupyter lab notebooks"

@@ -3,7 +3,7 @@
 
     scripts/notebooks.py [NOTEBOOK…]            checks; exits 1 where a cell fails
     scripts/notebooks.py --write [NOTEBOOK…]    and puts the new outputs into the files
-    scripts/notebooks.py --warm                 only compiles what the first cell, and the first error, would wait for
+    scripts/notebooks.py --warm                 only makes what the first cell, and the first error, would wait for
 
 Jupyter calls a cell good whose code panicked or returned an error: evcxr only prints them. So a cell fails here if it writes to
 stderr anything but progress, if it raises without the tag `raises-exception` or does not raise with it, and the notebook
@@ -156,7 +156,7 @@ def run_one(path, write):
 
 
 def warm_up():
-    """Compiles the library as kernels use it, for running and for explaining an error."""
+    """Compiles the library as kernels use it, for running and for explaining an error, and trains the run of the notebooks."""
     import nbformat
     from nbclient import NotebookClient
 
@@ -164,7 +164,7 @@ def warm_up():
     wrong = nbformat.v4.new_code_cell("let number: u32 = Mask::paper_layers(4, 5);", metadata={"tags": ["raises-exception"]})
     book = nbformat.v4.new_notebook(cells=[first, wrong])
     started = time.monotonic()
-    client = NotebookClient(book, timeout=LIMIT, startup_timeout=LIMIT, kernel_name="rust",
+    client = NotebookClient(book, timeout=4 * LIMIT, startup_timeout=LIMIT, kernel_name="rust",
                             resources={"metadata": {"path": str(FOLDER)}})
     client.execute()
     if wrong_with(book.cells[0]) or wrong_with(book.cells[1]):
@@ -201,7 +201,7 @@ def supervised(path, write, log):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="put the outputs into the files")
-    parser.add_argument("--warm", action="store_true", help="compile the library as kernels use it")
+    parser.add_argument("--warm", action="store_true", help="compile the library as kernels use it, and train the notebooks' run")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("notebooks", nargs="*", type=Path)
     arguments = parser.parse_args()
