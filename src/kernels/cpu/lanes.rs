@@ -10,20 +10,7 @@ pub(super) const LANES: usize = 16;
 /// Runs a closure compiled for the widest vector instructions that this CPU has. What it calls must inline, otherwise that
 /// is compiled for the baseline. Scalars are captured by value (`move`): read through a reference, they might alias what a
 /// loop writes, and the loop would not vectorise.
-///
-/// `vectorised!(eight: || …)` takes registers of eight f32 at most. Arrays of eight fill half of a wider one, and the compiler
-/// then gathers across them: the products of eight rows took 17 times as long.
 macro_rules! vectorised {
-    (eight: || $body:expr) => {{
-        let once = $crate::kernels::cpu::lanes::Once;
-        $crate::kernels::cpu::lanes::by_eight(
-            #[inline(always)]
-            || {
-                let _once = once;
-                $body
-            },
-        )
-    }};
     ($($move:ident)? || $body:expr) => {{
         let once = $crate::kernels::cpu::lanes::Once;
         pulp::Arch::new().dispatch(
@@ -41,14 +28,13 @@ pub(super) use vectorised;
 /// called through a wrapper, which is not always inlined, and then the loops inside would be compiled for the baseline.
 pub(super) struct Once;
 
-/// Calls `f` compiled for AVX2 where the CPU has it, also where it has more.
-#[inline(always)]
-pub(super) fn by_eight<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
+/// Whether [`vectorised!`] compiles for registers of sixteen f32, and not of eight, on this CPU. Where arrays are half as long as
+/// a register the compiler gathers across them: the products of eight rows took 17 times as long.
+pub(super) fn sixteen() -> bool {
     #[cfg(target_arch = "x86_64")]
-    if let Some(avx2) = pulp::x86::V3::try_new() {
-        return avx2.vectorize(f);
-    }
-    pulp::Arch::new().dispatch(f)
+    return pulp::x86::V4::try_new().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Folds `term` of N slices' elements (all of the first slice's length) with `combine`, whose neutral element is `neutral`.

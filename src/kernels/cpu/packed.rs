@@ -11,7 +11,7 @@ mod stored;
 mod tests;
 
 use super::bf16::Bf16;
-use super::lanes::vectorised;
+use super::lanes::{self, vectorised};
 use super::parallel::{by_columns, expect_lengths, rows_per_task};
 use crate::kernels::{Real, compiled};
 use dots::{dots, tiles};
@@ -20,6 +20,9 @@ use stored::Stored;
 
 /// Inputs that are multiplied at once: an AVX2 register of f32.
 const LANES: usize = 8;
+
+/// [`LANES`] weights of one row and the same of the next: two AVX2 registers of f32, one of AVX-512.
+type Pair<S> = [S; 2 * LANES];
 
 /// In how many bits the weights are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
@@ -42,12 +45,12 @@ pub struct Packed<E> {
     bias: Vec<E>,
 }
 
-/// (O, ⌈I/LANES⌉), zero beyond I.
+/// (⌈O/2⌉, ⌈I/LANES⌉), zero beyond O and I.
 #[derive(Debug, Clone)]
 enum Weights<E> {
-    Full(Vec<[E; LANES]>),
-    Half(Vec<[Bf16; LANES]>),
-    Byte { values: Vec<[i8; LANES]>, scales: Vec<E> },
+    Full(Vec<Pair<E>>),
+    Half(Vec<Pair<Bf16>>),
+    Byte { values: Vec<Pair<i8>>, scales: Vec<E> },
 }
 
 compiled! {
@@ -57,18 +60,18 @@ compiled! {
 
 fn pack_of<E: Real>(w: Vec<E>, bias: Vec<E>, inputs: usize, precision: Precision) -> Packed<E> {
     expect_lengths("Packed::new", &[("w", w.len(), inputs * bias.len())]);
-    let rows = || w.chunks(inputs.max(1));
     let weights = match precision {
-        Precision::F32 => Weights::Full(rows().flat_map(|row| blocks(row, |w| w)).collect()),
-        Precision::Bf16 => {
-            Weights::Half(rows().flat_map(|row| blocks(row, |w| Bf16::round(w.as_f64() as f32))).collect())
-        }
+        Precision::F32 => Weights::Full(pairs(&w, inputs, |_, w| w)),
+        Precision::Bf16 => Weights::Half(pairs(&w, inputs, |_, w| Bf16::round(w.as_f64() as f32))),
         Precision::Int8 => {
             let scale = |row: &[E]| row.iter().fold(0.0, |top: f64, w| top.max(w.as_f64().abs())) / 127.0;
-            let scales: Vec<f64> = rows().map(scale).collect();
-            let round = |w: E, scale: f64| if scale == 0.0 { 0 } else { (w.as_f64() / scale).round() as i8 };
-            let values = rows().zip(&scales).flat_map(|(row, &scale)| blocks(row, move |w| round(w, scale)));
-            Weights::Byte { values: values.collect(), scales: scales.iter().map(|&scale| E::of(scale)).collect() }
+            let scales: Vec<f64> = w.chunks(inputs.max(1)).map(scale).collect();
+            let round =
+                |row: usize, w: E| if scales[row] == 0.0 { 0 } else { (w.as_f64() / scales[row]).round() as i8 };
+            Weights::Byte {
+                values: pairs(&w, inputs, round),
+                scales: scales.iter().map(|&scale| E::of(scale)).collect(),
+            }
         }
     };
     Packed { inputs, weights, bias }
@@ -124,45 +127,47 @@ impl<E: Real> Packed<E> {
         apply(self, x)
     }
 
-    fn product<S: Stored<E>>(&self, x: &[E], w: &[[S; LANES]], scales: Option<&[E]>, y: &mut [E]) {
+    fn product<S: Stored<E>>(&self, x: &[E], w: &[Pair<S>], scales: Option<&[E]>, y: &mut [E]) {
+        let wide = lanes::sixteen();
         match x.len() / self.inputs {
             0 => {}
-            1 => self.product_by::<S, 1, 4>(x, w, scales, y),
-            _ => self.product_by::<S, 4, 2>(x, w, scales, y),
+            1 if wide => self.product_by::<S, 1, 2, 2, { 2 * LANES }>(x, w, scales, y),
+            1 => self.product_by::<S, 1, 2, 4, LANES>(x, w, scales, y),
+            _ if wide => self.product_by::<S, 4, 2, 2, { 2 * LANES }>(x, w, scales, y),
+            _ => self.product_by::<S, 4, 1, 2, LANES>(x, w, scales, y),
         }
     }
 
-    /// R rows of x and W of w at a time.
-    fn product_by<S: Stored<E>, const R: usize, const W: usize>(
+    /// R rows of x and P pairs of rows of w at a time, in V registers of L values for each row of x.
+    fn product_by<S: Stored<E>, const R: usize, const P: usize, const V: usize, const L: usize>(
         &self,
         x: &[E],
-        w: &[[S; LANES]],
+        w: &[Pair<S>],
         scales: Option<&[E]>,
         y: &mut [E],
     ) {
         let (outputs, length) = (self.outputs(), self.inputs.div_ceil(LANES));
         let tiles = tiles::<E, R>(x, self.inputs);
-        let block = rows_per_task(outputs, x.len());
-        let tasks = by_columns(y, outputs, block).into_par_iter().zip_eq(w.par_chunks(block * length)).enumerate();
+        let block = rows_per_task(outputs, x.len()).next_multiple_of(2);
+        let tasks = by_columns(y, outputs, block).into_par_iter().zip_eq(w.par_chunks(block / 2 * length)).enumerate();
         tasks.for_each(|(task, (mut y, w))| {
             let first = task * block;
-            let last = first + w.len() / length;
+            let last = first + y[0].len();
             let (bias, scales) = (&self.bias[first..last], scales.map(|scales| &scales[first..last]));
-            vectorised!(eight: || {
+            vectorised!(|| {
                 for (y, tiles) in y.chunks_mut(2 * R).zip(tiles.chunks(2 * length)) {
-                    for (w, start) in w.chunks(W * length).zip((0..).step_by(W)) {
-                        // A last group of fewer repeats its first row.
-                        let mut rows = [w; W];
-                        for (row, w) in rows.iter_mut().zip(w.chunks_exact(length)) {
-                            *row = w;
+                    for (w, start) in w.chunks(P * length).zip((0..).step_by(2 * P)) {
+                        // A last group of fewer repeats its first pair.
+                        let mut pairs = [w; P];
+                        for (pair, w) in pairs.iter_mut().zip(w.chunks_exact(length)) {
+                            *pair = w;
                         }
                         for (y, x) in y.chunks_mut(R).zip(tiles.chunks_exact(length)) {
-                            let sums = dots::<E, S, R, W>(x, rows);
+                            let sums = dots::<E, S, R, P, V, L>(x, pairs);
                             for (y, sums) in y.iter_mut().zip(&sums) {
-                                match y[start..].first_chunk_mut::<W>() {
-                                    Some(y) => *y = *sums,
-                                    None => y[start..].iter_mut().zip(sums).for_each(|(y, sum)| *y = *sum),
-                                }
+                                let (y, sums) = (&mut y[start..], sums.as_flattened());
+                                let count = y.len().min(sums.len());
+                                y[..count].copy_from_slice(&sums[..count]);
                             }
                         }
                     }
@@ -178,9 +183,18 @@ impl<E: Real> Packed<E> {
     }
 }
 
-/// A row in blocks, each value as `keep` makes it; zero at the end.
-fn blocks<E: Real, S>(row: &[E], keep: impl Fn(E) -> S) -> impl Iterator<Item = [S; LANES]> {
-    row.chunks(LANES).map(move |row| std::array::from_fn(|lane| keep(row.get(lane).copied().unwrap_or(E::of(0.0)))))
+/// The rows of w (O, I) side by side in pairs, each value as `keep` makes it of its row's number and itself.
+fn pairs<E: Real, S: Copy + Default>(w: &[E], inputs: usize, keep: impl Fn(usize, E) -> S) -> Vec<Pair<S>> {
+    let (inputs, length) = (inputs.max(1), inputs.div_ceil(LANES));
+    let mut pairs = vec![[S::default(); 2 * LANES]; (w.len() / inputs).div_ceil(2) * length];
+    for (o, row) in w.chunks(inputs).enumerate() {
+        for (pair, row_block) in pairs[o / 2 * length..].iter_mut().zip(row.chunks(LANES)) {
+            for (to, &w) in pair[o % 2 * LANES..].iter_mut().zip(row_block) {
+                *to = keep(o, w);
+            }
+        }
+    }
+    pairs
 }
 
 impl Packed<f32> {
@@ -194,13 +208,14 @@ impl Packed<f32> {
         }
     }
 
-    fn padded<S: Copy, const N: usize>(&self, w: &[[S; LANES]], bytes: impl Fn(S) -> [u8; N]) -> Vec<u8> {
-        let row = (self.inputs * N).next_multiple_of(16);
+    fn padded<S: Copy, const N: usize>(&self, w: &[Pair<S>], bytes: impl Fn(S) -> [u8; N]) -> Vec<u8> {
+        let (row, length) = ((self.inputs * N).next_multiple_of(16), self.inputs.div_ceil(LANES));
         let mut padded = Vec::with_capacity(self.outputs() * row);
-        for (output, w) in w.chunks(self.inputs.div_ceil(LANES).max(1)).enumerate() {
-            padded.extend(w.as_flattened().iter().flat_map(|&w| bytes(w)));
+        for o in 0..self.outputs() {
+            let blocks = w[o / 2 * length..][..length].iter().map(|pair| &pair[o % 2 * LANES..][..LANES]);
+            padded.extend(blocks.flatten().flat_map(|&w| bytes(w)));
             // In blocks of the host's it may end later or sooner; beyond the inputs there are zeros in either.
-            padded.resize((output + 1) * row, 0);
+            padded.resize((o + 1) * row, 0);
         }
         padded
     }

@@ -1,8 +1,8 @@
 //! The products of some rows of x and of w, each in one order that depends on I alone.
-//! Legend: R rows of x, W rows of w, I inputs.
+//! Legend: R rows of x, P pairs of rows of w, I inputs.
 
-use super::LANES;
 use super::stored::Stored;
+use super::{LANES, Pair};
 use crate::kernels::Real;
 use crate::kernels::cpu::lanes::halve;
 
@@ -23,33 +23,34 @@ pub(super) fn tiles<E: Real, const R: usize>(x: &[E], inputs: usize) -> Vec<[[E;
     tiles
 }
 
-/// Σ x·w of R rows of x and W of w.
+/// Σ x·w of R rows of x and P pairs of rows of w, in V registers of L values for each row of x.
 #[inline(always)]
-pub(super) fn dots<E: Real, S: Stored<E>, const R: usize, const W: usize>(
+pub(super) fn dots<E: Real, S: Stored<E>, const R: usize, const P: usize, const V: usize, const L: usize>(
     x: &[[[E; LANES]; R]],
-    w: [&[[S; LANES]]; W],
-) -> [[E; W]; R] {
-    let mut sums = [[[E::of(0.0); LANES]; W]; R];
-    let mut rows = w;
-    for (row, w) in rows.iter_mut().zip(w) {
-        *row = &w[..x.len()];
+    w: [&[Pair<S>]; P],
+) -> [[[E; 2]; P]; R] {
+    const { assert!(V * L == P * 2 * LANES) }
+    let mut sums = [[[E::of(0.0); L]; V]; R];
+    let mut pairs = w;
+    for (pair, w) in pairs.iter_mut().zip(w) {
+        *pair = &w[..x.len()];
     }
     for (block, x) in x.iter().enumerate() {
-        let mut wide = [[E::of(0.0); LANES]; W];
-        for (wide, row) in wide.iter_mut().zip(&rows) {
-            for (wide, &w) in wide.iter_mut().zip(&row[block]) {
+        let mut wide = [[E::of(0.0); L]; V];
+        for (wide, pair) in wide.as_flattened_mut().chunks_exact_mut(2 * LANES).zip(&pairs) {
+            for (wide, &w) in wide.iter_mut().zip(&pair[block]) {
                 *wide = w.widen();
             }
-            prefetch(&row[block]);
+            prefetch(&pair[block]);
         }
         sums = plus_products(sums, x, &wide);
     }
     // In memory, once: otherwise the compiler splits the sums into the parts that `halve` adds, and the loop with them.
     let sums = std::hint::black_box(sums);
-    let mut dots = [[E::of(0.0); W]; R];
-    for r in 0..R {
-        for o in 0..W {
-            dots[r][o] = halve(sums[r][o], |a, b| a + b);
+    let mut dots = [[[E::of(0.0); 2]; P]; R];
+    for (dots, sums) in dots.iter_mut().zip(&sums) {
+        for (dot, sums) in dots.as_flattened_mut().iter_mut().zip(sums.as_flattened().as_chunks::<LANES>().0) {
+            *dot = halve(*sums, |a, b| a + b);
         }
     }
     dots
@@ -70,16 +71,20 @@ fn prefetch<T>(weights: &T) {
     let _ = weights;
 }
 
-/// sums + x·w
+/// sums + x·w, where a register of w holds the weights of L/LANES rows for the same LANES values of x.
 #[inline(always)]
-fn plus_products<E: Real, const R: usize, const W: usize>(
-    mut sums: [[[E; LANES]; W]; R],
+fn plus_products<E: Real, const R: usize, const V: usize, const L: usize>(
+    mut sums: [[[E; L]; V]; R],
     x: &[[E; LANES]; R],
-    w: &[[E; LANES]; W],
-) -> [[[E; LANES]; W]; R] {
+    w: &[[E; L]; V],
+) -> [[[E; L]; V]; R] {
     for (sums, x) in sums.iter_mut().zip(x) {
+        let mut repeated = [E::of(0.0); L];
+        for part in repeated.chunks_exact_mut(LANES) {
+            part.copy_from_slice(x);
+        }
         for (sum, w) in sums.iter_mut().zip(w) {
-            for ((sum, &x), &w) in sum.iter_mut().zip(x).zip(w) {
+            for ((sum, &x), &w) in sum.iter_mut().zip(&repeated).zip(w) {
                 *sum = x.mul_add(w, *sum);
             }
         }

@@ -78,3 +78,20 @@ fn a_row_of_zeros_stays_one() {
     let packed = Packed::new(vec![0.0f32; 6], vec![1.0, 2.0], 3, Precision::Int8);
     assert_eq!(packed.forward(&[1.0, 2.0, 3.0]), [1.0, 2.0]);
 }
+
+#[test]
+fn registers_of_eight_and_of_sixteen_give_the_same_bits() {
+    let (inputs, outputs) = (301, 67);
+    let x = normals::<f32>("x", 7 * inputs);
+    for rows in [1, 7] {
+        let x = &x[..rows * inputs];
+        let packed = Packed::new(normals("w", outputs * inputs), normals("b", outputs), inputs, Precision::Bf16);
+        let Weights::Half(w) = &packed.weights else { unreachable!() };
+        let mut found = [(); 4].map(|()| vec![0.0; rows * outputs]);
+        packed.product_by::<Bf16, 1, 2, 4, LANES>(x, w, None, &mut found[0]);
+        packed.product_by::<Bf16, 1, 2, 2, { 2 * LANES }>(x, w, None, &mut found[1]);
+        packed.product_by::<Bf16, 4, 1, 2, LANES>(x, w, None, &mut found[2]);
+        packed.product_by::<Bf16, 4, 2, 2, { 2 * LANES }>(x, w, None, &mut found[3]);
+        assert!(found.iter().all(|y| *y == packed.forward(x)), "{rows} rows");
+    }
+}
