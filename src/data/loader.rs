@@ -4,13 +4,14 @@
 //! A batch is a pure function of (source, view, seed, step, batch size): it depends neither on threads nor on the batches
 //! before it. Only the refusal looks at the history.
 
+mod reader;
 #[cfg(test)]
 mod tests;
 
-use super::{BadSample, Counts, Order, Picture, PictureError, Sample, Source, View};
-use crate::random::Rng;
+use super::{BadSample, Counts, Picture, Source, View};
 use crate::{Error, Result};
 use rayon::prelude::*;
+pub use reader::{Read, Reader};
 use std::path::PathBuf;
 
 /// One picture with one caption, ready for a model.
@@ -24,7 +25,7 @@ pub struct Example {
     pub picture: Picture,
     /// One of the sample's captions, as written.
     pub caption: String,
-    /// Which of the looks that the sample has for this loader ([`Loader::looks`]); `None` where it has another one every time.
+    /// Which of the looks that the sample has for this loader ([`Reader::looks`]); `None` where it has another one every time.
     pub look: Option<usize>,
 }
 
@@ -41,29 +42,19 @@ pub fn pixels(examples: &[Example]) -> Vec<f32> {
     examples.iter().flat_map(|example| example.picture.values()).collect()
 }
 
-/// Reads a source in a seeded order.
+/// Reads a source in a seeded order, and counts what it meets.
 pub struct Loader<'a> {
-    source: &'a dyn Source,
+    reader: Reader<'a>,
     name: PathBuf,
-    view: View,
-    target: usize,
-    seed: u64,
-    stream: String,
     max_bad: f64,
-    views: usize,
-    order: Order,
     counts: Counts,
 }
 
 /// Samples that are read at once at least, where it is not known how many of them can be used.
 const FEW: usize = 20;
-/// How many replacements are tried for one sample that cannot be used.
-const REPLACEMENTS: u64 = 64;
 
 /// A sample that was met: its place and what came of it.
 type Met<T> = (usize, std::result::Result<T, BadSample>);
-/// What is known of the sample at a place and in a look.
-type Known<'a, T> = &'a (dyn Fn(usize, usize) -> Option<T> + Sync);
 
 impl<'a> Loader<'a> {
     /// A loader of `source`, whose `name` errors mention. `stream` tells apart the loaders of one seed ("dvae",
@@ -83,24 +74,18 @@ impl<'a> Loader<'a> {
         if source.is_empty() {
             return Err(Error::data(name, "expected at least one sample, got none"));
         }
-        let order = Order::new(seed, &format!("{stream}/order"), source.len());
-        let (stream, counts) = (stream.to_owned(), Counts::default());
-        Ok(Loader { source, name, view, target, seed, stream, max_bad, views: 0, order, counts })
+        let reader = Reader::new(source, view, target, (seed, stream));
+        Ok(Loader { reader, name, max_bad, counts: Counts::default() })
     }
 
     /// With `views` fixed views of each picture where it is seen in random ones; 0: another one every time.
     pub fn with_views(self, views: usize) -> Self {
-        Loader { views, ..self }
+        Loader { reader: self.reader.with_views(views), ..self }
     }
 
-    /// How many looks each sample has, where these are fixed: of one view, or of some, each apart for captions that let it be mirrored
-    /// and for those that do not.
-    pub fn looks(&self) -> Option<usize> {
-        match (self.view.is_fixed(), self.views) {
-            (true, _) => Some(1),
-            (false, 0) => None,
-            (false, views) => Some(2 * views),
-        }
+    /// What it reads with.
+    pub fn reader(&self) -> &Reader<'a> {
+        &self.reader
     }
 
     /// What became of the samples met so far.
@@ -114,54 +99,19 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// [`Error::Data`] once the share of broken samples is above the limit, or if no replacement is found.
     pub fn batch(&mut self, step: u64, batch: usize) -> Result<Vec<Example>> {
-        self.met(step, batch, |loader, index, rng| loader.read(index, rng, true))
+        let read = self.reader.batch(step, batch);
+        self.take(read)
     }
 
-    /// The same batch, in which no picture is decoded of which `known` knows something by its place and its look.
+    /// Counts what was read for a step, by this loader's reader or a copy of it, and gives what can be used.
     ///
     /// # Errors
     /// Those of [`Loader::batch`].
-    pub fn batch_beside<T: Send>(&mut self, step: u64, batch: usize, known: Known<'_, T>) -> Result<Vec<Seen<T>>> {
-        self.met(step, batch, |loader, index, rng| match loader.known(index, rng.clone(), known) {
-            Some(seen) => Ok(seen),
-            None => loader.read(index, rng, true).map(Seen::Read),
-        })
-    }
-
-    /// The `batch` samples of `step` as `read` reads them.
-    fn met<T: Send>(
-        &mut self,
-        step: u64,
-        batch: usize,
-        read: impl Fn(&Self, usize, &mut Rng) -> std::result::Result<T, BadSample> + Sync,
-    ) -> Result<Vec<T>> {
-        let first = step * batch as u64;
-        let met: Vec<Vec<Met<T>>> =
-            (first..first + batch as u64).into_par_iter().map(|position| self.example(position, &read)).collect();
-        let examples = self.count(met.into_iter().flatten());
+    pub fn take<T>(&mut self, read: Read<T>) -> Result<Vec<T>> {
+        let batch = read.0.len();
+        let examples = self.count(read.0.into_iter().flatten());
         self.check()?;
         if examples.len() < batch { Err(self.refuse("no good sample to put in its place")) } else { Ok(examples) }
-    }
-
-    /// The sample at `index` in each of its looks, as far as it has captions for them.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn all_looks(&self, index: usize) -> std::result::Result<Vec<Example>, BadSample> {
-        let Sample { key, picture, captions } = self.source.get(index)?;
-        let mut found: Vec<Example> = Vec::new();
-        for caption in captions {
-            for view in 0..self.looks().map_or(0, |looks| looks.div_ceil(2)) {
-                let (look, mut rng) = self.look(index, &caption, view);
-                if found.iter().any(|example| example.look == Some(look)) {
-                    continue;
-                }
-                let picture =
-                    self.view.apply(&picture, &caption, self.target, &mut rng).map_err(|error| error.of(&key))?;
-                found.push(Example { index, key: key.clone(), picture, caption: caption.clone(), look: Some(look) });
-            }
-        }
-        Ok(found)
     }
 
     /// `limit` usable samples of the source, or all where there are fewer, each with its first caption: for evaluation. They
@@ -170,13 +120,11 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// [`Error::Data`] if the share of broken samples is above the limit, or no sample can be used.
     pub fn spread(&mut self, limit: usize) -> Result<Vec<Example>> {
-        let order = Rng::new(self.seed, "data/spread", 0, 0).permutation(self.source.len());
+        let order = self.reader.spread();
         let (mut examples, mut rest) = (Vec::new(), order.as_slice());
         while examples.len() < limit && !rest.is_empty() {
             let (some, others) = rest.split_at(rest.len().min(FEW.max(limit - examples.len())));
-            let read = |&index: &usize| {
-                (index, self.read(index, &mut Rng::new(self.seed, &self.stream, 0, index as u64), false))
-            };
+            let read = |&index: &usize| (index, self.reader.first_of(index));
             let read: Vec<Met<Example>> = some.par_iter().map(read).collect();
             examples.extend(self.count(read.into_iter()));
             self.check()?;
@@ -196,60 +144,9 @@ impl<'a> Loader<'a> {
         .collect()
     }
 
-    /// What is met at `position`: the example comes last.
-    fn example<T>(
-        &self,
-        position: u64,
-        read: impl Fn(&Self, usize, &mut Rng) -> std::result::Result<T, BadSample>,
-    ) -> Vec<Met<T>> {
-        let mut met = Vec::new();
-        for attempt in 0..=REPLACEMENTS {
-            let mut rng = Rng::new(self.seed, &self.stream, position, attempt);
-            let index = if attempt == 0 { self.order.at(position) } else { rng.below(self.source.len()) };
-            met.push((index, read(self, index, &mut rng)));
-            if met[met.len() - 1].1.is_ok() {
-                break;
-            }
-        }
-        met
-    }
-
-    fn read(&self, index: usize, rng: &mut Rng, any_caption: bool) -> std::result::Result<Example, BadSample> {
-        let Sample { key, picture, captions } = self.source.get(index)?;
-        let Some(caption) = chosen(captions, rng, any_caption) else {
-            return Err(PictureError::new("no-caption", "expected at least one caption, got none").of(&key));
-        };
-        let mut own = self.drawn(index, &caption, rng);
-        let (look, rng) = own.as_mut().map_or((None, rng), |(look, own)| (Some(*look), own));
-        let picture = self.view.apply(&picture, &caption, self.target, rng).map_err(|error| error.of(&key))?;
-        Ok(Example { index, key, picture, caption, look })
-    }
-
-    /// What is known of the sample at `index`, with the caption that [`Loader::read`] would take.
-    fn known<T>(&self, index: usize, mut rng: Rng, known: Known<'_, T>) -> Option<Seen<T>> {
-        self.looks()?;
-        let caption = chosen(self.source.captions(index).ok()?, &mut rng, true)?;
-        let (look, _) = self.drawn(index, &caption, &mut rng)?;
-        Some(Seen::Known(known(index, look)?, caption))
-    }
-
-    /// The look in which the sample at `index` is seen this time, and what its view is drawn from; `None` where that is `rng` itself.
-    fn drawn(&self, index: usize, caption: &str, rng: &mut Rng) -> Option<(usize, Rng)> {
-        let looks = self.looks()?;
-        let view = if looks > 1 { rng.below(self.views) } else { 0 };
-        Some(self.look(index, caption, view))
-    }
-
-    /// A look of the sample at `index`.
-    fn look(&self, index: usize, caption: &str, view: usize) -> (usize, Rng) {
-        let look = if self.view.is_fixed() { 0 } else { 2 * view + usize::from(self.view.is_sided(caption)) };
-        // Of no stage: all of them see the same views.
-        (look, Rng::new(self.seed, "data/view", index as u64, view as u64))
-    }
-
     /// Refuses a source with too many broken samples.
     fn check(&self) -> Result<()> {
-        match self.counts.too_broken(self.max_bad, self.source.len()) {
+        match self.counts.too_broken(self.max_bad, self.reader.len()) {
             true => Err(self.refuse(&format!("data.max_bad is {}", self.max_bad))),
             false => Ok(()),
         }
@@ -260,10 +157,4 @@ impl<'a> Loader<'a> {
         let first = if broken.total() > 0 { broken.first() } else { filtered.first() };
         Error::data(&self.name, format!("{}; {why}; first: {first}", self.counts.summary()))
     }
-}
-
-/// One of the captions, the first where none is to be drawn.
-fn chosen(captions: Vec<String>, rng: &mut Rng, any: bool) -> Option<String> {
-    let chosen = if any && captions.len() > 1 { rng.below(captions.len()) } else { 0 };
-    captions.into_iter().nth(chosen)
 }

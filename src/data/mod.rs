@@ -34,7 +34,7 @@ pub use extensions::Extensions;
 pub use fingerprint::{Fingerprint, of_sample};
 pub use folder::Folder;
 pub(crate) use joined::{Joined, hold_out};
-pub use loader::{Example, Loader, Seen, pixels};
+pub use loader::{Example, Loader, Read, Reader, Seen, pixels};
 pub use order::Order;
 pub use sample::{BadSample, Picture, Sample};
 pub use shapes::Shapes;

@@ -17,7 +17,7 @@ mod tests;
 use super::notice;
 use super::run_dir::RunDir;
 use super::sources::view;
-use crate::data::{BadSample, Example, Loader, Picture, Seen, Source, of_sample};
+use crate::data::{BadSample, Example, Loader, Picture, Read, Reader, Seen, Source, of_sample};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::{Geometry, ImageTokenizer};
@@ -28,6 +28,7 @@ use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The folder of such files, beside the runs.
 pub use crate::spec::check::TOKENS;
@@ -51,7 +52,7 @@ pub struct Codes<'a> {
     source: &'a dyn Source,
     /// Fixed views of each picture; 0: as it is, or another one every time.
     views: usize,
-    kept: Option<Kept>,
+    kept: Option<Arc<Kept>>,
     /// Pictures whose codes were there, and those that were coded.
     pub found: u64,
     /// As `found`.
@@ -95,7 +96,7 @@ impl<'a> Codes<'a> {
         });
         match Kept::open(folder, &facts, (source.len(), grid * grid, bytes)) {
             Err(error @ Error::Io { .. }) => codes.failed = Some(error.to_string()),
-            opened => codes.kept = Some(opened?),
+            opened => codes.kept = Some(Arc::new(opened?)),
         }
         Ok(codes)
     }
@@ -105,15 +106,28 @@ impl<'a> Codes<'a> {
         self.kept.as_ref().map(|kept| kept.path.as_path())
     }
 
-    /// The captions and codes of a step's batch. No picture is decoded whose codes are known.
+    /// What reads the pictures of a step's batch: none is decoded whose codes are known.
+    pub fn reading(&self) -> impl Fn(&Reader<'_>, u64, usize) -> Read<Seen<Vec<u32>>> + Send + Sync + use<'a> {
+        let (kept, source) = (self.kept.clone(), self.source);
+        move |reader, step, batch| {
+            reader.batch_beside(step, batch, &|index, look| kept.as_ref()?.row(source, index, look))
+        }
+    }
+
+    /// The captions and codes of what was read for a step.
     ///
     /// # Errors
     /// Those of [`Loader::batch`], and what the first stage says.
-    pub fn batch(&mut self, loader: &mut Loader<'_>, step: u64, batch: usize) -> Result<Vec<(String, Vec<u32>)>> {
-        let seen = match &self.kept {
-            Some(kept) => loader.batch_beside(step, batch, &|index, look| kept.row(self.source, index, look))?,
-            None => loader.batch(step, batch)?.into_iter().map(Seen::Read).collect(),
-        };
+    pub fn take(&mut self, loader: &mut Loader<'_>, read: Read<Seen<Vec<u32>>>) -> Result<Vec<(String, Vec<u32>)>> {
+        let mut seen = loader.take(read)?;
+        // What was read ahead may have been coded since.
+        for seen in &mut seen {
+            if let Seen::Read(example) = seen
+                && let Some(codes) = self.known(example)
+            {
+                *seen = Seen::Known(codes, std::mem::take(&mut example.caption));
+            }
+        }
         let read: Vec<&Example> =
             seen.iter().filter_map(|seen| if let Seen::Read(example) = seen { Some(example) } else { None }).collect();
         let mut fresh = self.coded(&read)?.into_iter();
@@ -150,8 +164,8 @@ impl<'a> Codes<'a> {
     ///
     /// # Errors
     /// What the first stage says.
-    pub fn fill(&mut self, loader: &Loader<'_>, indices: Range<usize>, bad: &mut dyn FnMut(BadSample)) -> Result<()> {
-        let read: Vec<_> = indices.into_par_iter().map(|index| loader.all_looks(index)).collect();
+    pub fn fill(&mut self, reader: &Reader<'_>, indices: Range<usize>, bad: &mut dyn FnMut(BadSample)) -> Result<()> {
+        let read: Vec<_> = indices.into_par_iter().map(|index| reader.all_looks(index)).collect();
         let mut examples = Vec::new();
         for read in read {
             match read {

@@ -73,7 +73,7 @@ pub fn encode(loaded: &Loaded, results: &Path, device: Device, progress: bool) -
     let (mut tasks, mut left_out) = (Tasks::new("codes", progress), Tally::default());
     for start in (0..train.len()).step_by(AT_ONCE) {
         tasks.at("pictures", start, train.len());
-        codes.fill(&loader, start..train.len().min(start + AT_ONCE), &mut |bad| left_out.add(&bad))?;
+        codes.fill(loader.reader(), start..train.len().min(start + AT_ONCE), &mut |bad| left_out.add(&bad))?;
         if let Some(why) = &codes.failed {
             return Err(Error::data(results.join(TOKENS), why.clone()));
         }

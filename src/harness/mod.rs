@@ -5,6 +5,7 @@
 //! ([`open`]).
 
 #[cfg(feature = "cli")]
+mod ahead;
 pub mod bench;
 pub(crate) mod captions;
 pub mod catalog;

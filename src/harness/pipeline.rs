@@ -2,6 +2,7 @@
 //!
 //! Each stage goes on from its newest checkpoint, so that a run that was stopped anywhere resumes with the same bits.
 
+use super::ahead::ahead;
 use super::captions::{record, tokenizer};
 use super::codes::{Codes, TOKENS};
 use super::device::Device;
@@ -20,7 +21,7 @@ use super::shared::{self, Stage, Training};
 use super::sources::{Sources, view};
 use super::training::{StagePlan, Trained, train};
 pub use super::watch::Watch;
-use crate::data::{Counts, Example, Loader, Tally, View, pixels};
+use crate::data::{Counts, Example, Loader, Read, Tally, View, pixels};
 use crate::error::{Error, Result};
 use crate::evaluate::each;
 use crate::evaluate::results::Results;
@@ -223,8 +224,10 @@ impl<'a> Context<'a> {
         let preview = Preview::new(run.path(), stage.name(), (spec.steps, spec.validate_every), &held)?;
         let held = pixels(&held);
         let mut loader = self.loader("first_stage", view(&self.spec.data, true), side)?;
-        let mut batch = |step| {
-            let examples = loader.batch(step, spec.batch)?;
+        let reader = loader.reader().clone();
+        let read = |step| reader.batch(step, spec.batch);
+        let mut batch = |read| {
+            let examples = loader.take(read)?;
             Ok(Batch { size: examples.len(), pixels: pixels(&examples), ..Batch::default() })
         };
         let mut validate = |model: &(dyn ImageTokenizer + 'static), step| {
@@ -233,7 +236,9 @@ impl<'a> Context<'a> {
         };
         let plan = plan!(spec, "val_nll");
         let _training = self.take(run, Stage::First, stage.name())?;
-        let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
+        let Trained { from, model } = ahead(spec.steps, read, |read| {
+            train(stage.as_mut(), run, self.watch, &plan, &mut |step| batch(read(step)), &mut validate)
+        })?;
         let kept = measure::first_stage(model.as_ref(), &held, spec, spec.steps)?;
         warn_of_codes(run, (stage.name(), model.as_ref()), &kept)?;
         count(run, "first_stage", from, loader.counts())?;
@@ -252,8 +257,10 @@ impl<'a> Context<'a> {
         let mut loader = self.pairs("transformer", geometry.side)?;
         let mut codes = self.codes(run, first)?;
         let mut cut = Cut::new(text.room());
-        let mut batch = |step| {
-            let pairs = codes.batch(&mut loader, step, spec.batch)?;
+        let (reader, reading) = (loader.reader().clone(), codes.reading());
+        let read = |step| reading(&reader, step, spec.batch);
+        let mut batch = |step, read| {
+            let pairs = codes.take(&mut loader, read)?;
             let mut batch = Batch { size: pairs.len(), ..Batch::default() };
             for (index, (caption, codes)) in pairs.into_iter().enumerate() {
                 batch.codes.extend(codes);
@@ -272,7 +279,9 @@ impl<'a> Context<'a> {
         };
         let plan = plan!(spec, "val_image_loss");
         let _training = self.take(run, Stage::Transformer, stage.name())?;
-        let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
+        let Trained { from, model } = ahead(spec.steps, read, |read| {
+            train(stage.as_mut(), run, self.watch, &plan, &mut |step| batch(step, read(step)), &mut validate)
+        })?;
         record(cut, run, "transformer")?;
         codes.record(run, "transformer")?;
         count(run, "transformer", from, loader.counts())?;
@@ -296,8 +305,10 @@ impl<'a> Context<'a> {
             let text = format!("there are only {size} pictures: so many to a batch, not clip.batch = {}", spec.batch);
             run.warn("clip", "small-batch", &text)?;
         }
-        let mut batch = |step| {
-            let mut examples = loader.batch(step, size)?;
+        let reader = loader.reader().clone();
+        let read = |step| reader.batch(step, size);
+        let mut batch = |step, read: Read<Example>| {
+            let mut examples = loader.take(read)?;
             examples.iter().for_each(|example| cut.add(bpe.encode(&example.caption).len()));
             let mut rng = Rng::new(self.spec.seed, "clip/reconstructed", step, 0);
             codes.reconstruct(&mut examples, |_| rng.chance(spec.reconstructed))?;
@@ -307,7 +318,9 @@ impl<'a> Context<'a> {
             |model: &(dyn Embedder + 'static), _| measure::clip(model, held.len(), &held_pixels, &held_text);
         let plan = plan!(spec, "val_loss");
         let _training = self.take(run, Stage::Clip, stage.name())?;
-        let Trained { from, model } = train(stage.as_mut(), run, self.watch, &plan, &mut batch, &mut validate)?;
+        let Trained { from, model } = ahead(spec.steps, read, |read| {
+            train(stage.as_mut(), run, self.watch, &plan, &mut |step| batch(step, read(step)), &mut validate)
+        })?;
         record(cut, run, "clip")?;
         codes.record(run, "clip")?;
         count(run, "clip", from, loader.counts())?;

@@ -168,6 +168,7 @@ pub(super) fn adopt(run: &mut RunDir, other: &Path, (stage, name): (Stage, &str)
     run.update(|own| {
         for (part, key) in [
             ("timings", name),
+            ("waits", name),
             ("memory", name),
             ("kept", name),
             ("samples", stage.section()),

@@ -13,7 +13,7 @@ use crate::ops::{Products, with_products};
 use crate::spec::Keep;
 use crate::train::{Batch, Learns, Metrics};
 use serde_json::json;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Steps between two lines of training metrics.
 const LOG_EVERY: u64 = 10;
@@ -93,12 +93,15 @@ pub fn train<F: ?Sized>(
     if from < plan.steps && !validations.ended {
         let mut bar =
             if watch.progress { Progress::stage(name, plan.steps) } else { Progress::quiet(name, plan.steps) };
-        let earlier = run.run()["timings"][name].as_f64().unwrap_or(0.0);
+        let earlier = ["timings", "waits"].map(|what| run.run()[what][name].as_f64().unwrap_or(0.0));
+        let mut waited = Duration::ZERO;
         say_of_products(run, name, plan.precision)?;
         let started = Instant::now();
         Peak::forget();
         for step in from..plan.steps {
+            let asked = Instant::now();
             let inputs = batch(step)?;
+            waited += asked.elapsed();
             let report = with_products(plan.precision, || stage.step(step, &inputs))?;
             let (done, mut metrics) = (step + 1, report.figures());
             bar.step(done, report.loss);
@@ -132,9 +135,10 @@ pub fn train<F: ?Sized>(
                 let mut files = stage.checkpoint()?;
                 files.push((validation::FILE, validations.to_bytes()?));
                 checkpoint::write(&folder, done, &files)?;
-                let seconds = earlier + started.elapsed().as_secs_f64();
+                let [seconds, waits] = [started.elapsed(), waited].map(|time| time.as_secs_f64());
                 run.update(|facts| {
-                    facts["timings"][name] = json!(seconds);
+                    facts["timings"][name] = json!(earlier[0] + seconds);
+                    facts["waits"][name] = json!(earlier[1] + waits);
                     facts["memory"][name] = json!(Peak::now());
                 })?;
             }

@@ -1,6 +1,5 @@
 use super::*;
-
-use crate::data::{Crop, Flip};
+use crate::data::{Crop, Flip, Order, PictureError, Sample};
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
 const VIEW: View = View { crop: Crop::Transformer, flip: Flip::Never };

@@ -92,7 +92,12 @@ fn loader<'a>(source: &'a Greys, spec: &Spec) -> Loader<'a> {
 }
 
 fn batches(codes: &mut Codes<'_>, loader: &mut Loader<'_>) -> Vec<Vec<(String, Vec<u32>)>> {
-    (0..8).map(|step| codes.batch(loader, step, 6).unwrap()).collect()
+    (0..8).map(|step| taken(codes, loader, step)).collect()
+}
+
+fn taken(codes: &mut Codes<'_>, loader: &mut Loader<'_>, step: u64) -> Vec<(String, Vec<u32>)> {
+    let read = codes.reading()(loader.reader(), step, 6);
+    codes.take(loader, read).unwrap()
 }
 
 #[test]
@@ -112,18 +117,24 @@ fn with_and_without_a_file_the_batches_are_the_same() {
         let mut with = open(&kept, "data");
         assert_eq!(batches(&mut with, &mut loader(&source, &spec)), expected);
         assert!(with.failed.is_none() && with.coded <= 12 * looks && with.found + with.coded == 48);
+        // All are read before one is coded.
+        let mut ahead = open(&kept, "data read ahead");
+        let mut loader_ahead = loader(&source, &spec);
+        let read: Vec<_> = (0..8).map(|step| ahead.reading()(loader_ahead.reader(), step, 6)).collect();
+        let found: Vec<_> = read.into_iter().map(|read| ahead.take(&mut loader_ahead, read).unwrap()).collect();
+        assert_eq!((found, ahead.coded, ahead.found), (expected.clone(), with.coded, with.found));
         let before = first.coded();
         let mut again = open(&kept, "data");
         assert_eq!(batches(&mut again, &mut loader(&source, &spec)), expected);
         assert_eq!((again.found, again.coded, first.coded()), (48, 0, before));
         // All of them, before anybody asks.
         let mut filled = open(&kept, "other data");
-        filled.fill(&loader(&source, &spec), 0..12, &mut |_| unreachable!()).unwrap();
+        filled.fill(loader(&source, &spec).reader(), 0..12, &mut |_| unreachable!()).unwrap();
         assert_eq!(filled.coded, 12 * looks);
         assert_eq!(batches(&mut filled, &mut loader(&source, &spec)), expected);
         assert_eq!(filled.found, 48);
         let entries = fs::read_dir(&kept).unwrap().count();
-        assert_eq!(entries, 2);
+        assert_eq!(entries, 3);
     }
 }
 
@@ -200,7 +211,7 @@ fn a_million_pictures_take_two_gigabytes_of_disk_and_no_memory() {
     let before = peak();
     let started = std::time::Instant::now();
     for start in (0..source.len()).step_by(256) {
-        codes.fill(&loader, start..source.len().min(start + 256), &mut |_| unreachable!()).unwrap();
+        codes.fill(loader.reader(), start..source.len().min(start + 256), &mut |_| unreachable!()).unwrap();
     }
     let made = started.elapsed().as_secs_f64();
     let bytes = fs::metadata(codes.path().unwrap()).unwrap().len();
