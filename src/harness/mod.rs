@@ -4,8 +4,8 @@
 //! What a run will cost is known before it starts ([`plan`]), what it made is measured (`evaluators`) and opened to be used
 //! ([`open`]).
 
-#[cfg(feature = "cli")]
 mod ahead;
+#[cfg(feature = "cli")]
 pub mod bench;
 pub(crate) mod captions;
 pub mod catalog;
