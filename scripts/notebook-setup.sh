@@ -2,7 +2,7 @@
 # Everything that the notebooks need, step by step; what is there already is skipped. On two cores, from nothing:
 #   1. evcxr's Jupyter kernel, built from source, and JupyterLab in a Python environment under target/       7 minutes
 #   2. the library as kernels use it, so that first cells are quick, and with it
-#      the run that the notebooks look at, in results/notebook/                               4 minutes to build, 4 to train
+#      the run that the notebooks look at, in results/notebook/                       at most 8 minutes to build, 6 to train
 # Afterwards: target/notebook-venv/bin/jupyter lab notebooks
 # With the argument `kernel` only the first half of the first step.
 set -euo pipefail

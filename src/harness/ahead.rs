@@ -64,17 +64,18 @@ mod tests {
 
     #[test]
     fn the_next_steps_are_read_before_they_are_asked_for_and_no_more() {
-        let (told, heard) = channel();
-        ahead(
-            100,
-            |step| told.send(step).unwrap(),
-            |batch| {
+        for (threads, expected) in [(1, &[0][..]), (2, &[0, 1, 2, 3])] {
+            let (told, heard) = channel();
+            let read = move |step| told.send(step).unwrap();
+            let train = move |batch: &mut dyn FnMut(u64)| {
                 batch(0);
                 let within = Duration::from_secs(20);
-                let read: Vec<u64> = (0..4).map(|_| heard.recv_timeout(within).unwrap()).collect();
-                assert_eq!(read, [0, 1, 2, 3]);
+                let read: Vec<u64> = expected.iter().map(|_| heard.recv_timeout(within).unwrap()).collect();
+                assert_eq!(read, expected);
                 assert!(heard.recv_timeout(Duration::from_millis(50)).is_err());
-            },
-        );
+            };
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| ahead(100, read, train));
+        }
     }
 }

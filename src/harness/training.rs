@@ -316,6 +316,8 @@ mod tests {
         let mut ended = run(folder.path());
         assert_eq!(trained(&mut ended, (20, 2), 81, figure).unwrap(), (0, 40));
         assert_eq!(ended.run()["kept"]["counter"]["of"], 80);
+        assert!(ended.run()["waits"]["counter"].as_f64() <= ended.run()["timings"]["counter"].as_f64());
+        assert!(ended.run()["waits"]["counter"].is_f64());
         assert_eq!(trained(&mut ended, (20, 2), 0, figure).unwrap(), (80, 40));
     }
 
